@@ -8,6 +8,8 @@ from enum import Enum, IntEnum
 import numpy as np
 import onnx_ir as ir
 
+from compressor.graph.evaluate import Array
+
 NONE: tuple[int, ...] = ()
 EVERY = range(1 << 16)
 """Every input of a node, however many it has."""
@@ -79,3 +81,24 @@ class Grid:
             return node.attributes.get_int("axis", 1)
         # A transposed weight has its outputs in front.
         return 0 if node.attributes.get_int("transB", 0) else self.axis
+
+
+@dataclass(frozen=True)
+class GateProduct:
+    """Gates of a recurrent operator that are linear in what they read, all in the same.
+
+    Attributes:
+        gates: their places in the stack of gates.
+        reads_input: the input of the step is among what they read.
+        reads_state: the hidden states of the step before are.
+        reset: place of the gate whose sigmoid multiplies those first; None: they are read as they are.
+    """
+
+    gates: tuple[int, ...]
+    reads_input: bool = True
+    reads_state: bool = True
+    reset: int | None = None
+
+    def operands(self, x: Array, h: Array) -> Array:
+        """What the gates read of inputs [steps, inputs] and hidden states [steps, hidden], side by side."""
+        return np.concatenate([part for part, read in ((x, self.reads_input), (h, self.reads_state)) if read], axis=1)

@@ -18,7 +18,7 @@ from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.operands import Space
 from compressor.graph.movement import MOVEMENT, Movement
 from compressor.operators import derived, work
-from compressor.operators.facts import NONE, Grid, Host, Neutral, Normalises
+from compressor.operators.facts import NONE, GateProduct, Grid, Host, Neutral, Normalises
 from compressor.operators.signature import (
     Call,
     Named,
@@ -81,6 +81,7 @@ class Operator:
         statistics: running mean and variance.
         settings: further inputs that say how to compute; they are not trained.
         states: inputs that hold a state from before the first step.
+        products: the gates of a node that goes through time, by what they are linear in.
         tables: input of indices -> input that holds the table they pick from, along attribute ``axis`` or else axis 0.
         by_position: tables with a row for each position of a sequence, which bound its length, as in RotaryEmbedding.
         host: inputs that a function reads as Python numbers: shapes, axes, counts.
@@ -137,6 +138,7 @@ class Operator:
     statistics: tuple[int, ...] = NONE
     settings: Inputs = NONE
     states: Inputs = NONE
+    products: Callable[[ir.Node], Sequence[GateProduct]] | None = None
     tables: Mapping[int, int] = field(default_factory=dict)
     by_position: Inputs = NONE
     host: Inputs = NONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +10,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term
 from compressor.operators import propagate
+from compressor.operators.facts import GateProduct
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
 
@@ -73,7 +74,19 @@ def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) 
     coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "another user needs it whole"))
 
 
-def _record(name: str, gates: int) -> Operator:
+def _one_product(gates: int) -> Callable[[ir.Node], Sequence[GateProduct]]:
+    return lambda _: (GateProduct(tuple(range(gates))),)
+
+
+def _gru_products(node: ir.Node) -> Sequence[GateProduct]:
+    """Update and reset; then the candidate, whose product with the hidden states the reset multiplies, or these."""
+    first = GateProduct((0, 1))
+    if node.attributes.get_int("linear_before_reset", 0):
+        return first, GateProduct((2,), reads_state=False), GateProduct((2,), reads_input=False)
+    return first, GateProduct((2,), reset=1)
+
+
+def _record(name: str, gates: int, products: Callable[[ir.Node], Sequence[GateProduct]]) -> Operator:
     return Operator(
         name,
         signature=_signature,
@@ -84,7 +97,12 @@ def _record(name: str, gates: int) -> Operator:
         constants=propagate.recurrent,
         bias=3,
         states=(5, 6),
+        products=products,
     )
 
 
-OPERATORS = (_record("LSTM", 4), _record("GRU", 3), _record("RNN", 1))
+OPERATORS = (
+    _record("LSTM", 4, _one_product(4)),
+    _record("GRU", 3, _gru_products),
+    _record("RNN", 1, _one_product(1)),
+)

@@ -39,10 +39,10 @@ def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -
         array = form.spread(total / _factor(layer), rank)
         # Conv and BatchNormalization take a vector; Gemm also takes what broadcasts, such as a column.
         array = array.ravel() if layer.kind.factor == "" or array.shape[0] == 1 else array
-        _put(layer.node, layer.kind.bias, array.astype(dtype))
+        put(layer.node, layer.kind.bias, array.astype(dtype))
     elif (place := _following(layer, spread)) is not None:
         add, index = place
-        _put(add, index, (as_float64(constant_array(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
+        put(add, index, (as_float64(constant_array(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
     else:
         _append(layer, spread.astype(dtype))
 
@@ -78,7 +78,7 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
     return add, 1 - index
 
 
-def _put(node: ir.Node, index: int, array: Array) -> None:
+def put(node: ir.Node, index: int, array: Array) -> None:
     """A constant as input ``index``: under the name that is there, if nobody else reads it."""
     old = node.inputs[index] if index < len(node.inputs) else None
     # A constant that others read as well must stay as it is for them.

@@ -101,7 +101,8 @@ class Kept:
     def __init__(self, cut: ChannelMask) -> None:
         self._cut = cut
         graph = cut.coupling.graph
-        self._values = {str(v.name): v for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
+        made = (v for n in graph for v in n.outputs)
+        self._values = {str(v.name): v for v in (*graph.inputs, *graph.initializers.values(), *made)}
 
     @property
     def sums(self) -> set[str]:

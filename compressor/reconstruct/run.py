@@ -15,6 +15,8 @@ from compressor.errors import UsageError
 from compressor.reconstruct.fit import MakeFit, RecoveryMethod
 from compressor.reconstruct.layers import Kept, affected, repairable_layers
 from compressor.reconstruct.options import ReconstructOptions
+from compressor.reconstruct.recurrent import RecurrentVisit
+from compressor.reconstruct.recurrent_layers import recurrent_layers
 from compressor.reconstruct.sweep import LayerVisit, Visit, visit_in_order
 from compressor.reconstruct.task import LayerRepair, Split, WeightTask, by_weight
 
@@ -80,19 +82,29 @@ def recover(
     # on.
     touched, after = affected(pruned.graph, kept, own)
     asymmetric = options.targets == "asymmetric" or fit.follows_errors
-    layers, skipped = repairable_layers(pruned, original, after if asymmetric else touched)
+    wrong = after if asymmetric else touched
+    layers, skipped = repairable_layers(pruned, original, wrong)
+    recurrent, left = recurrent_layers(pruned, original, wrong)
+    # Of recurrent layers the linear ones know only that they are none.
+    skipped = {node: why for node, why in skipped.items() if node not in {r.name for r in recurrent}} | left
     split = Split(count)
     # By weight and not by layer, as tied layers have to agree on one.
     tasks = [WeightTask(users, own.get(users[0].name, fit), split, options) for users in by_weight(layers)]
+    states = [
+        RecurrentVisit(layer, pruned, kept, (fit, split, options), symmetric=not asymmetric) for layer in recurrent
+    ]
     repairs: list[LayerRepair] = []
     # Two sweeps where weights are shared: their layers stand at several depths, so none can see the others repaired.
     for symmetric, chosen in _rounds(tasks, symmetric=not asymmetric):
         visits: list[Visit] = [
             LayerVisit(task, k, kept, symmetric=symmetric) for task in chosen for k in range(len(task.layers))
         ]
+        if symmetric is not asymmetric:
+            visits += states
         repairs += visit_in_order((pruned, original), visits, (count, read), options)
     # Reasons that only the data shows, after the graph gave none.
     skipped |= {layer.name: task.reason for task in tasks for layer in task.layers if task.reason is not None}
+    skipped |= {visit.node: visit.reason for visit in states if visit.reason is not None}
     order = {str(n.name): k for k, n in enumerate(pruned.graph)}
     done = sorted(repairs, key=lambda r: order[r.node])
     return RecoveryResult(method, min(options.samples, len(data)), tuple(done), skipped)

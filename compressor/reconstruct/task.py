@@ -22,6 +22,8 @@ EXACT = 1e-5
 """Error of a layer, as a share of the spread of its outputs, that is not worth a repair."""
 UNDERSTOOD = MappingProxyType({"float16": 2e-2, "float32": 1e-3, "float64": 1e-6})
 """Largest difference between a dense layer's form and its output, as a share of the output's range."""
+UNCHANGED = "nothing tried is better on the held-out rows"
+"""Why a layer keeps its weights that could have had others."""
 CHECKED = 64
 """Rows on which a form is held against the runtime."""
 
@@ -61,6 +63,10 @@ class Split:
     def fits(self, batch: int) -> bool:
         """Is the batch one that is fitted, not one that judges?"""
         return batch < self.batches - self.held
+
+    def judges(self, batch: int) -> bool:
+        """Is the batch one of which rows judge?"""
+        return not self.held or not self.fits(batch)
 
 
 @dataclass
@@ -164,7 +170,7 @@ class WeightTask:
         # A wide layer keeps its rows themselves, so that more of them would not fit into memory.
         budget = options.rows_for(unknowns)
         fitting = ceil(budget / (split.batches - split.held)) if split.fits(batch) else 0
-        judging = ceil(options.held_rows / max(split.held, 1)) if not split.held or not split.fits(batch) else 0
+        judging = ceil(options.held_rows / max(split.held, 1)) if split.judges(batch) else 0
         # A single batch does both; at most a quarter of its rows judge.
         if fitting and judging:
             judging = min(judging, count // 4)
@@ -193,7 +199,7 @@ class WeightTask:
             if error < after or (self._fit.binding and best is now):
                 best, after = proposal, error
         changed = best is not now and self._write(now, best)
-        reason = None if changed else "nothing tried is better on the held-out rows"
+        reason = None if changed else UNCHANGED
         return [LayerRepair(layer.name, before, after if changed else before, changed, reason) for layer in self.layers]
 
     def _write(self, now: Affine, best: Affine) -> bool:
@@ -216,9 +222,10 @@ class WeightTask:
 
 def _error(matrix: Matrix, bias: Matrix, x: Matrix, y: Matrix) -> float:
     gap = y - x @ matrix.transpose(0, 2, 1) - bias[:, None]
-    spread = float(np.square(y - y.mean(axis=1, keepdims=True)).sum())
-    # Constant outputs are no reason to repair a layer by their rounding.
-    return float(np.sqrt(np.square(gap).sum() / spread)) if spread else 0.0
+    # Constant outputs, as those of a single row, are no reason to repair a layer by their rounding.
+    spread = float(np.square(y - y.mean(axis=1, keepdims=True)).sum()) or float(np.square(y).sum())
+    # Rows of zeros, as of empty sequences, tell nothing.
+    return float(np.sqrt(np.square(gap).sum() / spread)) if spread else float("inf")
 
 
 def _check(layer: LayerPair, x: Array, y: Array) -> None:

@@ -70,8 +70,9 @@ def pruned(proto: onnx.ModelProto, removal: Removal | None = None, **settings: A
     plan = PruningPlan((removal,)) if removal else choose_channels(found.coupling, chosen, 1).plan
     cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
     cut.check()
+    left = cut.on(dense.graph)
     surgery.remove(found.model, cut)
-    return Pruned(found.model, dense, cut)
+    return Pruned(found.model, dense, left)
 
 
 def outputs(model: ir.Model | onnx.ModelProto, feeds: dict[str, Array]) -> list[Array]:

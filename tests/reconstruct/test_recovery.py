@@ -272,6 +272,13 @@ def test_several_inputs_and_a_fixed_batch() -> None:
     assert batch_limit(found.model) == 2
 
 
+def test_a_batch_of_one_row_does_not_pass_for_exact() -> None:
+    text = """(float[1,6] x) => (float[1,4] y) <float[12,6] w, float[12] b, float[12,4] v> {
+        a = Gemm<transB=1>(x, w, b)  r = Relu(a)  y = MatMul(r, v) }"""
+    result = pruned(model(text)).recover("lstsq", Arrays(x=noise(128, 6)))
+    assert [layer.changed for layer in result.layers] == [True]
+
+
 def test_fewer_samples_than_the_batch_are_repeated() -> None:
     text = (
         "(float[8,6] x) => (float[8,4] y) <float[12,6] w, float[12,4] v> { a = Gemm<transB=1>(x, w) y = MatMul(a, v) }"
@@ -373,26 +380,6 @@ class _Flagged(Arrays):
     def take(self, indices: np.ndarray) -> object:  # type: ignore[override]
         batch = super().take(indices)
         batch.inputs["c"] = np.asarray(True)
-        return batch
-
-
-def test_recurrent_layers_are_skipped_with_a_reason() -> None:
-    text = """(float[5,N,6] x) => (float y) <float[6,12] w, float[1,16,12] k, float[1,16,4] r> {
-        a = MatMul(x, w)  b = Relu(a)  y, h, c = LSTM<hidden_size=4>(b, k, r) }"""
-    found = pruned(model(text, checked=False))
-    result = found.recover("lstsq", _Sequences())
-    assert "LSTM" in next(iter(result.skipped.values()))
-
-
-class _Sequences(Arrays):
-    """Samples along the second axis."""
-
-    def __init__(self) -> None:
-        super().__init__(x=noise(16, 5, 6))
-
-    def take(self, indices: np.ndarray) -> object:  # type: ignore[override]
-        batch = super().take(indices)
-        batch.inputs["x"] = batch.inputs["x"].transpose(1, 0, 2)
         return batch
 
 

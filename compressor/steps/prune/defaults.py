@@ -55,8 +55,8 @@ TRAINED = 20e9
 SHARPENING = 600e9
 """Multiply-accumulates that may go into changing made-up samples."""
 NO_LAYER_TO_FIT = (
-    "nothing was recovered: the model has no linear layer with weights of its own, which no caller may replace, that "
-    "recovery could rebuild; train it with --recover finetune, or say --recover none"
+    "nothing was recovered: the model has no linear or recurrent layer with weights of its own, which no "
+    "caller may replace, that recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
 REPLACEABLE = (
     "nothing was recovered: the weights, such as {name!r}, are inputs of the model too, as older exporters wrote them, "

@@ -46,7 +46,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class LayerSize:
-    """A linear layer: unknowns of one output, matrices, and rows of one sample."""
+    """A layer: unknowns of one output, matrices, and rows of one sample."""
 
     unknowns: int
     groups: int
@@ -58,7 +58,7 @@ class RecoveryWork:
     """What there is to do, from which follows what it takes.
 
     Attributes:
-        layers: the linear layers that recovery rebuilds.
+        layers: those that recovery rebuilds.
         macs: multiply-accumulates of one sample.
         weights: bytes of the weights.
         held: bytes of all that layers compute on one sample, as float32.
@@ -124,9 +124,11 @@ def _solving(layer: LayerSize, samples: int, *, losses: bool) -> float:
 
 
 def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
-    """The linear layers that recovery rebuilds, at the bound shapes."""
+    """The layers that recovery rebuilds, at the bound shapes."""
     from compressor.reconstruct.form import Unrepairable
     from compressor.reconstruct.layers import repairable_layers
+    from compressor.reconstruct.recurrent import ROUNDS
+    from compressor.reconstruct.recurrent_layers import recurrent_layers
 
     values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
     found = []
@@ -141,4 +143,10 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
         except Unrepairable:
             continue  # recovery leaves it alone, and says why
         found.append(LayerSize(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
+    for recurrent in recurrent_layers(model, model, values)[0]:
+        x = shapes(recurrent.node.inputs[0])  # type: ignore[arg-type]
+        if x is not None:
+            matrices, unknowns = recurrent.sizes
+            # A row for each step; each round fits all matrices anew.
+            found.append(LayerSize(unknowns, matrices * ROUNDS, prod(x[:-1]) / max(shapes.batch, 1)))
     return found

@@ -105,12 +105,14 @@ def test_nothing_is_recovered_unasked_where_no_channel_is_to_go(amount: dict[str
 
 
 def test_nothing_to_rebuild_is_the_bare_cut_with_a_warning() -> None:
-    lstm = model(
-        """(float[5,n,8] x) => (float[5,d,n,6] y) <float[1,24,8] k, float[1,24,6] r> {
-            y, h, s = LSTM<hidden_size=6>(x, k, r) }"""
-    )
-    found, notes = auto(lstm)
+    found, notes = auto(model("(float[n,8] x) => (float[n,8] y) { y = Relu(x) }"))
     assert (found.recover, notes) == ("none", [NO_LAYER_TO_FIT])
+
+
+def test_a_recurrent_layer_is_one_to_rebuild() -> None:
+    lstm = """(float[5,n,8] x) => (float[5,d,n,6] y) <float[1,24,8] k, float[1,24,6] r> {
+        y, h, s = LSTM<hidden_size=6>(x, k, r) }"""
+    assert auto(model(lstm))[0].recover != "none"
 
 
 def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:

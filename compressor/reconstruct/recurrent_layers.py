@@ -1,0 +1,193 @@
+"""Which recurrent layers a recovery repairs, and their weights, read and written gate by gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.graph.edit import constant_array, free_name
+from compressor.graph.evaluate import Array
+from compressor.operators.facts import GateProduct
+from compressor.operators.table import operator_of
+from compressor.reconstruct.biases import put
+from compressor.reconstruct.form import Pick, Unrepairable, as_float64
+from compressor.reconstruct.rollout import Inputs
+from compressor.reconstruct.weights import readers
+
+INPUT, STATE, BIAS, PEEPHOLES = 1, 2, 3, 7
+"""Inputs of a recurrent node that are constants (ONNX LSTM-22): weights of the input and of the state, biases."""
+CONSTANTS = (INPUT, STATE, BIAS, PEEPHOLES)
+
+
+@dataclass(frozen=True)
+class RecurrentPair:
+    """A recurrent node of the smaller model, and the same node of the dense one.
+
+    Attributes:
+        node: in the smaller model.
+        dense: in the dense model.
+    """
+
+    node: ir.Node
+    dense: ir.Node
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return str(self.node.name)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Matrices that are fitted, and what the widest of them reads."""
+        w, r = (constant_array(self.node.inputs[k]).shape for k in (INPUT, STATE))  # type: ignore[arg-type]
+        return w[0] * len(self.products), w[2] + r[2]
+
+    def states(self) -> str:
+        """Name of all hidden states in the dense model; they get one where nobody reads them."""
+        states, graph = self.dense.outputs[0], self.dense.graph
+        assert graph is not None
+        states.name = states.name or free_name(graph, f"{self.dense.name}.states")
+        return states.name
+
+    @property
+    def products(self) -> Sequence[GateProduct]:
+        """The gates, by what they are linear in."""
+        made = operator_of(self.node).products
+        assert made is not None
+        return made(self.node)
+
+
+@dataclass(frozen=True)
+class GateWeights:
+    """The weights of a recurrent node.
+
+    Attributes:
+        w: [directions, gates * hidden, input].
+        r: [directions, gates * hidden, hidden].
+        b: [directions, 2 * gates * hidden], what is added to the product with ``w``, then to that with ``r``.
+    """
+
+    w: Array
+    r: Array
+    b: Array
+
+    @staticmethod
+    def of(node: ir.Node) -> GateWeights:
+        """Copies of those that ``node`` has; zero for a bias that it lacks."""
+        w, r = (constant_array(node.inputs[k]).copy() for k in (INPUT, STATE))  # type: ignore[arg-type]
+        held = node.inputs[BIAS] if len(node.inputs) > BIAS else None
+        b = np.zeros((len(w), 2 * w.shape[1]), w.dtype) if held is None else constant_array(held).copy()
+        return GateWeights(w, r, b)
+
+    def copy(self) -> GateWeights:
+        """The same numbers in arrays of their own."""
+        return GateWeights(self.w.copy(), self.r.copy(), self.b.copy())
+
+    def given(self, node: ir.Node, inputs: Inputs) -> Inputs:
+        """All that ``node`` reads where it has these weights, by the number of the input."""
+        fixed = {INPUT: self.w, STATE: self.r, BIAS: self.b}
+        others = {k: constant_array(v) for k, v in _inputs(node) if k in CONSTANTS and k not in fixed}
+        return {**inputs, **others, **fixed}
+
+    @property
+    def hidden(self) -> int:
+        """Hidden units of a direction."""
+        return int(self.r.shape[2])
+
+    def rows(self, product: GateProduct) -> Pick:
+        """Rows of the gates of a product, in ``w`` and ``r``."""
+        return np.concatenate([np.arange(self.hidden) + gate * self.hidden for gate in product.gates])
+
+    def read(self, direction: int, product: GateProduct) -> tuple[Array, Array]:
+        """Matrix [rows, unknowns] and bias [rows] of a product; of the unknowns the input comes first."""
+        rows, half = self.rows(product), self.w.shape[1]
+        parts = self._parts(direction, product)
+        matrix = np.concatenate([part[rows] for part, _ in parts], axis=1)
+        return matrix, np.sum([self.b[direction, rows + half * k] for _, k in parts], axis=0)
+
+    def write(self, direction: int, product: GateProduct, matrix: Array, bias: Array) -> None:
+        """The inverse of :meth:`read`; of two biases that are added, the first takes the change."""
+        rows, half, column = self.rows(product), self.w.shape[1], 0
+        parts = self._parts(direction, product)
+        change = as_float64(bias) - as_float64(self.read(direction, product)[1])
+        self.b[direction, rows + half * parts[0][1]] += change.astype(self.b.dtype)
+        for part, _ in parts:
+            part[rows] = matrix[:, column : column + part.shape[1]]
+            column += part.shape[1]
+
+    def _parts(self, direction: int, product: GateProduct) -> list[tuple[Array, int]]:
+        """Weights that a product reads, and which half of the biases is added to each."""
+        both = ((self.w[direction], product.reads_input), (self.r[direction], product.reads_state))
+        return [(part, k) for k, (part, read) in enumerate(both) if read]
+
+    def put(self, node: ir.Node) -> None:
+        """Gives them to ``node``."""
+        for index, array in ((INPUT, self.w), (STATE, self.r), (BIAS, self.b)):
+            put(node, index, array)
+
+
+def computed(node: ir.Node) -> set[str]:
+    """Names of the values that a recurrent node reads and that are no constants."""
+    return {str(v.name) for _, v in _inputs(node) if not v.is_initializer()}
+
+
+def read_by(node: ir.Node, values: Mapping[str, Array]) -> dict[int, Array]:
+    """What a recurrent node reads beside its weights, by the number of the input; ``values`` holds what is computed."""
+    of = {k: v for k, v in _inputs(node) if k not in CONSTANTS}
+    return {k: constant_array(v) if v.is_initializer() else values[str(v.name)] for k, v in of.items()}
+
+
+def _inputs(node: ir.Node) -> list[tuple[int, ir.Value]]:
+    return [(k, v) for k, v in enumerate(node.inputs) if v is not None]
+
+
+def recurrent_layers(
+    pruned: ir.Model, original: ir.Model, wrong: set[str]
+) -> tuple[list[RecurrentPair], dict[str, str]]:
+    """Recurrent layers that read or give one of the values ``wrong``, and node -> why others cannot be repaired.
+
+    A recurrent layer reads its own output, one step later.
+    """
+    dense = {str(n.name): n for n in original.graph}
+    layers: list[RecurrentPair] = []
+    skipped: dict[str, str] = {}
+    for node in pruned.graph:
+        if operator_of(node).products is None:
+            continue
+        if not any(v is not None and str(v.name) in wrong for v in (*node.inputs, *node.outputs)):
+            continue
+        try:
+            layers.append(_pair(node, dense.get(str(node.name))))
+        except Unrepairable as reason:
+            skipped[str(node.name)] = str(reason)
+    return layers, skipped
+
+
+def _pair(node: ir.Node, dense: ir.Node | None) -> RecurrentPair:
+    if dense is None or dense.op_type != node.op_type:
+        raise Unrepairable("the dense model has no such node")
+    for one in (node, dense):
+        for index in CONSTANTS:
+            _check(one, index)
+    for index in (INPUT, STATE):
+        value = node.inputs[index]
+        assert value is not None
+        # What is fitted to one node's steps is wrong for those of another.
+        if others := readers(value) - {(str(node.name), index)}:
+            raise Unrepairable(f"node {min(others)[0]!r} reads its weight too")
+    return RecurrentPair(node, dense)
+
+
+def _check(node: ir.Node, index: int) -> None:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        return
+    if not value.is_initializer() or value.const_value is None:
+        raise Unrepairable("its weights are computed")
+    if value.is_graph_input():
+        raise Unrepairable("its weight is an input that the caller may replace")
+    if not value.const_value.dtype.is_floating_point():
+        raise Unrepairable("its weight is quantised")
