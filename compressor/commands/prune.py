@@ -31,6 +31,7 @@ from compressor.steps import account, run_files
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.prune.checkpoints import checkpoint_beside
+from compressor.steps.prune.choose import means_of
 from compressor.steps.prune.defaults import size_lags_macs
 from compressor.steps.prune.lowering import zeros_in_target
 from compressor.steps.prune.objective import macs_lag_time
@@ -38,7 +39,6 @@ from compressor.steps.prune.recover import Recovery
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.settled import Asked, settled
-from compressor.steps.prune.step import means_of
 from compressor.steps.tokens import write_mapping
 
 NO_PLAN = "{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels"

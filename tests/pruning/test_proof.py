@@ -35,7 +35,7 @@ from compressor.pruning.select import choose_channels
 from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, Stored, run_once
-from compressor.steps.prune import step
+from compressor.steps.prune import choose, prove_cut
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 from tests.oracle import Pair, couple, pair
 
@@ -246,7 +246,7 @@ def test_a_model_that_runs_at_one_size_only() -> None:
 
 def test_values_that_are_compared_at_one_size_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """There the shapes of outputs are held against those that follow from the graph."""
-    monkeypatch.setattr(step, "at_second_size", lambda *_: None)
+    monkeypatch.setattr(prove_cut, "at_second_size", lambda *_: None)
     found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
     assert found is not None
     assert [(row.group, row.reason) for row in found.not_proved] == [("sizes", proof.SIZED)]
@@ -447,7 +447,7 @@ def test_reading_is_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_lossless_run_is_not_compared_with_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the channels go, dead or not."""
-    monkeypatch.setattr(step, "lossless_plan", lambda coupling, *_: (half(coupling), group(coupling)))
+    monkeypatch.setattr(choose, "lossless_plan", lambda coupling, *_: (half(coupling), group(coupling)))
 
     def half(coupling: Coupling) -> PruningPlan:
         return choose_channels(coupling, SETTINGS, 1).plan

@@ -14,7 +14,7 @@ from compressor.core.clock import Clock
 from compressor.errors import ProofFailed
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
-from compressor.steps.prune.structure import prove_changed
+from compressor.steps.prune.prove_changed import prove_changed
 from compressor.structures import reorder
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.layers import candidate_layers

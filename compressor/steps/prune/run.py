@@ -22,20 +22,14 @@ from compressor.pruning.weights_only import prove_only_weights, some_feeds
 from compressor.pruning.written import demand_same
 from compressor.results import GroupRow, ModelStats, Report
 from compressor.steps import account, run_files
+from compressor.steps.prune.choose import Means, chosen, chosen_changes, reasons_given, replayed_choice
+from compressor.steps.prune.layer_options import Selected, changed_rows
 from compressor.steps.prune.losses import Losses
+from compressor.steps.prune.prove_changed import prove_changed, prove_stored
+from compressor.steps.prune.prove_cut import cut_and_prove, prove_prepared
 from compressor.steps.prune.recover import Recovery
+from compressor.steps.prune.single_plan import replays
 from compressor.steps.prune.sparsify import choice_after, trained_towards
-from compressor.steps.prune.step import (
-    Means,
-    chosen,
-    chosen_changes,
-    cut_and_prove,
-    prove_prepared,
-    reasons_given,
-    replayed_choice,
-    replays,
-)
-from compressor.steps.prune.structure import Selected, changed_rows, prove_changed, prove_stored
 
 
 @dataclass

@@ -24,9 +24,9 @@ from compressor.pruning.preparation import Original
 from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
+from compressor.steps.prune.choose import reasons_given
 from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
 from compressor.steps.prune.objective import by_time
-from compressor.steps.prune.step import reasons_given
 from compressor.steps.run_samples import RunSamples, reads_samples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens

@@ -10,8 +10,8 @@ from compressor.errors import UsageError
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.apply import apply_plan
 from compressor.pruning.select import Choice
+from compressor.steps.prune.choose import replayed_choice
 from compressor.steps.prune.recover import Recovery
-from compressor.steps.prune.step import replayed_choice
 
 if TYPE_CHECKING:
     from compressor.train.sparsify import Sparsified

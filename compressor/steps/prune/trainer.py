@@ -19,8 +19,8 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
 from compressor.results.detail import Curve
-from compressor.steps.prune.curves import training_curves
 from compressor.steps.prune.lowering import kept_in_training
+from compressor.steps.prune.training_curves import training_curves
 from compressor.steps.run_sizes import outputs_against
 
 if TYPE_CHECKING:

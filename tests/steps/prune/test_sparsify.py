@@ -16,8 +16,8 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings, SparsifySettings
 from compressor.errors import NothingToPrune, UsageError
 from compressor.pruning.fresh_weights import reinitialised
+from compressor.steps.prune.prove_cut import cut_and_prove
 from compressor.steps.prune.result import PruneResult
-from compressor.steps.prune.step import cut_and_prove
 from compressor.train.sparsify import regularized
 from tests.models import in_memory, model, weight
 from tests.train.regularizers.case import CHAIN, RESIDUAL

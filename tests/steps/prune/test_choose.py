@@ -12,9 +12,9 @@ from compressor.config.choices import CRITERIA, STRUCTURES
 from compressor.config.selection import CRITERION
 from compressor.core.clock import Clock
 from compressor.pruning.analysis import analyse
+from compressor.steps.prune.choose import chosen_changes, means_of
 from compressor.steps.prune.losses import Losses
 from compressor.steps.prune.objective import by_time
-from compressor.steps.prune.step import chosen_changes, means_of
 from compressor.steps.run_samples import RunSamples
 from tests.models import between, in_memory
 from tests.reconstruct.case import noise
