@@ -21,7 +21,7 @@ from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.weights import parts, weight_bytes
-from compressor.metrics.evaluator import evaluator_for, labels_unread
+from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.matching import nearest
@@ -258,7 +258,8 @@ def quantize_samples(source: ir.Model, settings: QuantizeSettings) -> RunSamples
         # A model of a fixed batch is run on whole ones.
         count = max(settings.samples, batch_limit(source) or 0)
         samples = RunSamples(stand_in(normalise(source.clone()), settings, count), judged, real=False)
-    evaluator_for(settings, samples.valid, settings.max_drop)  # refuses a gate that cannot be judged, before any work
+    # A gate that cannot be judged is refused before any work.
+    demand_metric(settings, samples.valid, settings.max_drop)
     return samples
 
 

@@ -17,12 +17,10 @@ from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.curves import Curves
 from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
-from compressor.results.records import ChangedLayerRow
 from compressor.steps.offers import offer_of, ranks_of
 from compressor.steps.prune.losses import Losses
 
 if TYPE_CHECKING:
-    from compressor.structures.apply import Changed
     from compressor.structures.choose import JointChoice
     from compressor.structures.layer.change import ChangeLine, LayerChange
     from compressor.structures.layer.layers import CandidateLayer
@@ -182,19 +180,3 @@ class LayerOptions:
             if self._structure.channels:
                 plan = plan_of(found.coupling, groups, chosen.removed, policy_of(self._settings))
         return Selected(Choice(plan, groups, None), chosen.changes)
-
-
-def changed_rows(changed: Changed | None, samples: int) -> list[ChangedLayerRow]:
-    """The layers for the report; ``samples`` are those in one run."""
-    return [
-        ChangedLayerRow(
-            node=row.node,
-            became=row.words,
-            macs_before=round(row.before.macs / samples),
-            macs_after=round(row.macs / samples),
-            params_before=row.before.params,
-            params_after=round(row.params),
-            lowered=row.lowered,
-        )
-        for row in (changed.layers if changed is not None else ())
-    ]

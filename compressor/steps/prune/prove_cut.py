@@ -42,9 +42,17 @@ def prove_prepared(source: Original, found: Analysis, settings: PruneSettings, c
         return prove_preparation(source, found.model, found.shapes, settings, numbers=numbers)
 
 
+@dataclass(frozen=True)
+class ProvedCut:
+    """A model that was cut, and what was proved of the cut: nothing where no channel went, or nobody asked."""
+
+    model: ir.Model
+    evidence: tuple[Evidence, ...] = ()
+
+
 def cut_and_prove(
     found: Analysis, choice: Choice, cut: ChannelMask, settings: PruneSettings, clock: Clock
-) -> tuple[ir.Model, list[Evidence]]:
+) -> ProvedCut:
     """The model without what was chosen, and the proof that removal equals masking.
 
     Args:
@@ -60,13 +68,13 @@ def cut_and_prove(
     """
     # Layers change and no channel goes, so there is no cut to prove; the layers are proved later.
     if not choice.plan.removals and structure_of(settings).layers:
-        return found.model.clone(), []
+        return ProvedCut(found.model.clone())
     if not settings.proves:
         with clock.phase("cut"):
             small = apply_cut(found, cut)
             # Without a proof this is what is left to notice a rule that does not fit.
             audit(found, small, settings)
-            return small, []
+            return ProvedCut(small)
     with scratch() as place:
         case = _Case(found, choice, cut, settings, place)
         with clock.phase("prove"):
@@ -76,7 +84,7 @@ def cut_and_prove(
             small = apply_cut(found, cut)
         with clock.phase("prove"):
             try:
-                return small, [case.prove(masked, small)]
+                return ProvedCut(small, (case.prove(masked, small),))
             # Where a rule no longer fits the smaller graph, audit names its node, and the run starts over without that
             # rule.
             except ProofFailed:

@@ -172,7 +172,7 @@ def test_the_cut_goes_back_to_weights_of_an_early_epoch(rewind: str | int, asked
     kept: list[ir.Model] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "compressor.steps.prune.run.cut_and_prove",
+            "compressor.steps.prune.step.cut_and_prove",
             lambda found, *rest: kept.append(found.model) or cut_and_prove(found, *rest),
         )
         result = run(RESIDUAL, asked, rewind=rewind, steps=2, learning_rate=0.05)

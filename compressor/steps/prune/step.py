@@ -1,0 +1,127 @@
+"""One step of a pruning run: choose, train towards the choice where that is asked for, cut, prove, recover, prove."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.apply import cut_of
+from compressor.pruning.budget import unrounded
+from compressor.pruning.evidence import Evidence, NotProved
+from compressor.pruning.select import Choice
+from compressor.steps import account
+from compressor.steps.prune.choose import chosen, chosen_changes, reasons_given, replayed_choice
+from compressor.steps.prune.layer_options import Selected
+from compressor.steps.prune.prove_cut import cut_and_prove, prove_prepared
+from compressor.steps.prune.prove_recovered import prove_recovered
+from compressor.steps.prune.pruned import Pruned, StepResult
+from compressor.steps.prune.recover import CutModel
+from compressor.steps.prune.run import Analysed, PruningRun
+from compressor.steps.prune.sparsify import choice_after, train_towards
+from compressor.steps.prune.trainer import TrainedTowards
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An analysed model of which it is proved that preparing it changed no output, but for ``not_proved``."""
+
+    analysis: Analysis
+    not_proved: list[NotProved]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What a step cuts: ``choice`` goes from the ``prepared`` model."""
+
+    prepared: _Prepared
+    choice: Choice
+
+
+def step(run: PruningRun, settings: PruneSettings, done: Pruned) -> StepResult:
+    """Takes a step.
+
+    Args:
+        run: what it is done with.
+        settings: of the step.
+        done: how far the run has come.
+
+    Raises:
+        CompressorError: nothing can go, a proof fails, or recovery does.
+    """
+    # Before anything is measured on the prepared graph, which could be wrong.
+    prepared = _prepared(run, done.next_start(run))
+    selected = _selected(run, settings, prepared.analysis, done)
+    trained = train_towards(run, prepared.analysis, selected.choice, done.steps)
+    target = _Target(prepared, selected.choice)
+    if trained is not None:
+        target = _in_trained(run, settings, target, trained)
+    notes = _unrounded(run, target.choice)
+    if done.ticket is not None:
+        target = _in_ticket(run, target, done.ticket)
+    analysis, choice = target.prepared.analysis, target.choice
+    cut = cut_of(choice.plan, analysis)
+    small = cut_and_prove(analysis, choice, cut, run.settings, run.clock)
+    # Recovery edits the other one; a clone shares its weights. Layers are fitted to what stood right before this cut,
+    # and not to the original.
+    bare, ticket = small.model.clone(), None if done.ticket is None else small.model.clone()
+    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut, done.steps + 1), selected.changes)
+    evidence = [*small.evidence, *prove_recovered(run, analysis, replace(small, model=bare), recovered)]
+    rows = account.with_scores(account.group_rows(choice.groups, cut, done.rows), choice.scored, cut)
+    return StepResult(
+        analysis=analysis,
+        choice=choice,
+        cut=cut,
+        evidence=_with_missing(evidence, target.prepared.not_proved),
+        recovered=recovered,
+        rows=tuple(rows),
+        ticket=ticket,
+        last=settings.steps == 1,
+        notes=notes,
+        curves=(*(trained.curves if trained is not None else ()), *recovered.curves),
+        warnings=(*(trained.warnings if trained is not None else ()), *recovered.warnings),
+    )
+
+
+def _prepared(run: PruningRun, analysed: Analysed) -> _Prepared:
+    missing = prove_prepared(analysed.read, analysed.analysis, run.settings, run.clock)
+    return _Prepared(analysed.analysis, missing)
+
+
+def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, done: Pruned) -> Selected:
+    """What the step does: what a plan says, or what is chosen."""
+    with run.clock.phase("choose"), reasons_given(analysis):
+        if run.plan is not None:
+            return Selected(replayed_choice(run.plan, analysis), {})
+        return chosen_changes(analysis, settings, done.origin, run.size, run.means)
+
+
+def _in_trained(run: PruningRun, settings: PruneSettings, target: _Target, trained: TrainedTowards) -> _Target:
+    """The same in the model that was trained towards it, or what its weights decide instead."""
+    before = target.prepared.analysis
+    run.demand_only_weights(before, before.model, trained.model)
+    prepared = _prepared(run, run.analysed(trained.model))
+    with run.clock.phase("choose"):
+        # Units are numbered anew in the trained model, so that the choice has to be made in its terms.
+        same = choice_after(trained, prepared.analysis, target.choice)
+        choice = same or chosen(prepared.analysis, settings, target.choice.origin, run.size, run.means)
+    return _Target(prepared, choice)
+
+
+def _in_ticket(run: PruningRun, target: _Target, ticket: ir.Model) -> _Target:
+    """What was chosen on trained weights, as it goes from those of the ticket."""
+    prepared = _prepared(run, run.analysed(ticket))
+    choice = replayed_choice(target.choice.plan, prepared.analysis)
+    return _Target(prepared, replace(choice, origin=target.choice.origin))
+
+
+def _unrounded(run: PruningRun, choice: Choice) -> tuple[str, ...]:
+    """A note of groups that lose channels and end on a width that was not asked for."""
+    losing = {removal.group for removal in choice.plan.removals}
+    return tuple(unrounded([group for group in choice.groups if group.name in losing], run.settings))
+
+
+def _with_missing(evidence: list[Evidence], missing: list[NotProved]) -> tuple[Evidence, ...]:
+    return tuple(replace(proof, not_proved=[*missing, *proof.not_proved]) for proof in evidence)
