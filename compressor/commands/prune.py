@@ -31,7 +31,7 @@ from compressor.steps.prune.pruned import begun, ended
 from compressor.steps.prune.report import missed_aims, report_of
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
-from compressor.steps.prune.settled import Asked, settled
+from compressor.steps.prune.settled import PruneRequest, settled
 from compressor.steps.prune.single_plan import single_plan
 from compressor.steps.prune.step import step
 from compressor.steps.prune.write import demand_channels_alone, write
@@ -61,39 +61,39 @@ def prune(
     if settings.data is None and settings.val_data is None:
         demand_metric(settings, None, settings.max_drop)
     with clock.phase("load"):
-        asked = Asked.of(model, settings, plan)
+        request = PruneRequest.of(model, settings, plan)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
     try:
-        with samples_tried(lambda: asked.model, settings):
-            return without_faulty_rules(lambda distrusted: _prune(asked, clock, distrusted))
+        with samples_tried(lambda: request.model, settings):
+            return without_faulty_rules(lambda distrusted: _prune(request, clock, distrusted))
     except (ProofFailed, RuleFault):
-        if (refused := asked.refused(settings)) is not None:
+        if (refused := request.refused(settings)) is not None:
             raise refused from None
         raise
 
 
-def _prune(asked: Asked, clock: Clock, distrusted: Mapping[str, str]) -> PruneResult:
+def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -> PruneResult:
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     # How many samples it takes at a time is noted on the model, and each try finds that out, and says so.
-    asked = replace(asked, model=copy_of(asked.model))
-    start = settled(asked, distrusted, clock)
+    request = replace(request, model=copy_of(request.model))
+    start = settled(request, distrusted, clock)
     judgement = Judgement(start.source, start.settings, start.samples, clock)
-    run = PruningRun.of(asked, start, distrusted, clock)
-    done = begun(run, start)
+    run = PruningRun.of(request, start, distrusted, clock)
+    pruned = begun(run, start)
     for settings in run.schedule():
-        done = done.after(step(run, settings, done))
-    done = ended(run, done)
+        pruned = pruned.after(step(run, settings, pruned))
+    pruned = ended(run, pruned)
     # Once for all steps, on what will be written.
-    same_signatures(start.source, done.sealed, done.free)
-    plan = single_plan(run, start.source, done)
-    report = report_of(run, start, done, judgement.of(done.model, done.cut_once))
-    report = account.with_file_of_group(report, asked.model).warned(lost_defaults(start.source, done.sealed))
+    same_signatures(start.source, pruned.sealed, pruned.free)
+    plan = single_plan(run, start.source, pruned)
+    report = report_of(run, start, pruned, judgement.of(pruned.model, pruned.cut_once))
+    report = account.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))
     if run.settings.keep_functions:
-        functions = put_back(run, asked.model, start, done)
+        functions = put_back(run, request.model, start, pruned)
         report = account.with_not_proved(report.warned(functions.notes), functions.not_proved)
-        done = functions.done
-    stamp_provenance(done.model, "prune", asked.settings, asked.file, pruning_facts(report, plan))
-    return PruneResult(done.model, plan, report, done.still_proved(run.settings), start.tokens, done.sealed)
+        pruned = functions.pruned
+    stamp_provenance(pruned.model, "prune", request.settings, request.file, pruning_facts(report, plan))
+    return PruneResult(pruned.model, plan, report, pruned.still_proved(run.settings), start.tokens, pruned.sealed)
 
 
 def prune_file(

@@ -80,7 +80,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
             ready = weighed(ready, samples.train, settings)
     with clock.phase("project"):
         # Also where training follows, as the report compares with it.
-        once = [project(layer, settings) for layer in ready.found.layers]
+        once = [project(layer, settings) for layer in ready.weights.layers]
     done = Trained(ready.model)
     if samples is not None and settings.trains:
         with clock.phase("train"):

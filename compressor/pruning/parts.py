@@ -165,8 +165,8 @@ def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Part
 
 def operators_by_name(parts: Iterable[OperatorChain]) -> dict[str, str]:
     """The name of the operator for every name of a node or of what it writes."""
-    found: dict[str, str] = {}
+    operators: dict[str, str] = {}
     for part in parts:
         for node in part.nodes:
-            found |= {str(v.name): part.name for v in node.outputs} | {str(node.name): part.name}
-    return found
+            operators |= {str(v.name): part.name for v in node.outputs} | {str(node.name): part.name}
+    return operators

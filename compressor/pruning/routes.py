@@ -59,16 +59,16 @@ def routes(graph: ir.Graph) -> list[Route]:
     """Routes that lead through every branch of ``graph``, and through every body; none where it has no control flow."""
     if not flows(graph):
         return []
-    found: list[dict[str, bool]] = []
+    listed: list[dict[str, bool]] = []
     for goal in (goal for place in _places(graph) for goal in place.goals):
         # Decisions that do not contradict each other share a route, so that few runs reach every branch.
-        fitting = [r for r in found if all(r.get(name, taken) == taken for name, taken in goal.items())]
+        fitting = [r for r in listed if all(r.get(name, taken) == taken for name, taken in goal.items())]
         if fitting:
             fitting[0].update(goal)
         else:
-            found.append(dict(goal))
+            listed.append(dict(goal))
     # Without an If there are still Loops, whose bodies one route with no decisions reaches.
-    return [Route(MappingProxyType(branches)) for branches in found[:ROUTES]] or [Route()]
+    return [Route(MappingProxyType(branches)) for branches in listed[:ROUTES]] or [Route()]
 
 
 def flows(graph: ir.Graph) -> bool:
@@ -236,12 +236,12 @@ def prove_routes(
             expected = _runs(models[0], route, feeds, folder, provider)
             if expected is None:
                 continue
-            found = _runs(models[1], route, expected.runs.feeds, folder, provider)
-            if found is None:
+            actual = _runs(models[1], route, expected.runs.feeds, folder, provider)
+            if actual is None:
                 raise ProofFailed(f"the smaller model does not run in every branch, as the original does; {PLEASE}")
-            asked, held = with_tolerance(expected, found, tolerance, draws=may_draw(models[0]))
-            standards.append((route, asked))
-            shown.append(Evidence.of(asked, held))
+            standard, held = with_tolerance(expected, actual, tolerance, draws=may_draw(models[0]))
+            standards.append((route, standard))
+            shown.append(Evidence.of(standard, held))
             break
     # Each branch has to be on a route that ran, not merely on one that was planned.
     ran = [route for route, _ in standards]

@@ -36,12 +36,12 @@ def demand_declared(model: ir.Model, runs: Runs, names: Collection[str]) -> None
         if value.name not in names or value.shape is None:
             continue
         for row in runs.outputs:
-            found = row[list(runs.names).index(str(value.name))].shape
-            if len(found) != len(value.shape) or any(
-                isinstance(dim, int) and dim != size for dim, size in zip(value.shape, found, strict=True)
+            shape = row[list(runs.names).index(str(value.name))].shape
+            if len(shape) != len(value.shape) or any(
+                isinstance(dim, int) and dim != size for dim, size in zip(value.shape, shape, strict=True)
             ):
                 raise ProofFailed(
-                    f"output {value.name!r} is declared as {value.shape} and gives {list(found)}; {PLEASE}"
+                    f"output {value.name!r} is declared as {value.shape} and gives {list(shape)}; {PLEASE}"
                 )
 
 

@@ -130,15 +130,15 @@ def _way_of_reading(value: ir.Value, node: ir.Node, slot: int) -> Hashable:
 
 def layer_weights(model: ir.Model) -> dict[str, ir.Value]:
     """Initializers of real numbers and two axes or more that linear and recurrent operators multiply with, by name."""
-    found = {}
+    weights = {}
     for node in model.graph:
         for slot, value in enumerate(node.inputs):
             tensor = None if value is None else value.const_value
             if value is None or tensor is None or tensor.dtype not in REALS or len(tensor.shape) < 2:
                 continue
             if _takes_weight(node, slot):
-                found[str(value.name)] = value
-    return found
+                weights[str(value.name)] = value
+    return weights
 
 
 def _takes_weight(node: ir.Node, slot: int) -> bool:

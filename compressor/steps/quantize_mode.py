@@ -120,11 +120,11 @@ def made(source: ir.Model, tasks: Sequence[QuantizeTask], samples: RunSamples, s
 
 
 def _made(source: ir.Model, task: QuantizeTask, samples: RunSamples, settings: QuantizeSettings) -> Quantised:
-    done = quantised(task, samples, settings)
+    quantised_model = quantised(task, samples, settings)
     # The quantiser is not ours, so what callers bind to is checked.
-    same_signature(source, done.model)
-    demand_quantised(done.rows, task, done.notes)
-    return done
+    same_signature(source, quantised_model.model)
+    demand_quantised(quantised_model.rows, task, quantised_model.notes)
+    return quantised_model
 
 
 def _tried(

@@ -77,6 +77,6 @@ def make_changes(
     Raises:
         ModelError: a net does not run on the samples that were asked for.
     """
-    done, notes = lowered(making.changed(models, cut, changes), making.settings, making.clock)
-    making.notes += [*notes, *left_alone(done.skipped)]
-    return done
+    changed, notes = lowered(making.changed(models, cut, changes), making.settings, making.clock)
+    making.notes += [*notes, *left_alone(changed.skipped)]
+    return changed

@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from compressor.latency import LatencyTarget
 
 
-def replayed_choice(plan: PruningPlan, found: Analysis) -> Choice:
+def replayed_choice(plan: PruningPlan, analysis: Analysis) -> Choice:
     """What a plan removes, as the choice of groups and units that a ranking would have made."""
-    return Choice(plan, group(found.coupling), None)
+    return Choice(plan, group(analysis.coupling), None)
 
 
 @contextmanager
-def reasons_given(found: Analysis) -> Iterator[None]:
+def reasons_given(analysis: Analysis) -> Iterator[None]:
     """Gives the reasons along where nothing can be pruned."""
     try:
         yield
     except NothingToPrune as nothing:
-        nothing.frozen = tuple(account.frozen_rows(found))
+        nothing.frozen = tuple(account.frozen_rows(analysis))
         raise
 
 
@@ -64,10 +64,10 @@ class Means:
     @property
     def notes(self) -> list[str]:
         """What the report has to say about how things were chosen."""
-        found = list(self.losses.warnings) if self.losses is not None else []
+        warnings = list(self.losses.warnings) if self.losses is not None else []
         if self.layers is not None:
-            found += [*account.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
-        return found
+            warnings += [*account.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
+        return warnings
 
 
 def means_of(source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> Means:
@@ -87,7 +87,7 @@ def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> 
     return LatencyTarget(source, settings, clock)
 
 
-def ranked(found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Ranking:
+def ranked(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Ranking:
     """All groups, their units scored by what was measured of them; arguments as of :func:`chosen`.
 
     Raises:
@@ -99,20 +99,20 @@ def ranked(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     by = by if structure_of(settings).channels else by_weights(by)
     # Before balancing, which merges units: measurements are joined with them.
     data = means.samples.train if means.samples is not None else None
-    measured = measure_for_criterion(found, by, data)
-    measure_depth(found, by, data)
-    return ranking_of(found.coupling, by, size, origin, measured)
+    measured = measure_for_criterion(analysis, by, data)
+    measure_depth(analysis, by, data)
+    return ranking_of(analysis.coupling, by, size, origin, measured)
 
 
 def chosen_changes(
-    found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means
+    analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means
 ) -> Selected:
     """What a step does: channels that go, and layers that become something cheaper; arguments as of :func:`chosen`."""
     if means.layers is None:
-        return Selected(chosen(found, settings, origin, size, means), {})
+        return Selected(chosen(analysis, settings, origin, size, means), {})
     curves, channels = None, structure_of(settings).channels
     try:
-        ranking = ranked(found, settings, origin, size, means)
+        ranking = ranked(analysis, settings, origin, size, means)
     # Layers may still change where no channel can go.
     except NothingToPrune:
         if channels:
@@ -120,16 +120,16 @@ def chosen_changes(
         ranking = None
     if channels and ranking is not None and means.losses is not None:
         # The layers' own options are measured next, on the same samples.
-        also = [layer.view for layer in means.layers.candidates(found)]
-        curves = means.losses.curves(found, ranking.scores, also=also)
-    return means.layers.selected(found, ranking, curves, size)
+        also = [layer.view for layer in means.layers.candidates(analysis)]
+        curves = means.losses.curves(analysis, ranking.scores, also=also)
+    return means.layers.selected(analysis, ranking, curves, size)
 
 
-def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Choice:
+def chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Choice:
     """What a step removes: what cannot matter, what a latency needs, or what a ratio or another target asks for.
 
     Args:
-        found: the model as it is before the step.
+        analysis: the model as it is before the step.
         settings: of the step.
         origin: costs of the model before the first step; None in the first.
         size: bytes of the file.
@@ -137,16 +137,16 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     """
     if settings.lossless:
         # Zeros that meet infinities make NaNs, so these units are not without effect.
-        spoilt = in_activations(found, settings.seed, settings.provider)
-        return Choice(*lossless_plan(found.coupling, settings, spoilt), origin)
-    ranking = ranked(found, settings, origin, size, means)
+        spoilt = in_activations(analysis, settings.seed, settings.provider)
+        return Choice(*lossless_plan(analysis.coupling, settings, spoilt), origin)
+    ranking = ranked(analysis, settings, origin, size, means)
     curves, share = None, None
     if means.losses is not None:
-        curves = means.losses.curves(found, ranking.scores)
+        curves = means.losses.curves(analysis, ranking.scores)
         # Counted once, in the first step, and kept for the later ones.
-        share = means.losses.share(found, ranking, settings)
+        share = means.losses.share(analysis, ranking, settings)
     if means.aim is not None:
-        return means.aim.choose(found, settings, ranking, curves)
+        return means.aim.choose(analysis, settings, ranking, curves)
     if curves is not None:
-        return choose_by_loss(found, settings, ranking, curves, share)
-    return choose_by_scores(found.coupling, settings, ranking)
+        return choose_by_loss(analysis, settings, ranking, curves, share)
+    return choose_by_scores(analysis.coupling, settings, ranking)

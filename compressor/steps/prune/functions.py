@@ -19,31 +19,31 @@ class WithFunctions:
     """What came of the local functions of a model.
 
     Attributes:
-        done: what all steps left, its model with calls.
+        pruned: what all steps left, its model with calls.
         notes: what the report has to say of functions that stay inlined.
         not_proved: what no comparison says anything about.
     """
 
-    done: Pruned
+    pruned: Pruned
     notes: list[str]
     not_proved: list[NotProved]
 
 
-def put_back(run: PruningRun, given: ir.Model, start: Settled, done: Pruned) -> WithFunctions:
+def put_back(run: PruningRun, given: ir.Model, start: Settled, pruned: Pruned) -> WithFunctions:
     """Puts calls back into the model, in place, and proves that it gives the same with them.
 
     Args:
         run: how it is proved.
         given: the original, which has the functions.
         start: the graph before any step, which calls are looked for in.
-        done: what all steps left.
+        pruned: what all steps left.
 
     Raises:
         ProofFailed: it does not.
     """
-    inlined = done.model.clone()
-    notes, missing = keep_functions(done.model, start.analysis.model, given), list[NotProved]()
+    inlined = pruned.model.clone()
+    notes, missing = keep_functions(pruned.model, start.analysis.model, given), list[NotProved]()
     if run.settings.proves:
         with run.clock.phase("prove"):
-            missing = prove_with_functions(inlined, done.model, run.settings)
-    return WithFunctions(replace(done, sealed=done.model.clone()), notes, missing)
+            missing = prove_with_functions(inlined, pruned.model, run.settings)
+    return WithFunctions(replace(pruned, sealed=pruned.model.clone()), notes, missing)

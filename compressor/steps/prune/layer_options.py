@@ -36,8 +36,8 @@ COARSE = "{what} were brought to {left:.1%} instead of {share:.1%}, as what laye
 
 def structure_of(settings: PruneSettings) -> Structure:
     """The record of ``--structure``: whether channels go, and what else may become of layers."""
-    found: Structure = STRUCTURES.find(settings.structure)
-    return found
+    structure: Structure = STRUCTURES.find(settings.structure)
+    return structure
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class LayerOptions:
         self.refused: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def selected(self, found: Analysis, ranking: Ranking | None, curves: Curves | None, size: int) -> Selected:
+    def selected(self, analysis: Analysis, ranking: Ranking | None, curves: Curves | None, size: int) -> Selected:
         """What is done within the budget.
 
         Args:
-            found: the analysed model.
+            analysis: the analysed model.
             ranking: its groups; None where it has none that may lose channels.
             curves: what each group loses.
             size: bytes of the file.
@@ -91,48 +91,48 @@ class LayerOptions:
 
         settings = self._settings
         # Without groups there are still layers, whose costs are shares of the same model.
-        origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], size)
-        goal = budget_of(found.coupling, settings, origin, self._share(found, ranking))
-        layers = self.candidates(found)
+        origin = ranking.origin if ranking is not None else origin_of(analysis.coupling, [], size)
+        goal = budget_of(analysis.coupling, settings, origin, self._share(analysis, ranking))
+        layers = self.candidates(analysis)
         if self._structure.channels and curves is None:
             raise UsageError(NO_CURVES)
-        options_of = self._lines(layers, found, goal)
+        options_of = self._lines(layers, analysis, goal)
         best, missed = None, None
         # The nearest answer over all step sizes is kept, as finer steps need not come nearer.
         for allowed in finer(settings):
             lines = []
             if self._structure.channels and ranking is not None and curves is not None:
-                lines = ByLoss(found.coupling, ranking.scores, curves, allowed, origin, goal.share).lines(allowed)
+                lines = ByLoss(analysis.coupling, ranking.scores, curves, allowed, origin, goal.share).lines(allowed)
             try:
-                chosen = choose_together(found.coupling, lines, options_of(allowed), goal)
+                chosen = choose_together(analysis.coupling, lines, options_of(allowed), goal)
             except TargetOutOfReach as error:
                 missed = error
                 continue
             if best is None or abs(chosen.left - goal.share) < abs(best.left - goal.share):
                 best = chosen
             if abs(best.left - goal.share) <= goal.slack:
-                return self._made(found, ranking, best)
+                return self._made(analysis, ranking, best)
         if best is None:
             raise missed or AssertionError
         if goal.exact:
             self.notes.append(COARSE.format(what=goal.what, left=best.left, share=goal.share))
-        return self._made(found, ranking, best)
+        return self._made(analysis, ranking, best)
 
-    def _share(self, found: Analysis, ranking: Ranking | None) -> float:
+    def _share(self, analysis: Analysis, ranking: Ranking | None) -> float:
         """What a ratio leaves of the multiply-accumulates: that of every group's channels; 1 for a target."""
         ratio = self._settings.ratio
         if ratio is None:
             return 1.0
         if self._structure.masks is not None:
-            whole = graph_macs(found.coupling.graph, found.coupling.shapes)
-            taken = sum(layer.geometry.macs for layer in self.candidates(found))
+            whole = graph_macs(analysis.coupling.graph, analysis.coupling.shapes)
+            taken = sum(layer.geometry.macs for layer in self.candidates(analysis))
             return 1 - (1 - self._structure.left(ratio)) * taken / max(whole, 1)
         if ranking is None:
             # What a ratio leaves of products of two widths, where no group can show it (docs/decisions/0003).
             return self._structure.left(ratio)
-        return uniform_share(found.coupling, ranking, self._settings)
+        return uniform_share(analysis.coupling, ranking, self._settings)
 
-    def candidates(self, found: Analysis) -> list[CandidateLayer]:
+    def candidates(self, analysis: Analysis) -> list[CandidateLayer]:
         """The layers that may change, looked for once for each analysed model.
 
         Raises:
@@ -140,18 +140,20 @@ class LayerOptions:
         """
         from compressor.structures.layer.layers import candidate_layers
 
-        if self._known is not None and self._known[0] is found:
+        if self._known is not None and self._known[0] is analysis:
             return self._known[1]
         settings, suits = self._settings, self._structure.suits
-        layers, self.refused = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, suits)
+        layers, self.refused = candidate_layers(
+            analysis.model, analysis.coupling, settings.include, settings.exclude, suits
+        )
         if not layers and not self._structure.channels:
             reasons = ", ".join(sorted(set(self.refused.values())))
             raise NothingToPrune(NO_LAYER_TO_CHANGE.format(reasons=f" ({reasons})" if reasons else ""))
-        self._known = found, layers
+        self._known = analysis, layers
         return layers
 
     def _lines(
-        self, layers: list[CandidateLayer], found: Analysis, goal: Goal
+        self, layers: list[CandidateLayer], analysis: Analysis, goal: Goal
     ) -> Callable[[PruneSettings], list[ChangeLine]]:
         """What the settings allow of the options of all layers, which are measured once."""
         from compressor.structures.layer.judged import LayerEvidence, layer_curves
@@ -162,21 +164,21 @@ class LayerOptions:
         rows, exact = None, None
         if self._losses is not None and layers:
             # Once for all layers and settings: reading samples is the dear part.
-            rows, exact = self._losses.read(found, [layer.view for layer in layers])
+            rows, exact = self._losses.read(analysis, [layer.view for layer in layers])
         evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
         if self._structure.masks is not None:
             offer = offer_of(self._structure, self._settings, goal.kind)
             if not self._settings.features:
-                offer = replace(offer, movable=movable(found.coupling, layers))
+                offer = replace(offer, movable=movable(analysis.coupling, layers))
             lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
             return lambda _: lines
         curves = layer_curves(layers, evidence, "ranks", RankCurve)
         return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
 
-    def _made(self, found: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:
+    def _made(self, analysis: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:
         plan, groups = PruningPlan(()), []
         if ranking is not None:
             groups = ranking.groups
             if self._structure.channels:
-                plan = plan_of(found.coupling, groups, chosen.removed, policy_of(self._settings))
+                plan = plan_of(analysis.coupling, groups, chosen.removed, policy_of(self._settings))
         return Selected(Choice(plan, groups, None), chosen.changes)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WHOLE = "the same graph with every changed layer whole, its weight the product of what it became"
 
 
-def prove_changed(changed: Changed | None, found: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
+def prove_changed(changed: Changed | None, analysis: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
     """Proves that what was written equals the graph with the same layers whole.
 
     Raises:
@@ -36,18 +36,18 @@ def prove_changed(changed: Changed | None, found: Analysis, settings: PruneSetti
         reference = MaskedReference(changed.reference, runnable(changed.reference, folder, settings.provider))
         written = runnable(changed.model, folder, settings.provider)
         # The same proof as for a cut, with the whole weights in place of masks.
-        evidence, asked = proof.prove(reference, written, found.shapes, settings)
+        evidence, standard = proof.prove(reference, written, analysis.shapes, settings)
         demand_proof(evidence)
         evidence.reference = WHOLE
         if settings.verify == "full":
             from compressor.structures.canary import try_wrong_weights
 
             evidence.not_proved += evidence.silent
-            evidence.take(try_wrong_weights(changed, asked, folder, settings.provider))
+            evidence.take(try_wrong_weights(changed, standard, folder, settings.provider))
         if changed.unordered is not None:
             # Another order of channels sums in another order, so that this holds within rounding.
             whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
-            order, _ = proof.prove(whole, reference.stored, found.shapes, settings)
+            order, _ = proof.prove(whole, reference.stored, analysis.shapes, settings)
             demand_proof(order)
             order.reference = WHOLE
             return [order, evidence]
@@ -55,7 +55,7 @@ def prove_changed(changed: Changed | None, found: Analysis, settings: PruneSetti
 
 
 def prove_stored(
-    plain: ir.Model, packed: ir.Model, found: Analysis, settings: PruneSettings, clock: Clock
+    plain: ir.Model, packed: ir.Model, analysis: Analysis, settings: PruneSettings, clock: Clock
 ) -> list[Evidence]:
     """Proves that a model gives the same once coefficients are packed in it; nothing where they are not.
 
@@ -66,7 +66,7 @@ def prove_stored(
         return []
     with clock.phase("prove"), scratch() as folder:
         reference = MaskedReference(plain, runnable(plain, folder, settings.provider))
-        evidence, _ = proof.prove(reference, runnable(packed, folder, settings.provider), found.shapes, settings)
+        evidence, _ = proof.prove(reference, runnable(packed, folder, settings.provider), analysis.shapes, settings)
         demand_proof(evidence)
         evidence.reference = WHOLE
         return [evidence]

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     pass
 
 
-def prove_prepared(source: Original, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
+def prove_prepared(source: Original, analysis: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
     """Proves that preparing the model changed no output; what of that could not be proved."""
     if settings.verify != "full":
         return []
     with clock.phase("prove"):
         numbers = not settings.lossless  # which says so itself, and that there is nothing to prune
-        return prove_preparation(source, found.model, found.shapes, settings, numbers=numbers)
+        return prove_preparation(source, analysis.model, analysis.shapes, settings, numbers=numbers)
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class ProvedCut:
 
 
 def cut_and_prove(
-    found: Analysis, choice: Choice, cut: ChannelMask, settings: PruneSettings, clock: Clock
+    analysis: Analysis, choice: Choice, cut: ChannelMask, settings: PruneSettings, clock: Clock
 ) -> ProvedCut:
     """The model without what was chosen, and the proof that removal equals masking.
 
     Args:
-        found: what is cut.
+        analysis: what is cut.
         choice: what goes.
         cut: the same, for every value.
         settings: how it is proved.
@@ -68,27 +68,27 @@ def cut_and_prove(
     """
     # Layers change and no channel goes, so there is no cut to prove; the layers are proved later.
     if not choice.plan.removals and structure_of(settings).layers:
-        return ProvedCut(found.model.clone())
+        return ProvedCut(analysis.model.clone())
     if not settings.proves:
         with clock.phase("cut"):
-            small = apply_cut(found, cut)
+            small = apply_cut(analysis, cut)
             # Without a proof this is what is left to notice a rule that does not fit.
-            audit(found, small, settings)
+            audit(analysis, small, settings)
             return ProvedCut(small)
     with scratch() as place:
-        case = _Case(found, choice, cut, settings, place)
+        case = _Case(analysis, choice, cut, settings, place)
         with clock.phase("prove"):
             # The reference is written before anything is cut; arrays that it shares with the cut model are read-only.
             masked = case.masked()
         with clock.phase("cut"):
-            small = apply_cut(found, cut)
+            small = apply_cut(analysis, cut)
         with clock.phase("prove"):
             try:
                 return ProvedCut(small, (case.prove(masked, small),))
             # Where a rule no longer fits the smaller graph, audit names its node, and the run starts over without that
             # rule.
             except ProofFailed:
-                audit(found, small, settings)
+                audit(analysis, small, settings)
                 raise
 
 
@@ -96,7 +96,7 @@ def cut_and_prove(
 class _Case:
     """A step that is proved; fields as the arguments of :func:`cut_and_prove`, and where files are put."""
 
-    found: Analysis
+    analysis: Analysis
     choice: Choice
     cut: ChannelMask
     settings: PruneSettings
@@ -105,25 +105,25 @@ class _Case:
     def masked(self, *, thorough: bool = False) -> MaskedReference:
         """The graph in which what goes does not count; where nothing that counts may go, the prepared one."""
         if self.settings.lossless:
-            model, masks = self.found.model.clone(), None
+            model, masks = self.analysis.model.clone(), None
         else:
-            model, masks = surgery.mask(self.found.model, self.cut, thorough=thorough)
+            model, masks = surgery.mask(self.analysis.model, self.cut, thorough=thorough)
         return MaskedReference(model, self._stored(model), masks)
 
     def prove(self, masked: MaskedReference, small: ir.Model) -> Evidence:
         """Compares; where the reference is no number, as zero times infinity is none, with one that masks more."""
-        found = self._stored(small)
-        evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
+        stored = self._stored(small)
+        evidence, standard = proof.prove(masked, stored, self.analysis.shapes, self.settings)
         # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
-        if not all_finite(asked.runs) and masked.masks is not None:
+        if not all_finite(standard.runs) and masked.masks is not None:
             masked = self.masked(thorough=True)
-            evidence, asked = proof.prove(masked, found, self.found.shapes, self.settings)
+            evidence, standard = proof.prove(masked, stored, self.analysis.shapes, self.settings)
         demand_proof(evidence)
         if evidence.runs is not None:
-            demand_declared(small, evidence.runs, self.found.coupling.policy.free)
+            demand_declared(small, evidence.runs, self.analysis.coupling.policy.free)
         routed = prove_routes(
             (masked.model, small),
-            asked.runs.feeds,
+            standard.runs.feeds,
             proof.tolerance_of(self.settings),
             self.folder,
             self.settings.provider,
@@ -131,7 +131,7 @@ class _Case:
         evidence = with_comparisons(evidence, routed.shown)
         # The reference ran at one size: its masks may fit no other, while the file takes it.
         if masked.masks is not None and any(item.reason in proof.ONE_SIZE_ALONE for item in evidence.not_proved):
-            evidence = self._at_second_size(evidence, found)
+            evidence = self._at_second_size(evidence, stored)
         evidence.not_proved += [*evidence.silent, *routed.missing]
         if self.settings.verify == "full":
             demand_exact(self.cut, small)
@@ -139,7 +139,7 @@ class _Case:
                 cut=self.cut,
                 small=small,
                 reference=masked.model,
-                asked=asked,
+                standard=standard,
                 folder=self.folder,
                 provider=self.settings.provider,
                 routes=routed.standards,
@@ -150,7 +150,7 @@ class _Case:
 
     def _at_second_size(self, evidence: Evidence, small: Runnable) -> Evidence:
         """The evidence with a comparison at the second size, where a reference of that size can be made."""
-        more = at_second_size(self.found, self.choice.plan, small, self.settings, self.folder)
+        more = at_second_size(self.analysis, self.choice.plan, small, self.settings, self.folder)
         if more is None:
             return evidence
         both = with_comparisons(evidence, [more])

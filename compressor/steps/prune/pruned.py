@@ -156,13 +156,13 @@ def begun(run: PruningRun, start: Settled) -> Pruned:
     return Pruned(chosen_by, start.source, start.source, kept.model, curves=curves, warnings=warnings)
 
 
-def ended(run: PruningRun, done: Pruned) -> Pruned:
+def ended(run: PruningRun, pruned: Pruned) -> Pruned:
     """A run after its last step: with the last layer fitted to labels where that is asked for, in place."""
     if not run.settings.refit_last or run.samples is None:
-        return done
+        return pruned
     from compressor.steps.prune.refit import refitted
 
     with run.clock.phase("refit"):
-        said = refitted(done.model, run.samples.train)
-    run.demand_only_weights(done.analysed.analysis, done.sealed, done.model)
-    return replace(done, sealed=done.model.clone(), warnings=(*done.warnings, said))
+        said = refitted(pruned.model, run.samples.train)
+    run.demand_only_weights(pruned.analysed.analysis, pruned.sealed, pruned.model)
+    return replace(pruned, sealed=pruned.model.clone(), warnings=(*pruned.warnings, said))

@@ -119,63 +119,63 @@ class Recovery:
         Raises:
             CompressorError: as :func:`compressor.reconstruct.recover` and :func:`compressor.train.finetune.finetune`.
         """
-        done = Recovered(cut.small)
+        recovered = Recovered(cut.small)
         if self.idle:
-            return done
+            return recovered
         # A clone costs little, since its weights are shared, and what is measured is put into the graph.
         cut = replace(cut, dense=cut.dense.clone())
         if changes:
             with self.clock.phase("recover"):
-                done = self._with_changes(cut, changes)
+                recovered = self._with_changes(cut, changes)
         enough = self.settings.recover == "none" or (changes and not self.settings.uses_gradients)
         if self.samples is not None and not enough:
             if not changes:
-                done = replace(done, unrecovered=cut.small.clone())
+                recovered = replace(recovered, unrecovered=cut.small.clone())
             with self.clock.phase("recover"):
-                done = self._regained(done, cut, self.samples)
-        if done.changed is not None and done.changed.coefficients:
+                recovered = self._regained(recovered, cut, self.samples)
+        if recovered.changed is not None and recovered.changed.coefficients:
             from compressor.structures.interspace.store import with_stored
 
             # Last, as what is trained and fitted are plain numbers.
-            packed = with_stored(done.plain, done.changed.coefficients, self.settings.coefficients)
-            done = replace(done, packed=packed)
-        return done
+            packed = with_stored(recovered.plain, recovered.changed.coefficients, self.settings.coefficients)
+            recovered = replace(recovered, packed=packed)
+        return recovered
 
-    def _regained(self, done: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
+    def _regained(self, recovered: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
         """The model rebuilt and trained, or with fresh weights."""
         settings = self.settings
         # Layers that changed were fitted as they did.
-        if settings.reinitialise == "no" and settings.rewind is None and done.changed is None:
-            done = self._attempt(done, cut, samples)
+        if settings.reinitialise == "no" and settings.rewind is None and recovered.changed is None:
+            recovered = self._attempt(recovered, cut, samples)
         elif settings.reinitialise == "after":
-            done = replace(done, plain=reinitialised(done.plain, settings.seed))
+            recovered = replace(recovered, plain=reinitialised(recovered.plain, settings.seed))
         elif settings.reinitialise == "orthogonal":
-            done = replace(done, plain=orthogonalised(done.plain))
+            recovered = replace(recovered, plain=orthogonalised(recovered.plain))
         if settings.trains:
-            return done.after(self.trainer.trained(done.plain, samples, done.changed, cut.number))
+            return recovered.after(self.trainer.trained(recovered.plain, samples, recovered.changed, cut.number))
         # Earlier steps are cut again, and what is fitted to their outputs goes with that.
         if settings.recover == "distill" and cut.number == settings.steps:
-            return done.after(self.trainer.distilled(done.plain, samples, done.changed, cut.number))
-        return done
+            return recovered.after(self.trainer.distilled(recovered.plain, samples, recovered.changed, cut.number))
+        return recovered
 
-    def _attempt(self, done: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
+    def _attempt(self, recovered: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
         """Rebuilds; leaves the cut as it is where nobody asked and the model does not run on made-up samples."""
         try:
-            return self._rebuilt(done, cut, samples)
+            return self._rebuilt(recovered, cut, samples)
         except ModelError as error:
-            if samples.asked or done.unrecovered is None:
+            if samples.asked or recovered.unrecovered is None:
                 raise
             # The fit may have changed some layers before it failed.
             note = NOT_RUN.format(reason=str(error).partition(";")[0])
-            return replace(done, plain=done.unrecovered.clone(), warnings=(*done.warnings, note))
+            return replace(recovered, plain=recovered.unrecovered.clone(), warnings=(*recovered.warnings, note))
 
-    def _rebuilt(self, done: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
+    def _rebuilt(self, recovered: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
         from compressor.reconstruct import recover
 
         options = self._options(cut.dense, samples.train)
-        fit = recover(done.plain, cut.dense, cut.cut, self._method, samples.train, options)
+        fit = recover(recovered.plain, cut.dense, cut.cut, self._method, samples.train, options)
         rows = [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in fit.layers]
-        return done.fitted(rows, [*left_alone(fit.skipped), *([] if samples.real else [STAND_IN_NOTE])])
+        return recovered.fitted(rows, [*left_alone(fit.skipped), *([] if samples.real else [STAND_IN_NOTE])])
 
     def _with_changes(self, cut: CutModel, changes: Mapping[str, LayerChange]) -> Recovered:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""

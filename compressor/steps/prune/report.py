@@ -23,31 +23,31 @@ from compressor.steps.prune.settled import Settled
 from compressor.steps.run_samples import RunSamples
 
 
-def report_of(run: PruningRun, start: Settled, done: Pruned, verdict: Verdict) -> Report:
+def report_of(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict) -> Report:
     """What was done, and what came of it.
 
     Args:
         run: what it was done with.
         start: the original, counted, and what is to be said of the settings.
-        done: what all steps left.
+        pruned: what all steps left.
         verdict: the result beside the original.
     """
-    analysis, losses, aim = done.analysed.analysis, run.means.losses, run.means.aim
+    analysis, losses, aim = pruned.analysed.analysis, run.means.losses, run.means.aim
     settings = _as_chosen(run.settings, losses)
-    report = account.report(analysis, start.before, list(done.rows), together(done.evidence), settings)
+    report = account.report(analysis, start.before, list(pruned.rows), together(pruned.evidence), settings)
     report = report if aim is None else aim.added_to(report)
-    notes = dict.fromkeys([*start.notes, *done.notes, *run.means.notes])
-    later = dict.fromkeys([*done.warnings, *verdict.warnings])
+    notes = dict.fromkeys([*start.notes, *pruned.notes, *run.means.notes])
+    later = dict.fromkeys([*pruned.warnings, *verdict.warnings])
     return report.model_copy(
         update={
             "warnings": [*report.warnings, *notes, *later],
-            "changed": _changed_rows(done.recovered, analysis.shapes.batch),
-            "recovery": list(done.layers),
+            "changed": _changed_rows(pruned.recovered, analysis.shapes.batch),
+            "recovery": list(pruned.layers),
             "accuracy": list(verdict.accuracy),
             "outputs": verdict.outputs,
             "synthetic": _made_up(run.samples),
             "trainability": verdict.trainability,
-            "curves": list(done.curves),
+            "curves": list(pruned.curves),
         }
     )
 

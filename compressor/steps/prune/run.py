@@ -17,7 +17,7 @@ from compressor.pruning.schedule import steps_of
 from compressor.pruning.weights_only import prove_only_weights, some_feeds
 from compressor.steps.prune.choose import Means, means_of
 from compressor.steps.prune.recover import Recovery
-from compressor.steps.prune.settled import Asked, Settled
+from compressor.steps.prune.settled import PruneRequest, Settled
 from compressor.steps.prune.trainer import Trainer
 from compressor.steps.run_samples import RunSamples
 
@@ -58,7 +58,7 @@ class PruningRun:
     clock: Clock
 
     @staticmethod
-    def of(asked: Asked, start: Settled, distrusted: Mapping[str, str], clock: Clock) -> PruningRun:
+    def of(request: PruneRequest, start: Settled, distrusted: Mapping[str, str], clock: Clock) -> PruningRun:
         """The run that was asked for, from what it was settled to start from.
 
         Raises:
@@ -67,7 +67,7 @@ class PruningRun:
         trainer = Trainer(start.source, start.settings, clock)
         recovery = Recovery(start.settings, start.samples, trainer, clock)
         means = means_of(start.source, start.settings, start.samples, clock)
-        return PruningRun(start.settings, asked.plan, distrusted, asked.size, means, recovery, clock)
+        return PruningRun(start.settings, request.plan, distrusted, request.size, means, recovery, clock)
 
     @property
     def samples(self) -> RunSamples | None:

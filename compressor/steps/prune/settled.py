@@ -34,7 +34,7 @@ from compressor.steps.tokens import of_tokens
 
 
 @dataclass(frozen=True)
-class Asked:
+class PruneRequest:
     """What a run was given.
 
     Attributes:
@@ -63,7 +63,7 @@ class Asked:
         return refusal(self.given, self.model, settings)
 
     @staticmethod
-    def of(model: str | Path | ir.Model, settings: PruneSettings, plan: PruningPlan | None) -> Asked:
+    def of(model: str | Path | ir.Model, settings: PruneSettings, plan: PruningPlan | None) -> PruneRequest:
         """Opens what was given.
 
         Raises:
@@ -79,7 +79,7 @@ class Asked:
             raise UsageError(said)
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
-        return Asked(source, size, None if isinstance(model, ir.Model) else Path(model), settings, plan, samples)
+        return PruneRequest(source, size, None if isinstance(model, ir.Model) else Path(model), settings, plan, samples)
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class Settled:
     samples: RunSamples | None
 
 
-def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settled:
+def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) -> Settled:
     """Analyses a model, decides what the settings leave open, and makes samples up where there are none.
 
     Args:
-        asked: what was given.
+        request: what was given.
         distrusted: node -> why its rule is not believed.
         clock: receives the time of each phase.
 
@@ -119,38 +119,38 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
         CompressorError: settings do not fit the model, or no samples do.
     """
     with clock.phase("analyse"):
-        read = Original(asked.given, asked.model)
-        fewer = of_tokens(read, asked.settings)
+        read = Original(request.given, request.model)
+        fewer = of_tokens(read, request.settings)
         read = fewer or read
         source = read.model
-        analysis = analyse(source, asked.settings, distrusted)
-        demand_matches(asked.settings, source, analysis.model)
-        if asked.plan is not None:
-            cut_of(asked.plan, analysis)  # a plan of another model is refused before samples are made up
+        analysis = analyse(source, request.settings, distrusted)
+        demand_matches(request.settings, source, analysis.model)
+        if request.plan is not None:
+            cut_of(request.plan, analysis)  # a plan of another model is refused before samples are made up
         # Needs the analysed model, as it counts what a recovery would take.
-        settings, notes = resized(asked.settings)
-        available = None if asked.samples is None else len(asked.samples.train)
+        settings, notes = resized(request.settings)
+        available = None if request.samples is None else len(request.samples.train)
         settings, more = resolve_defaults(settings, analysis, available=available)
         notes += [*more, *([UNPACKED] if is_packed(source) else [])]
-        settings = settings if asked.plan is not None else by_time(settings, analysis, asked.size)
-        if asked.plan is not None and not (asked.plan.removals or asked.plan.blocks):
+        settings = settings if request.plan is not None else by_time(settings, analysis, request.size)
+        if request.plan is not None and not (request.plan.removals or request.plan.blocks):
             notes.append("the plan removes nothing, so that no channel went")
-        before = account.stats_of(source, analysis, asked.size, asked.file)
+        before = account.stats_of(source, analysis, request.size, request.file)
         if read.renumbering is not None:
             sides = zip(("input", "output"), read.renumbering.names, strict=True)
             where = " and ".join(f"{what} {', '.join(map(repr, names))}" for what, names in sides if names)
             notes.append(f"tokens have new numbers in {where}; OUT.tokens.json has the old ones")
         if fewer is not None:
             # Shares are of the model as it was given, which has another vocabulary.
-            whole = account.stats_in_memory(asked.model, settings, asked.size)
+            whole = account.stats_in_memory(request.model, settings, request.size)
             before = whole.model_copy(update={"path": before.path})
-        if asked.plan is None and _aims(settings):
+        if request.plan is None and _aims(settings):
             with reasons_given(analysis):
-                demand_target(analyse(source, settings, distrusted).coupling, settings, asked.size)
-    samples = asked.samples
+                demand_target(analyse(source, settings, distrusted).coupling, settings, request.size)
+    samples = request.samples
     if samples is None:
         with clock.phase("samples"):
-            samples = made_up(settings, source, analysis, notes, asked=asked.settings.recover != "auto")
+            samples = made_up(settings, source, analysis, notes, asked=request.settings.recover != "auto")
         if samples is not None:
             tell_sizes(samples.train, clock)
     if samples is not None:

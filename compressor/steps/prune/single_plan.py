@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     pass
 
 
-def single_plan(run: PruningRun, source: ir.Model, done: Pruned) -> PruningPlan | None:
+def single_plan(run: PruningRun, source: ir.Model, pruned: Pruned) -> PruningPlan | None:
     """The plan that leads from the original to what all steps left in one; None where none does."""
-    whole = replace(done.history.plan(), files=tuple(run_files.file_names(source)))
+    whole = replace(pruned.history.plan(), files=tuple(run_files.file_names(source)))
     # A replay believes every rule at first, so a plan that needed some left alone has to be tried.
-    once = (done.history.replays and not run.distrusted) or replays(whole, source, done.model, run.settings)
+    once = (pruned.history.replays and not run.distrusted) or replays(whole, source, pruned.model, run.settings)
     # A plan holds channels alone; changed layers cannot be replayed from it.
-    changed = done.recovered is not None and done.recovered.changed is not None
+    changed = pruned.recovered is not None and pruned.recovered.changed is not None
     return whole if once and not changed else None
 
 
@@ -36,14 +36,14 @@ def replays(plan: PruningPlan, source: ir.Model, small: ir.Model, settings: Prun
     Not where a step could only remove what an earlier one had set free.
     """
     # Without distrusted rules, since a replay by a user begins without them too.
-    found = analyse(source, settings)
-    coupling = found.coupling
+    analysis = analyse(source, settings)
+    coupling = analysis.coupling
     try:
-        cut = cut_of(plan, found)
+        cut = cut_of(plan, analysis)
         left = {name: cut.after(value) for name, value in coupling.graph.initializers.items()}
-        apply_cut(found, cut)
+        apply_cut(analysis, cut)
     # A plan that cannot be applied in one is no reason to fail the run; there is merely no plan to write.
     except (PlanError, RuleFault):
         return False
-    made = {name: tuple(value.shape) for name, value in small.graph.initializers.items() if value.shape is not None}
-    return all(left.get(name) == shape for name, shape in made.items() if name in left)
+    shapes = {name: tuple(value.shape) for name, value in small.graph.initializers.items() if value.shape is not None}
+    return all(left.get(name) == shape for name, shape in shapes.items() if name in left)

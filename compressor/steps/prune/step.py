@@ -40,36 +40,36 @@ class _Target:
     choice: Choice
 
 
-def step(run: PruningRun, settings: PruneSettings, done: Pruned) -> StepResult:
+def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult:
     """Takes a step.
 
     Args:
         run: what it is done with.
         settings: of the step.
-        done: how far the run has come.
+        pruned: how far the run has come.
 
     Raises:
         CompressorError: nothing can go, a proof fails, or recovery does.
     """
     # Before anything is measured on the prepared graph, which could be wrong.
-    prepared = _prepared(run, done.next_start(run))
-    selected = _selected(run, settings, prepared.analysis, done)
-    trained = train_towards(run, prepared.analysis, selected.choice, done.steps)
+    prepared = _prepared(run, pruned.next_start(run))
+    selected = _selected(run, settings, prepared.analysis, pruned)
+    trained = train_towards(run, prepared.analysis, selected.choice, pruned.steps)
     target = _Target(prepared, selected.choice)
     if trained is not None:
         target = _in_trained(run, settings, target, trained)
     notes = _unrounded(run, target.choice)
-    if done.ticket is not None:
-        target = _in_ticket(run, target, done.ticket)
+    if pruned.ticket is not None:
+        target = _in_ticket(run, target, pruned.ticket)
     analysis, choice = target.prepared.analysis, target.choice
     cut = cut_of(choice.plan, analysis)
     small = cut_and_prove(analysis, choice, cut, run.settings, run.clock)
     # Recovery edits the other one; a clone shares its weights. Layers are fitted to what stood right before this cut,
     # and not to the original.
-    bare, ticket = small.model.clone(), None if done.ticket is None else small.model.clone()
-    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut, done.steps + 1), selected.changes)
+    bare, ticket = small.model.clone(), None if pruned.ticket is None else small.model.clone()
+    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut, pruned.steps + 1), selected.changes)
     evidence = [*small.evidence, *prove_recovered(run, analysis, replace(small, model=bare), recovered)]
-    rows = account.with_scores(account.group_rows(choice.groups, cut, done.rows), choice.scored, cut)
+    rows = account.with_scores(account.group_rows(choice.groups, cut, pruned.rows), choice.scored, cut)
     return StepResult(
         analysis=analysis,
         choice=choice,
@@ -90,12 +90,12 @@ def _prepared(run: PruningRun, analysed: Analysed) -> _Prepared:
     return _Prepared(analysed.analysis, missing)
 
 
-def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, done: Pruned) -> Selected:
+def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, pruned: Pruned) -> Selected:
     """What the step does: what a plan says, or what is chosen."""
     with run.clock.phase("choose"), reasons_given(analysis):
         if run.plan is not None:
             return Selected(replayed_choice(run.plan, analysis), {})
-        return chosen_changes(analysis, settings, done.origin, run.size, run.means)
+        return chosen_changes(analysis, settings, pruned.origin, run.size, run.means)
 
 
 def _in_trained(run: PruningRun, settings: PruneSettings, target: _Target, trained: TrainedTowards) -> _Target:

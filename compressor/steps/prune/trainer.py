@@ -147,10 +147,10 @@ class Trainer:
         settings = training_defaults(settings, model)
         settings = settings if phase.epochs is None else settings.model_copy(update={"epochs": phase.epochs})
         parts, observe = self.parts(samples.train, samples.valid, model), self.teller(step)
-        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
-        in_vain = done.history.best_epoch == 0 and not done.history.notes
+        tuned = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
+        in_vain = tuned.history.best_epoch == 0 and not tuned.history.notes
         slower = [f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}"] if in_vain else []
-        return Trained(done.model, self._curves(done.history, phase.title, step), (*done.warnings, *slower))
+        return Trained(tuned.model, self._curves(tuned.history, phase.title, step), (*tuned.warnings, *slower))
 
     def distilled(self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int) -> Trained:
         """A copy, trained for seconds to give what the original gives; the model itself where that is not possible.
@@ -171,9 +171,9 @@ class Trainer:
             if before < NEAR:
                 return Trained(model)
             observe = self.teller(step, lines.append)
-            done = distil(model, self._source, (samples.train, unseen), settings, extensions, observe)
+            tuned = distil(model, self._source, (samples.train, unseen), settings, extensions, observe)
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
-            if self._distance(done.model, unseen) > before:
+            if self._distance(tuned.model, unseen) > before:
                 return Trained(model)
         # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
         except (CompressorError, TooSlow) as error:
@@ -181,7 +181,7 @@ class Trainer:
         # As the curves of the report: of what was undone there is nothing to draw.
         for line in lines:
             self._write(line)
-        return Trained(done.model, self._curves(done.history, "training", step))
+        return Trained(tuned.model, self._curves(tuned.history, "training", step))
 
     def towards(self, analysis: Analysis, choice: Choice, samples: TrainingInputs, cuts: int) -> TrainedTowards | None:
         """The model trained towards a cut, if asked to; None where nothing is to be trained now.
@@ -211,11 +211,11 @@ class Trainer:
         with self._clock.phase("sparsify"):
             parts = self.parts(samples.train, samples.valid, analysis.model)
             means = TrainingMeans(self._source, parts, self.teller(cuts))
-            asked = AskedMethod(name, BEFORE_A_CUT, settings.sparsify_strength)
-            done = sparsify(analysis, choice, asked, settings, means)
-        inexact = [INEXACT_NOTE] if REGULARIZERS[name].fades and not done.exact else []
-        curves = self._curves(done.history, "sparsity training", cuts)
-        return TrainedTowards(done.model, curves, (*done.warnings, *inexact), done.plan)
+            method = AskedMethod(name, BEFORE_A_CUT, settings.sparsify_strength)
+            sparse = sparsify(analysis, choice, method, settings, means)
+        inexact = [INEXACT_NOTE] if REGULARIZERS[name].fades and not sparse.exact else []
+        curves = self._curves(sparse.history, "sparsity training", cuts)
+        return TrainedTowards(sparse.model, curves, (*sparse.warnings, *inexact), sparse.plan)
 
     def tickets(self, model: ir.Model, samples: TrainingInputs) -> Tickets | None:
         """Fresh weights, trained for ``--rewind`` epochs, and for ``--epochs`` more; None where nothing is rewound."""

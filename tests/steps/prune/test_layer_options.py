@@ -224,9 +224,9 @@ def test_global_ranking_is_for_coefficients_and_channels() -> None:
 def test_samples_are_run_once_for_channels_and_ranks(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real, sizes = losses.Losses._run, list[int]()
 
-    def counted(self: losses.Losses, found: Analysis, seen: Any) -> Any:
+    def counted(self: losses.Losses, analysis: Analysis, seen: Any) -> Any:
         sizes.append(len(seen))
-        return real(self, found, seen)
+        return real(self, analysis, seen)
 
     monkeypatch.setattr(losses.Losses, "_run", counted)
     prune(in_memory(model(NET)), settings_of(structure="both", target_macs=0.5, recover="none", data=data))

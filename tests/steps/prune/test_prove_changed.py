@@ -37,12 +37,12 @@ SATURATED = NET.replace("y = Gemm(j, m, c)", "k = Gemm(j, m, c)  l = Mul(k, huge
 
 def _thinned(text: str, settings: PruneSettings) -> tuple[Changed, Analysis]:
     """The net with one convolution as two of rank 4."""
-    found = analyse(in_memory(model(text)), settings)
+    analysis = analyse(in_memory(model(text)), settings)
     metrics = (Weighting(np.eye(144), np.eye(16)),)
-    cut = ChannelMask(found.coupling, np.zeros(0, np.int64))
+    cut = ChannelMask(analysis.coupling, np.zeros(0, np.int64))
     how = Calibration(None, "lstsq", ReconstructOptions())
     changes = {"Conv_2": Thinned("inputs", 4, 16, metrics)}
-    return change_layers(found.model.clone(), found.model.clone(), cut, changes, how, settings), found
+    return change_layers(analysis.model.clone(), analysis.model.clone(), cut, changes, how, settings), analysis
 
 
 def test_a_small_fault_behind_outputs_that_rounding_decides_is_noticed() -> None:
