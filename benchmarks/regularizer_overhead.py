@@ -34,7 +34,7 @@ from compressor.pruning.select import choose_channels
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.regularizers.coupled_channels import couple
-from compressor.train.regularizers.regularizer import AskedMethod, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import ChosenRegularizer, Regularizer, TrainedChannels
 from compressor.train.sparsify import BEFORE_A_CUT
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ class Arm(TimedSteps):
         cut = cut_of(choose_channels(analysis.coupling, settings, 1).plan, analysis)
         groups = group(analysis.coupling)
         gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
-        asked = AskedMethod(name, BEFORE_A_CUT)
+        asked = ChosenRegularizer(name, BEFORE_A_CUT)
         subject = TrainedChannels(analysis, couple(analysis.coupling, groups, gone, analysis.model), cut, asked)
         self.method: Regularizer | None = None if name == PLAIN else REGULARIZERS[name].make(subject)
         values = () if self.method is None else self.method.values

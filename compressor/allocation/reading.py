@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.allocation.judge import Exact, Probe
-from compressor.allocation.rows import POSITIONS, Collector, Rows
+from compressor.allocation.layer_samples import POSITIONS, Collector, Rows
 from compressor.allocation.views import LinearView
 from compressor.channels.coupling import Coupling
 from compressor.data import Batch, Dataset, batch_limit

@@ -20,8 +20,8 @@ from compressor.graph.edit import copy_of
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import demand_metric
 from compressor.pruning.analysis import without_faulty_rules
+from compressor.pruning.interface_match import demand_same_interfaces, lost_defaults
 from compressor.pruning.refused_samples import samples_tried
-from compressor.pruning.signature import lost_defaults, same_signatures
 from compressor.steps import account
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.prune.checkpoints import checkpoint_beside
@@ -84,7 +84,7 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
         pruned = pruned.after(step(run, settings, pruned))
     pruned = ended(run, pruned)
     # Once for all steps, on what will be written.
-    same_signatures(start.source, pruned.sealed, pruned.free)
+    demand_same_interfaces(start.source, pruned.sealed, pruned.free)
     plan = single_plan(run, start.source, pruned)
     report = report_of(run, start, pruned, judgement.of(pruned.model, pruned.cut_once))
     report = account.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))

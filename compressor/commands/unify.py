@@ -17,8 +17,8 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.evidence import Evidence
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.refused_samples import samples_tried
-from compressor.pruning.signature import same_signature
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
 from compressor.steps.provenance import unified_facts
@@ -88,7 +88,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
     unified = [adopt(item, done, settings) for item in once] if done.kinds else once
     with clock.phase("pack"):
         made = packed(done.model, unified, settings)
-    same_signature(ready.model, made.model)
+    demand_same_interface(ready.model, made.model)
     proved = None
     if settings.proves:
         with clock.phase("prove"):

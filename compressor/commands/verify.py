@@ -69,7 +69,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
     providers = (settings.provider, settings.provider_b or settings.provider)
     with clock.phase("load"):
         models = (pair.open_model(a), pair.open_model(b))
-        pair.demand_same_signature(*models)
+        pair.demand_comparable(*models)
     # Differences are data of the report; whether they are an error is for demand_equal.
     with clock.phase("compare"), samples_tried(lambda: models[0].model, settings):
         comparison = _compare(models, providers, settings)

@@ -14,8 +14,8 @@ from compressor.errors import UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.pair import Opened
 from compressor.evaluate.resemblance import Outputs
-from compressor.evaluate.rows import RIGHT, Tally
 from compressor.evaluate.shift_plan import ShiftPlan
+from compressor.evaluate.shift_rows import RIGHT, Tally
 from compressor.evaluate.shift_samples import RobustnessSamples
 from compressor.results.robustness import LeftOut
 from compressor.runtime import sessions

@@ -31,8 +31,8 @@ from compressor.operators.reference import Reference
 from compressor.pruning.chained import runnable_written
 from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.inputs import Inputs
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.piecewise import Piecewise, runnable
-from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard, drawn_outputs, moved_runs, noise_of, with_tolerance
 from compressor.pruning.written import demand_same
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
@@ -189,7 +189,7 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
     for part, file in zip(split(model), paths, strict=True):
         # Callers bind to names and sizes, which no comparison of numbers looks at.
         loaded = files.load_model(file)
-        same_signature(part, loaded)
+        demand_same_interface(part, loaded)
         demand_same(part, loaded)
     runs = known.runs if known is not None else None
     if runs is None:

@@ -12,7 +12,7 @@ from compressor.config.quantize import QuantizeSettings
 from compressor.data import batch_limit
 from compressor.errors import ModelError, NothingToPrune, ProofFailed
 from compressor.operators.table import RULES, operator_of
-from compressor.pruning.signature import same_signature
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.results.detail import OutputsRow
 from compressor.results.quantize import ModeRow, QuantizedRow
 from compressor.runtime import quantizer
@@ -122,7 +122,7 @@ def made(source: ir.Model, tasks: Sequence[QuantizeTask], samples: RunSamples, s
 def _made(source: ir.Model, task: QuantizeTask, samples: RunSamples, settings: QuantizeSettings) -> Quantised:
     quantised_model = quantised(task, samples, settings)
     # The quantiser is not ours, so what callers bind to is checked.
-    same_signature(source, quantised_model.model)
+    demand_same_interface(source, quantised_model.model)
     demand_quantised(quantised_model.rows, task, quantised_model.notes)
     return quantised_model
 

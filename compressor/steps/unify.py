@@ -30,10 +30,10 @@ from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyR
 from compressor.runtime.stored import Stored
 from compressor.steps import account, run_files
 from compressor.unification.curvature import curvatures
+from compressor.unification.layer_rows import ideal_bytes, layer_row, output_error, training_row, why_nothing
 from compressor.unification.layers import Found, find_weights
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.project import target
-from compressor.unification.rows import ideal_bytes, layer_row, output_error, training_row, why_nothing
 from compressor.unification.train import ProgressLines, Trained, UnificationTraining, UnifySamples
 from compressor.unification.unified import Unified, with_unified
 from compressor.unification.unpack import install

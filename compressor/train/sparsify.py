@@ -31,7 +31,13 @@ from compressor.train.loop.history import History
 from compressor.train.loop.split import Splits
 from compressor.train.regularizers.coupled_channels import CoupledChannels, couple
 from compressor.train.regularizers.decay import is_exact
-from compressor.train.regularizers.regularizer import AskedMethod, Flags, Method, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import (
+    ChosenRegularizer,
+    Flags,
+    Regularizer,
+    RegularizerRow,
+    TrainedChannels,
+)
 
 PLAIN = MappingProxyType({**TOWARDS_A_SET, "expand": 0.0})
 """What cannot be had meanwhile; a product has no weight to look at."""
@@ -88,7 +94,7 @@ class Sparsified:
 
 
 def sparsify(
-    analysis: Analysis, choice: Choice, asked: AskedMethod, settings: PruneSettings, means: TrainingMeans
+    analysis: Analysis, choice: Choice, asked: ChosenRegularizer, settings: PruneSettings, means: TrainingMeans
 ) -> Sparsified:
     """Trains an analysed model towards a cut.
 
@@ -104,7 +110,7 @@ def sparsify(
         UsageError: the graph has nothing that the method acts on, or the settings contradict it.
         CompressorError: as :func:`compressor.train.finetune.finetune`.
     """
-    method: Method = REGULARIZERS.find(asked.name)
+    method: RegularizerRow = REGULARIZERS.find(asked.name)
     chosen = training_defaults(settings, analysis.model).model_copy(update=PLAIN)
     # Penalties move weights by the rate; one that falls to nothing would end their work early.
     if method.decides == "after" and not settings.given("final_rate"):
@@ -169,7 +175,7 @@ def regularized(
     given = settings.model_dump(exclude_unset=True, include=set(TuneSettings.model_fields))
     later = PruneSettings.model_validate({**given, **LATER, "ratio": settings.sparsity})
     analysis = analyse(model, later)
-    asked = AskedMethod(settings.regularizer, ALONE, settings.regularizer_strength)
+    asked = ChosenRegularizer(settings.regularizer, ALONE, settings.regularizer_strength)
     try:
         choice = choose_channels(analysis.coupling, later, 1)
     # Its remedies are flags of pruning.
@@ -191,7 +197,7 @@ def _groups(analysis: Analysis, settings: PruneSettings, *, balanced: bool) -> l
 
 
 def _channels(
-    again: Analysis, groups: list[ChannelGroup], method: Method, choice: Choice, analysis: Analysis
+    again: Analysis, groups: list[ChannelGroup], method: RegularizerRow, choice: Choice, analysis: Analysis
 ) -> CoupledChannels:
     """The units of the model that is trained, with those that the plan removes."""
     gone: dict[str, npt.NDArray[np.bool_]] = {}
@@ -208,7 +214,7 @@ def _channels(
 
 
 def _plan(
-    method: Method,
+    method: RegularizerRow,
     regularizer: Regularizer,
     again: Analysis,
     groups: list[ChannelGroup],

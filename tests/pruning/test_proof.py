@@ -30,9 +30,9 @@ from compressor.pruning import analysis, apply, proof, surgery
 from compressor.pruning.apply import apply_plan
 from compressor.pruning.evidence import Evidence, demand_proof, together
 from compressor.pruning.inputs import Inputs
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import choose_channels
-from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, Stored, run_once
 from compressor.steps.prune import choose, prove_cut
@@ -388,17 +388,17 @@ def test_signatures_that_differ(change: str) -> None:
     else:
         after.graph.outputs.append(after.graph.node(0).outputs[0])
     with pytest.raises(ProofFailed, match=r"inputs or outputs|'y' was"):
-        same_signature(before, after)
+        demand_same_interface(before, after)
 
 
 def test_what_the_original_leaves_open_nobody_binds_to() -> None:
     before, after = (in_memory(between("b = Relu(a)")) for _ in range(2))
     before.graph.outputs[0].shape = None
-    same_signature(before, after)
+    demand_same_interface(before, after)
 
 
 def test_signatures_that_agree() -> None:
-    same_signature(in_memory(between("b = Relu(a)")), in_memory(between("b = Abs(a)")))
+    demand_same_interface(in_memory(between("b = Relu(a)")), in_memory(between("b = Abs(a)")))
 
 
 def test_an_index_that_the_runtime_refuses_is_replaced() -> None:

@@ -22,8 +22,8 @@ from compressor.pruning.select import Ranking, by_weights
 
 if TYPE_CHECKING:
     from compressor.allocation.judge import ExactLosses
+    from compressor.allocation.layer_samples import Rows
     from compressor.allocation.reading import Sizing
-    from compressor.allocation.rows import Rows
     from compressor.allocation.views import LinearView
 
 MOST_MEASURED = 512

@@ -18,13 +18,13 @@ from compressor.pruning.analysis import Analysis, audit
 from compressor.pruning.apply import apply_cut
 from compressor.pruning.evidence import Evidence, NotProved, demand_proof, with_comparisons
 from compressor.pruning.exact import demand_exact
+from compressor.pruning.interface_match import demand_declared
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.preparation import Original, prove_preparation
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import prove_routes
 from compressor.pruning.second_size import at_second_size
 from compressor.pruning.select import Choice
-from compressor.pruning.signature import demand_declared
 from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable
 from compressor.steps.prune.layer_options import structure_of

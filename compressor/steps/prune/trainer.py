@@ -200,7 +200,7 @@ class Trainer:
         name = self._settings.sparsify
         if name is None:
             return None
-        from compressor.train.regularizers.regularizer import AskedMethod
+        from compressor.train.regularizers.regularizer import ChosenRegularizer
         from compressor.train.sparsify import BEFORE_A_CUT, TrainingMeans, sparsify
 
         # In later steps the channels that training made small are gone, and the rest was never made small.
@@ -211,7 +211,7 @@ class Trainer:
         with self._clock.phase("sparsify"):
             parts = self.parts(samples.train, samples.valid, analysis.model)
             means = TrainingMeans(self._source, parts, self.teller(cuts))
-            method = AskedMethod(name, BEFORE_A_CUT, settings.sparsify_strength)
+            method = ChosenRegularizer(name, BEFORE_A_CUT, settings.sparsify_strength)
             sparse = sparsify(analysis, choice, method, settings, means)
         inexact = [INEXACT_NOTE] if REGULARIZERS[name].fades and not sparse.exact else []
         curves = self._curves(sparse.history, "sparsity training", cuts)

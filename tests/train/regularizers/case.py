@@ -17,7 +17,7 @@ from compressor.train import GraphModule
 from compressor.train.loop.objective import Objective
 from compressor.train.loop.split import Splits
 from compressor.train.regularizers.coupled_channels import couple
-from compressor.train.regularizers.regularizer import AskedMethod, Flags, Penalty, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import ChosenRegularizer, Flags, Penalty, Regularizer, TrainedChannels
 from compressor.train.sparsify import BEFORE_A_CUT
 from tests.models import in_memory, model
 from tests.train.training import Memory
@@ -60,7 +60,7 @@ def subject(
     choice = choose_channels(analysis.coupling, settings, 1)
     cut = cut_of(choice.plan, analysis)
     groups = group(analysis.coupling)
-    asked = AskedMethod(name, flags, strength)
+    asked = ChosenRegularizer(name, flags, strength)
     gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
     return TrainedChannels(analysis, couple(analysis.coupling, groups, gone, analysis.model), cut, asked)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.allocation.rows import Collector
+from compressor.allocation.layer_samples import Collector
 from compressor.allocation.views import views
 from compressor.config import PruneSettings
 from compressor.errors import ModelError
