@@ -15,7 +15,7 @@ from compressor.core.compare import Distance, Tolerance, distance, is_real, rela
 from compressor.data import batch_limit, batches, open_data
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
-from compressor.evaluate.pair import Opened
+from compressor.evaluate.pair import Opened, Placed
 from compressor.graph.evaluate import Array
 from compressor.graph.provenance import changes_outputs, steps_since
 from compressor.metrics.evaluator import evaluator_for
@@ -66,29 +66,29 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
     from compressor.runtime import sessions
 
     clock = Clock(progress)
-    providers = (settings.provider, settings.provider_b or settings.provider)
     with clock.phase("load"):
-        models = (pair.open_model(a), pair.open_model(b))
-        pair.demand_comparable(*models)
+        one = Placed(pair.open_model(a), settings.provider)
+        two = Placed(pair.open_model(b), settings.provider_b or settings.provider)
+        pair.demand_comparable(one.opened, two.opened)
     # Differences are data of the report; whether they are an error is for demand_equal.
-    with clock.phase("compare"), samples_tried(lambda: models[0].model, settings):
-        comparison = _compare(models, providers, settings)
+    with clock.phase("compare"), samples_tried(lambda: one.opened.model, settings):
+        comparison = _compare(one, two, settings)
     accuracy = []
     if settings.eval is not None:
-        with clock.phase("judge"), samples_tried(lambda: models[0].model, settings):
-            accuracy.append(_judged(models, providers, settings))
-    made_by = steps_since(models[1].model, a)
+        with clock.phase("judge"), samples_tried(lambda: one.opened.model, settings):
+            accuracy.append(_judged(one, two, settings))
+    made_by = steps_since(two.opened.model, a)
     # Numbers that are none are a fault, whatever was done to the model.
     meant = any(map(changes_outputs, made_by)) and not settings.limited and not comparison.broken
     divergence = None
     if settings.bisect or (settings.bisect is None and not comparison.passed and not meant):
         with clock.phase("bisect"):
-            divergence = _divergence(models, providers, comparison, settings)
+            divergence = _divergence(one, two, comparison, settings)
     return VerifyReport(
         a=str(a),
         b=str(b),
-        provider_a=sessions.full_name(providers[0]),
-        provider_b=sessions.full_name(providers[1]),
+        provider_a=sessions.full_name(one.provider),
+        provider_b=sessions.full_name(two.provider),
         passed=comparison.passed,
         made_by=made_by,
         meant=meant,
@@ -99,7 +99,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         seconds=clock.seconds,
         warnings=[*comparison.warnings, *_notes(divergence, comparison)],
         settings=settings.model_dump(mode="json"),
-        environment=environment(next(filter(None, map(sessions.device_name, providers)), None)),
+        environment=environment(next(filter(None, map(sessions.device_name, (one.provider, two.provider))), None)),
     )
 
 
@@ -129,30 +129,29 @@ def demand_equal(report: VerifyReport) -> None:
     )
 
 
-def _judged(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> AccuracyRow:
+def _judged(one: Placed, two: Placed, settings: VerifySettings) -> AccuracyRow:
     """The metric of both models, A as the original; raises UsageError where it cannot be measured."""
-    a, b = (opened.model for opened in models)
-    data = None if settings.data is None else open_data(settings, a)
+    original = one.opened.model
+    data = None if settings.data is None else open_data(settings, original)
     evaluator = evaluator_for(settings, data)
     assert evaluator is not None
     before, after = (
-        replace(evaluator, provider=provider).measure(model, data, a)
-        for model, provider in zip((a, b), providers, strict=True)
+        replace(evaluator, provider=side.provider).measure(side.opened.model, data, original) for side in (one, two)
     )
     return evaluator.row(before.value, after.value, before.samples)
 
 
-def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> Comparison:
+def _compare(one: Placed, two: Placed, settings: VerifySettings) -> Comparison:
     from compressor.runtime import sessions
 
     comparison = Comparison()
     setup = sessions.Setup(placement=True)
-    opened = [sessions.start_session(m.runs, p, setup) for m, p in zip(models, providers, strict=True)]
-    for session, provider in zip(opened, providers, strict=True):
-        sessions.demand_active(session, provider)
-    for feed in _feeds(models, settings):
+    a, b = (sessions.start_session(side.opened.runs, side.provider, setup) for side in (one, two))
+    sessions.demand_active(a, one.provider)
+    sessions.demand_active(b, two.provider)
+    for feed in _feeds(one.opened, two.opened, settings):
         try:
-            expected = _outputs(opened[0], models[0], feed)
+            expected = _outputs(a, one.opened, feed)
         except ModelError:
             # Sizes that nobody gave need not suit the model; inputs of the user's have to.
             if not feed.made_up:
@@ -163,10 +162,10 @@ def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings
             )
             continue
         try:
-            theirs = _outputs(opened[1], models[1], feed)
+            theirs = _outputs(b, two.opened, feed)
         except ModelError as error:
             # B not running where A does is a difference, not a broken model.
-            raise ProofFailed(f"{models[1].path} fails on inputs that {models[0].path} takes: {error}") from None
+            raise ProofFailed(f"{two.opened.path} fails on inputs that {one.opened.path} takes: {error}") from None
         _add(comparison, feed, expected, theirs, settings)
     if not comparison.runs:
         raise UsageError("nothing was compared: there are no inputs that A runs on; give sizes with --dim, or --data")
@@ -200,16 +199,16 @@ def _all_finite(array: Array) -> bool:
     return not is_real(array) or bool(np.isfinite(array.astype(np.float64)).all())
 
 
-def _feeds(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+def _feeds(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
     if settings.data is not None:
-        yield from _given(models, settings)
+        yield from _given(one, two, settings)
     else:
-        yield from _made_up(models, settings)
+        yield from _made_up(one, two, settings)
 
 
-def _given(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+def _given(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
     """Batches of the data; whole ones only where a model fixes their size."""
-    narrow = next((m for m in models if batch_limit(m.model) is not None), models[0])
+    narrow = next((m for m in (one, two) if batch_limit(m.model) is not None), one)
     data, limit = open_data(settings, narrow.model), batch_limit(narrow.model)
     size = limit or settings.batch_size
     indices = np.arange(min(len(data), settings.samples))
@@ -219,19 +218,18 @@ def _given(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[
         yield Feed("data", batch.inputs)
 
 
-def _made_up(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+def _made_up(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
     """Seeded inputs: at two sets of sizes where some are open, and at a batch of one; several trials at the first."""
-    first = models[0]
-    fixed = pair.fixed_by(models[1], first)
-    shapes = pair.bind(first, settings, fixed)
+    fixed = pair.fixed_by(two, one)
+    shapes = pair.bind(one, settings, fixed)
     bound = [shapes.inputs]
     if not settings.input_shapes and not settings.dims:
-        bound += _other_sizes(first, settings, fixed, shapes.other_inputs)
+        bound += _other_sizes(one, settings, fixed, shapes.other_inputs)
     # Without open dimensions all sizes are the same.
     bound = [b for k, b in enumerate(bound) if b not in bound[:k]]
     for k, sizes in enumerate(bound):
         for trial in range(settings.trials):
-            arrays = pair.seeded(first, shapes, settings.seed + trial, sizes)
+            arrays = pair.seeded(one, shapes, settings.seed + trial, sizes)
             yield Feed(f"seed {settings.seed + trial}", arrays, made_up=k > 0)
 
 
@@ -274,13 +272,11 @@ def _row(name: str, comparison: Comparison) -> OutputRow:
     )
 
 
-def _divergence(
-    models: tuple[Opened, Opened], providers: tuple[str, str], comparison: Comparison, settings: VerifySettings
-) -> Divergence:
+def _divergence(one: Placed, two: Placed, comparison: Comparison, settings: VerifySettings) -> Divergence:
     """Searches with the first inputs that showed a difference, or the first of all."""
     index = next((k for k, run in enumerate(comparison.runs) if not run.passed), 0)
     limits = bisect.BisectLimits(settings.rtol, settings.atol, settings.bisect_memory << 20)
-    result = bisect.search(models[0], models[1], comparison.feeds[index].inputs, providers, limits)
+    result = bisect.search(one, two, comparison.feeds[index].inputs, limits)
     return Divergence(
         run=index,
         first=result.first,

@@ -46,6 +46,14 @@ class Opened:
         return {str(v.name): v for v in self.model.graph.outputs}
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An opened model, and the provider that runs it."""
+
+    opened: Opened
+    provider: str
+
+
 def open_model(path: Path) -> Opened:
     """Reads a model; raises ModelError where it is not sound."""
     read = files.load_model(path)

@@ -26,7 +26,7 @@ from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import ONE_SIZE, answers_of, tolerance_of, unlike
 from compressor.pruning.renumbered import Renumbered, Renumbering
-from compressor.pruning.routes import flows, prove_routes
+from compressor.pruning.routes import ModelPair, flows, prove_routes
 from compressor.pruning.standard import with_tolerance
 from compressor.runtime.stored import Answers, Feed, Runnable
 
@@ -175,9 +175,8 @@ def same_outputs(
         if not evidence.passed or settings.verify != "full":
             return evidence
         # Routes go by names of nodes, which the prepared graph was given in the same way.
-        models = (original.model, prepared)
-        if flows(prepared.graph):
-            models = (with_node_names(original.model), prepared)
+        known = with_node_names(original.model) if flows(prepared.graph) else original.model
+        models = ModelPair(known, prepared)
         routed = prove_routes(models, expected.runs.feeds, tolerance, folder, settings.provider, ways=prepared.graph)
     failed = next((told for told in routed.shown if not told.passed), None)
     if failed is not None:

@@ -201,8 +201,21 @@ class Routed:
     missing: Sequence[NotProved]
 
 
+@dataclass(frozen=True)
+class ModelPair:
+    """Two models that are to give the same.
+
+    Attributes:
+        reference: what is right.
+        other: what was made of it.
+    """
+
+    reference: ir.Model
+    other: ir.Model
+
+
 def prove_routes(
-    models: tuple[ir.Model, ir.Model],
+    models: ModelPair,
     feeds: Sequence[Feed],
     tolerance: Tolerance,
     folder: Path,
@@ -213,7 +226,7 @@ def prove_routes(
     """Compares two models on every route.
 
     Args:
-        models: the masked graph and the smaller model; neither is changed.
+        models: the masked graph and the smaller model, or others; neither is changed.
         feeds: inputs of the proof; on each route the first one that the masked graph takes is used.
         tolerance: error that is allowed.
         folder: where files may be put.
@@ -224,22 +237,22 @@ def prove_routes(
     Raises:
         ProofFailed: the smaller model does not run where the masked graph does.
     """
-    ways = models[0].graph if ways is None else ways
+    ways = models.reference.graph if ways is None else ways
     standards, shown = list[tuple[Route, Standard]](), list[Evidence]()
     planned = routes(ways)
-    once = Counter(str(node.name) for node in models[0].graph.all_nodes()) if planned else Counter[str]()
+    once = Counter(str(node.name) for node in models.reference.graph.all_nodes()) if planned else Counter[str]()
     for wanted in planned:
         if any(once[name] != 1 for name in wanted.branches):
             continue
         # Loops that are made to go round may run out of what they slice; then their own decisions are better than none.
         for route in (wanted, replace(wanted, loops=False)):
-            expected = _runs(models[0], route, feeds, folder, provider)
+            expected = _runs(models.reference, route, feeds, folder, provider)
             if expected is None:
                 continue
-            actual = _runs(models[1], route, expected.runs.feeds, folder, provider)
+            actual = _runs(models.other, route, expected.runs.feeds, folder, provider)
             if actual is None:
                 raise ProofFailed(f"the smaller model does not run in every branch, as the original does; {PLEASE}")
-            standard, held = with_tolerance(expected, actual, tolerance, draws=may_draw(models[0]))
+            standard, held = with_tolerance(expected, actual, tolerance, draws=may_draw(models.reference))
             standards.append((route, standard))
             shown.append(Evidence.of(standard, held))
             break

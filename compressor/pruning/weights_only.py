@@ -23,7 +23,7 @@ from compressor.pruning.evidence import Evidence
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import tolerance_of
-from compressor.pruning.routes import prove_routes
+from compressor.pruning.routes import ModelPair, prove_routes
 from compressor.pruning.standard import with_tolerance
 from compressor.runtime.stored import Answers, Feed
 
@@ -54,7 +54,7 @@ def prove_only_weights(before: ir.Model, after: ir.Model, feeds: Sequence[Feed],
             raise ProofFailed(f"{why}; {PLEASE}") from None
         shown = [Evidence.of(*with_tolerance(known, actual, tolerance, draws=may_draw(before)))]
         # What a branch holds that these inputs do not take.
-        shown += prove_routes((before, again), feeds, tolerance, folder, settings.provider).shown
+        shown += prove_routes(ModelPair(before, again), feeds, tolerance, folder, settings.provider).shown
     for told in shown:
         if not told.passed:
             raise ProofFailed(

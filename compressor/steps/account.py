@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,15 @@ def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> Prune
     return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, "steps": 1, **policy})
 
 
-def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: tuple[ir.Graph, Shapes]) -> ModelStats:
+@dataclass(frozen=True)
+class CountedGraph:
+    """A graph whose multiply-accumulates are counted, and its shapes."""
+
+    graph: ir.Graph
+    shapes: Shapes
+
+
+def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: CountedGraph) -> ModelStats:
     """One row of the report.
 
     Args:
@@ -65,9 +74,9 @@ def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: 
         size: bytes on disk.
         source: the graph as it is.
         params: parameters of it.
-        counted: the graph that MACs are counted on, and its shapes.
+        counted: what MACs are counted on.
     """
-    graph, shapes = counted
+    graph, shapes = counted.graph, counted.shapes
     return ModelStats(
         path=None if path is None else str(path),
         bytes=size,
@@ -90,7 +99,7 @@ def _counted_at(source: ir.Graph, shapes: Shapes) -> dict[str, list[int]]:
 
 def stats_of(source: ir.Model, analysis: Analysis, size: int, path: Path | None) -> ModelStats:
     """The original, counted before anything is cut."""
-    return stats(path, size, source.graph, _params(source), (analysis.model.graph, analysis.shapes))
+    return stats(path, size, source.graph, _params(source), CountedGraph(analysis.model.graph, analysis.shapes))
 
 
 def _params(model: ir.Model) -> int:
@@ -107,7 +116,7 @@ def stats_in_memory(
     plain = with_plain_weights(stored)
     shapes = shapes_of(plain, settings)
     size = plan_files(model).size if size is None else size
-    return stats(path, size, model.graph, cost.graph_params(stored.graph), (plain.graph, shapes))
+    return stats(path, size, model.graph, cost.graph_params(stored.graph), CountedGraph(plain.graph, shapes))
 
 
 def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:

@@ -108,7 +108,7 @@ def made(source: ir.Model, tasks: Sequence[QuantizeTask], samples: RunSamples, s
     held = samples.held_out(max(TRIED, batch_limit(source) or 0), settings.seed)
     tries: list[_Try] = []
     for task in tasks:
-        tries.append(_tried(source, task, (samples, held), settings))
+        tries.append(_tried(source, task, samples, held, settings))
         # What is near, and whole, cannot be beaten by enough; trying the other would only take time.
         if _cannot_be_beaten(tries[-1]):
             break
@@ -128,12 +128,12 @@ def _made(source: ir.Model, task: QuantizeTask, samples: RunSamples, settings: Q
 
 
 def _tried(
-    source: ir.Model, task: QuantizeTask, samples: tuple[RunSamples, RunSamples], settings: QuantizeSettings
+    source: ir.Model, task: QuantizeTask, samples: RunSamples, held: RunSamples, settings: QuantizeSettings
 ) -> _Try:
-    """One mode, made on the first samples and compared on the second."""
+    """One mode, made on ``samples`` and compared on those that are ``held`` out."""
     try:
-        done = _made(source, task, samples[0], settings)
-        outputs = samples[1].outputs_row(source, [done.model], settings)
+        done = _made(source, task, samples, settings)
+        outputs = held.outputs_row(source, [done.model], settings)
     except (ModelError, NothingToPrune, ProofFailed) as error:
         return _Try(task, None, error, ModeRow(mode=task.mode, refused=str(error)))
     row = ModeRow(

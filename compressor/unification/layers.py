@@ -94,6 +94,14 @@ def find_weights(coupling: Coupling, settings: UnifySettings) -> Found:
     return _Search(coupling, settings).run()
 
 
+@dataclass(frozen=True)
+class _Globs:
+    """Is a weight included and excluded by a glob?"""
+
+    included: bool
+    excluded: bool
+
+
 class _Search:
     def __init__(self, coupling: Coupling, settings: UnifySettings) -> None:
         self.coupling, self.settings = coupling, settings
@@ -165,19 +173,19 @@ class _Search:
                 return block
         return None
 
-    def _tried(self, names: list[str]) -> tuple[bool, bool]:
+    def _tried(self, names: list[str]) -> _Globs:
         """Whether the weight is included and excluded by a glob; every glob is tried."""
         included, excluded = (
             [glob for glob in globs if self._matches(glob, names)]
             for globs in (self.settings.include, self.settings.exclude)
         )
-        return bool(included), bool(excluded)
+        return _Globs(bool(included), bool(excluded))
 
     def _defaults(
-        self, tried: tuple[bool, bool], nodes: list[ir.Node], size: int, first: set[ir.Node], last: set[ir.Node]
+        self, tried: _Globs, nodes: list[ir.Node], size: int, first: set[ir.Node], last: set[ir.Node]
     ) -> None:
         """Raises _Refused where the settings leave a weight alone."""
-        settings, (included, excluded) = self.settings, tried
+        settings, included, excluded = self.settings, tried.included, tried.excluded
         if settings.include and not included:
             raise _Refused("it is not included")
         if excluded:

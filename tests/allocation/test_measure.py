@@ -40,7 +40,7 @@ def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tup
             exactly(analysis.model, parts, data, size, 0),
         )
     else:
-        rows, exact = without_gradients(analysis.model, parts, data, size, (0, "cpu")), None
+        rows, exact = without_gradients(analysis.model, parts, data, size, 0, "cpu"), None
     return analysis, ranked, LossEvidence(parts, rows, covered(analysis.coupling, list(ranked), parts), exact)
 
 

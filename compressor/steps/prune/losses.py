@@ -175,4 +175,4 @@ class Losses:
             except ModelError as error:
                 reason = str(error).partition(";")[0]
         self.warnings.append(NO_GRADIENTS.format(reason=reason))
-        return size, without_gradients(model, seen, self._data, size, (settings.seed, settings.provider)), False
+        return size, without_gradients(model, seen, self._data, size, settings.seed, settings.provider), False

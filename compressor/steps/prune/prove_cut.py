@@ -22,7 +22,7 @@ from compressor.pruning.interface_match import demand_declared
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.preparation import Original, prove_preparation
 from compressor.pruning.proof import MaskedReference
-from compressor.pruning.routes import prove_routes
+from compressor.pruning.routes import ModelPair, prove_routes
 from compressor.pruning.second_size import at_second_size
 from compressor.pruning.select import Choice
 from compressor.pruning.standard import all_finite
@@ -122,7 +122,7 @@ class _Case:
         if evidence.runs is not None:
             demand_declared(small, evidence.runs, self.analysis.coupling.policy.free)
         routed = prove_routes(
-            (masked.model, small),
+            ModelPair(masked.model, small),
             standard.runs.feeds,
             proof.tolerance_of(self.settings),
             self.folder,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
 from compressor.config.choices import RECOVERIES
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError
+from compressor.pruning.apply import CutModel
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.results.detail import Curve, RecoveryRow
@@ -31,23 +31,6 @@ BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
 NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
-
-
-@dataclass(frozen=True)
-class CutModel:
-    """A model of which channels went, beside the one that they went from.
-
-    Attributes:
-        dense: the model that was cut, analysed: what layers are fitted to.
-        small: what is left of it.
-        cut: what went.
-        number: of the cut in its run, from 1.
-    """
-
-    dense: ir.Model
-    small: ir.Model
-    cut: ChannelMask
-    number: int
 
 
 @dataclass(frozen=True)
@@ -109,12 +92,13 @@ class Recovery:
         """Does a cut stay as it is?"""
         return self.settings.recover == "none" and not self.settings.changes_layers
 
-    def recover(self, cut: CutModel, changes: Mapping[str, LayerChange]) -> Recovered:
+    def recover(self, cut: CutModel, changes: Mapping[str, LayerChange], number: int) -> Recovered:
         """Recovers a model that was cut, and makes ``changes`` on the way.
 
         Args:
             cut: what was cut; the smaller model is edited.
             changes: layers by node that become something cheaper.
+            number: of the cut in its run, from 1.
 
         Raises:
             CompressorError: as :func:`compressor.reconstruct.recover` and :func:`compressor.train.finetune.finetune`.
@@ -132,7 +116,7 @@ class Recovery:
             if not changes:
                 recovered = replace(recovered, unrecovered=cut.small.clone())
             with self.clock.phase("recover"):
-                recovered = self._regained(recovered, cut, self.samples)
+                recovered = self._regained(recovered, cut, self.samples, number)
         if recovered.changed is not None and recovered.changed.coefficients:
             from compressor.structures.interspace.store import with_stored
 
@@ -141,7 +125,7 @@ class Recovery:
             recovered = replace(recovered, packed=packed)
         return recovered
 
-    def _regained(self, recovered: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
+    def _regained(self, recovered: Recovered, cut: CutModel, samples: RunSamples, number: int) -> Recovered:
         """The model rebuilt and trained, or with fresh weights."""
         settings = self.settings
         # Layers that changed were fitted as they did.
@@ -152,10 +136,10 @@ class Recovery:
         elif settings.reinitialise == "orthogonal":
             recovered = replace(recovered, plain=orthogonalised(recovered.plain))
         if settings.trains:
-            return recovered.after(self.trainer.trained(recovered.plain, samples, recovered.changed, cut.number))
+            return recovered.after(self.trainer.trained(recovered.plain, samples, recovered.changed, number))
         # Earlier steps are cut again, and what is fitted to their outputs goes with that.
-        if settings.recover == "distill" and cut.number == settings.steps:
-            return recovered.after(self.trainer.distilled(recovered.plain, samples, recovered.changed, cut.number))
+        if settings.recover == "distill" and number == settings.steps:
+            return recovered.after(self.trainer.distilled(recovered.plain, samples, recovered.changed, number))
         return recovered
 
     def _attempt(self, recovered: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
@@ -185,7 +169,7 @@ class Recovery:
         data = None if samples is None or self.settings.recover == "none" else samples.train
         making = Making(self.settings, self.clock, asked=samples is not None and samples.asked)
         making.fit_on(data, self._method, self._options(cut.dense, data))
-        changed = make_changes((cut.small, cut.dense), cut.cut, changes, making)
+        changed = make_changes(cut, changes, making)
         rows = [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in changed.repairs]
         stood_in = [STAND_IN_NOTE] if data is not None and samples is not None and not samples.real else []
         return Recovered(changed.model, changed=changed).fitted(rows, [*making.notes, *stood_in])

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.apply import cut_of
+from compressor.pruning.apply import CutModel, cut_of
 from compressor.pruning.budget import unrounded
 from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.select import Choice
@@ -18,7 +18,6 @@ from compressor.steps.prune.layer_options import Selected
 from compressor.steps.prune.prove_cut import cut_and_prove, prove_prepared
 from compressor.steps.prune.prove_recovered import prove_recovered
 from compressor.steps.prune.pruned import Pruned, StepResult
-from compressor.steps.prune.recover import CutModel
 from compressor.steps.prune.run import Analysed, PruningRun
 from compressor.steps.prune.sparsify import choice_after, train_towards
 from compressor.steps.prune.trainer import TrainedTowards
@@ -67,7 +66,7 @@ def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult
     # Recovery edits the other one; a clone shares its weights. Layers are fitted to what stood right before this cut,
     # and not to the original.
     bare, ticket = small.model.clone(), None if pruned.ticket is None else small.model.clone()
-    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut, pruned.steps + 1), selected.changes)
+    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut), selected.changes, pruned.steps + 1)
     evidence = [*small.evidence, *prove_recovered(run, analysis, replace(small, model=bare), recovered)]
     rows = account.with_scores(account.group_rows(choice.groups, cut, pruned.rows), choice.scored, cut)
     return StepResult(

@@ -161,7 +161,7 @@ class Trainer:
             changed: as of :meth:`trained`.
             step: as of :meth:`trained`.
         """
-        from compressor.train.brief import TooSlow, distil
+        from compressor.train.brief import BriefSamples, TooSlow, distil
 
         settings, extensions = kept_in_training(changed, self._settings)
         unseen = self._unseen(samples.train)
@@ -171,7 +171,7 @@ class Trainer:
             if before < NEAR:
                 return Trained(model)
             observe = self.teller(step, lines.append)
-            tuned = distil(model, self._source, (samples.train, unseen), settings, extensions, observe)
+            tuned = distil(model, self._source, BriefSamples(samples.train, unseen), settings, extensions, observe)
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
             if self._distance(tuned.model, unseen) > before:
                 return Trained(model)
