@@ -109,7 +109,6 @@ class Pruned:
 
     def after(self, step: StepResult) -> Pruned:
         """What there is after one more step."""
-        self.history.add(step.choice.plan, step.cut, last=step.last)
         model = step.recovered.model
         return Pruned(
             analysed=Analysed(step.analysis, self.analysed.read),
@@ -117,7 +116,7 @@ class Pruned:
             sealed=model.clone(),
             ticket=step.ticket,
             steps=self.steps + 1,
-            history=self.history,
+            history=self.history.with_cut(step.choice.plan, step.cut, last=step.last),
             recovered=step.recovered,
             origin=step.choice.origin,
             evidence=(*self.evidence, *step.evidence),
