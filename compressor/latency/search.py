@@ -199,15 +199,23 @@ class _End:
     fast: bool
 
     @property
-    def point(self) -> tuple[float, float]:
-        return log(self.predicted), log(self.measured)
+    def point(self) -> _Point:
+        return _Point(log(self.predicted), log(self.measured))
 
 
-def _on_line(below: tuple[float, float], above: tuple[float, float], wanted: float) -> float:
+@dataclass(frozen=True)
+class _Point:
+    """Logarithms of a predicted time and of the one that was measured."""
+
+    predicted: float
+    measured: float
+
+
+def _on_line(below: _Point, above: _Point, wanted: float) -> float:
     """The predicted time where the line through two points comes to ``wanted``; never near an end, to move on."""
-    (x1, y1), (x2, y2) = below, above
-    place = (log(wanted) - y1) / (y2 - y1) if y1 < y2 else 0.5
-    return exp(x1 + min(max(place, NEAR), 1 - NEAR) * (x2 - x1))
+    rise = above.measured - below.measured
+    place = (log(wanted) - below.measured) / rise if rise > 0 else 0.5
+    return exp(below.predicted + min(max(place, NEAR), 1 - NEAR) * (above.predicted - below.predicted))
 
 
 def _halfway(below: Levels, above: Levels) -> Levels:
