@@ -81,29 +81,29 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
     with clock.phase("project"):
         # Also where training follows, as the report compares with it.
         once = [project(layer, settings) for layer in ready.weights.layers]
-    done = Trained(ready.model)
+    training = Trained(ready.model)
     if samples is not None and settings.trains:
         with clock.phase("train"):
-            done = trained(ready, samples, settings, clock)
-    unified = [adopt(item, done, settings) for item in once] if done.kinds else once
+            training = trained(ready, samples, settings, clock)
+    unified = [adopt(item, training, settings) for item in once] if training.kinds else once
     with clock.phase("pack"):
-        made = packed(done.model, unified, settings)
-    demand_same_interface(ready.model, made.model)
+        result = packed(training.model, unified, settings)
+    demand_same_interface(ready.model, result.model)
     proved = None
     if settings.proves:
         with clock.phase("prove"):
-            proved = prove_unified(ready, made, settings)
-    report = unify_report(ready, done, made, proved, settings)
+            proved = prove_unified(ready, result, settings)
+    report = unify_report(ready, training, result, proved, settings)
     if evaluator is not None:
         with clock.phase("judge"):
-            first = with_unified(ready.model, once) if done.kinds else None
-            accuracy = accuracy_row(evaluator, ready.reference, first, made.model, data)
+            first = with_unified(ready.model, once) if training.kinds else None
+            accuracy = accuracy_row(evaluator, ready.reference, first, result.model, data)
         report = report.model_copy(update={"accuracy": accuracy})
     # Training may have said it of the same labels.
     unread = [text for text in labels_unread(data, evaluator) if text not in report.warnings]
     report = report.model_copy(update={"seconds": clock.seconds}).warned(unread)
-    stamp_provenance(made.model, "unify", settings, path, unified_facts(report))
-    return UnifyResult(made.model, made.dense, report, None if proved is None else proved.evidence)
+    stamp_provenance(result.model, "unify", settings, path, unified_facts(report))
+    return UnifyResult(result.model, result.dense, report, None if proved is None else proved.evidence)
 
 
 def unify_file(

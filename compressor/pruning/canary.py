@@ -239,7 +239,7 @@ class Case:
 
     def _inside(self, member: ChannelGroup) -> list[str]:
         """Values that nodes with a weight of the group make, in both models."""
-        made = [{str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference)]
+        computed = [{str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference)]
         known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
         users = [n for slot in member.slots for n, _ in slot.value.uses()]
         # Surgery may have replaced or fused a node, so only names that both models make can be compared.
@@ -248,7 +248,7 @@ class Case:
         return [
             name
             for name, dtype in dtypes.items()
-            if name in made[0] & made[1] and dtype is not None and dtype.is_floating_point()
+            if name in computed[0] & computed[1] and dtype is not None and dtype.is_floating_point()
         ]
 
     def _kept(self, runs: Runs) -> Runs:

@@ -71,8 +71,8 @@ def runnable_given(source: Given, prepared: ir.Model, folder: Path, provider: st
         if read is not None and not read.runs:
             return runnable(files.load_model(source), folder, provider)
         return runnable_file(source, read.size if read is not None else weight_bytes(prepared), folder, provider)
-    found = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
-    return Chained(source, found)
+    runnables = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
+    return Chained(source, runnables)
 
 
 def runnable_written(paths: Sequence[Path], model: ir.Model, folder: Path, provider: str) -> Runnable:

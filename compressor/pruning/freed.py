@@ -113,11 +113,11 @@ def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.V
             name, value.name = value.name, f"{value.name}.whole"
             # Without it ONNX Runtime 1.31 takes a grown cache for as large as the one before, and reuses its memory.
             value.shape = originals[str(name)].shape
-            made = value
+            gathered = value
             for axis, keep in keeps.items():
-                made = add_gather(graph, made, axis, np.flatnonzero(keep), None)
-            made.name, made.type = name, value.type
-            graph.outputs[place] = made
+                gathered = add_gather(graph, gathered, axis, np.flatnonzero(keep), None)
+            gathered.name, gathered.type = name, value.type
+            graph.outputs[place] = gathered
 
 
 def _kept(cut: ChannelMask, originals: Mapping[str, ir.Value], value: ir.Value, free: Axes) -> dict[int, np.ndarray]:
@@ -133,11 +133,11 @@ def _filled(graph: ir.Graph, value: ir.Value, keeps: Mapping[int, np.ndarray]) -
         dims[axis] = int(keep.sum())
     small = ir.Value(name=value.name, shape=ir.Shape(dims), type=value.type)
     value.name = f"{value.name}.whole"
-    made, first = small, next(iter(graph))
+    gathered, first = small, next(iter(graph))
     for axis, keep in keeps.items():
         # Any position does for what goes, as masked kernels do not count it; position 0 always exists.
         positions = np.where(keep, np.cumsum(keep) - 1, 0)
-        made = add_gather(graph, made, axis, positions, first)
+        gathered = add_gather(graph, gathered, axis, positions, first)
     # After the Gathers were made from ``small``, or they would read their own result.
-    value.replace_all_uses_with(made)
+    value.replace_all_uses_with(gathered)
     return small

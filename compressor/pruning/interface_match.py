@@ -62,10 +62,10 @@ def demand_same_interfaces(before: ir.Model, after: ir.Model, free: Collection[s
     demand_same_interface(before, after, free)
     joined = joined_of(before)
     whole = {str(value.name) for value in (*before.graph.inputs, *before.graph.outputs)}
-    for part, made in zip(joined.parts, split(after), strict=True) if joined is not None else ():
+    for part, smaller in zip(joined.parts, split(after), strict=True) if joined is not None else ():
         names = {**part.inputs, **part.outputs}
         demand_same_interface(
-            part.model, made, [own for own, name in names.items() if name in free or name not in whole]
+            part.model, smaller, [own for own, name in names.items() if name in free or name not in whole]
         )
 
 

@@ -64,8 +64,8 @@ def in_activations(analysis: Analysis, seed: int, provider: str) -> UnitArray:
             "no output of the model holds a finite number on random inputs, so nothing can be shown to be without "
             "loss; check the model"
         )
-    made = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
-    values = [v for v in made if coupling.layout(v, assign_fresh=False)]
+    computed = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
+    values = [v for v in computed if coupling.layout(v, assign_fresh=False)]
     units = [NONE]
     for arrays in tap(analysis.model, [str(v.name) for v in values], runs.feeds, provider):
         for value, array in zip(values, arrays, strict=True):

@@ -178,10 +178,10 @@ class Piecewise:
             ModelError: a piece is refused, or does not run on one of them.
             OutOfMemory: memory ran out.
         """
-        asked = self if optimise is None else self.open(optimise=optimise)
+        chain = self if optimise is None else self.open(optimise=optimise)
         rows = []
         # All feeds go through a piece before the next one is loaded, so that weights are read once for all of them.
-        for row in asked._each(feeds):
+        for row in chain._each(feeds):
             if isinstance(row, ModelError):
                 raise row
             rows.append(row)

@@ -164,10 +164,14 @@ class _Decided:
         for place, value in enumerate(flow.conditions):
             # An output of a body has to be made inside it, so an outer value is handed through an Identity.
             handed = ir.node("Identity", [always], name=f"{node.name}.always{place}")
-            made = handed.outputs[0]
-            made.name, made.type, made.shape = f"{handed.name}.out", value.type, ir.Shape(always.shape or ())
+            handed_on = handed.outputs[0]
+            handed_on.name, handed_on.type, handed_on.shape = (
+                f"{handed.name}.out",
+                value.type,
+                ir.Shape(always.shape or ()),
+            )
             flow.bodies[0].append(handed)
-            flow.bodies[0].outputs[place] = made
+            flow.bodies[0].outputs[place] = handed_on
 
     def give(self, node: ir.Node, index: int, decision: Array) -> ir.Value:
         """Makes input ``index`` of ``node`` an input of the model, which is fed with ``decision``."""

@@ -108,11 +108,11 @@ def quantize_tasks(source: ir.Model, settings: QuantizeSettings) -> list[Quantiz
     tasks, refused = [], []
     for mode in MODES if settings.mode == "auto" else (settings.mode,):
         try:
-            asked, notes = _asked(ready, weights, settings, mode)
+            quantization, notes = _asked(ready, weights, settings, mode)
         except ModelError as error:
             refused.append(error)
         else:
-            tasks.append(QuantizeTask(ready, weights, mode, asked, tuple(notes)))
+            tasks.append(QuantizeTask(ready, weights, mode, quantization, tuple(notes)))
     if not tasks:
         raise refused[0]
     return tasks

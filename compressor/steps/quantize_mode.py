@@ -132,17 +132,17 @@ def _tried(
 ) -> _Try:
     """One mode, made on ``samples`` and compared on those that are ``held`` out."""
     try:
-        done = _made(source, task, samples, settings)
-        outputs = held.outputs_row(source, [done.model], settings)
+        made_model = _made(source, task, samples, settings)
+        outputs = held.outputs_row(source, [made_model.model], settings)
     except (ModelError, NothingToPrune, ProofFailed) as error:
         return _Try(task, None, error, ModeRow(mode=task.mode, refused=str(error)))
     row = ModeRow(
         mode=task.mode,
         distance=None if outputs is None else outputs.distance.value,
         agreement=None if outputs is None or outputs.agreement is None else outputs.agreement.value,
-        quantized=_numbers(done.rows, quantized=True) / max(1, _numbers(done.rows)),
+        quantized=_numbers(made_model.rows, quantized=True) / max(1, _numbers(made_model.rows)),
     )
-    return _Try(task, done, None, row)
+    return _Try(task, made_model, None, row)
 
 
 def _cannot_be_beaten(one: _Try) -> bool:

@@ -143,6 +143,6 @@ def group_rows(
         elif cut.group not in stopped:
             safe[cut.group] = cut.removed
     return [
-        GroupSensitivity(name=name, channels=channels, points=found, safe=safe.get(name, 0))
-        for (name, channels), found in points.items()
+        GroupSensitivity(name=name, channels=channels, points=group_points, safe=safe.get(name, 0))
+        for (name, channels), group_points in points.items()
     ]
