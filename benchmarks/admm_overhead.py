@@ -34,7 +34,7 @@ class Arm(TimedSteps):
 
     def __init__(self, settings: UnifySettings, batch: int, interval: int | None) -> None:
         ready = get_ready(files.load_model(MODEL), settings, 0, None)
-        sets = {layer.name: target(layer, settings) for layer in ready.found.layers}
+        sets = {layer.name: target(layer, settings) for layer in ready.weights.layers}
         self.admm = None if interval is None else Admm(sets, AdmmSchedule(refreshes=MANY // interval))
         super().__init__(GraphModule(ready.model), [] if self.admm is None else [self.admm], settings, batch, MANY)
 

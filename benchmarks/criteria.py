@@ -122,17 +122,17 @@ def once(case: Case, arm: Arm, kept: float, seed: int, recoveries: list[str]) ->
     )
     x, y = case.calibration
     data = Arrays(case.input, x, y if arm.labels else None)
-    found = analyse(files.load_model(case.path), settings)
+    analysis = analyse(files.load_model(case.path), settings)
     start = time.perf_counter()
-    measured = measure_for_criterion(found, settings, data)
+    measured = measure_for_criterion(analysis, settings, data)
     seconds = time.perf_counter() - start
-    plan = choose_channels(found.coupling, settings, case.path.stat().st_size, measured=measured).plan
-    cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
-    original = found.model.clone()
-    surgery.remove(found.model, cut)
+    plan = choose_channels(analysis.coupling, settings, case.path.stat().st_size, measured=measured).plan
+    cut = ChannelMask(analysis.coupling, units_of(plan, analysis.coupling))
+    original = analysis.model.clone()
+    surgery.remove(analysis.model, cut)
     result = {"seconds": seconds}
     for method in recoveries:
-        smaller = found.model.clone()
+        smaller = analysis.model.clone()
         if method != "none":
             samples, options = Arrays(case.input, x, None), reconstruct.ReconstructOptions(seed=seed)
             reconstruct.recover(smaller, original, cut, method, samples, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -322,10 +323,11 @@ def _left_as(edit: Callable[[ir.Model], None]) -> Make:
     """What it leaves is edited, on a copy, as what was proved is another model."""
 
     def make(honest: Callable[..., Any]) -> Callable[..., Any]:
-        def wrong(self: recover.Recovery, *a: Any, **k: Any) -> None:
-            honest(self, *a, **k)
-            self.model = self.model.clone()
-            edit(self.model)
+        def wrong(*a: Any, **k: Any) -> recover.Recovered:
+            recovered = honest(*a, **k)
+            model = recovered.plain.clone()
+            edit(model)
+            return replace(recovered, plain=model)
 
         return wrong
 

@@ -69,17 +69,17 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
             return Batch({self._name: np.stack(images)})
 
     settings = PruneSettings.parse({"ratio": options.ratio, "verify": False})
-    found = analyse(files.load_model(options.model), settings)
-    dense = found.model.clone()
-    plan = choose_channels(found.coupling, settings, options.model.stat().st_size).plan
-    cut = ChannelMask(found.coupling, units_of(plan, found.coupling))
-    surgery.remove(found.model, cut)
-    value = next(v for v in found.model.graph.inputs if not v.is_initializer())
+    analysis = analyse(files.load_model(options.model), settings)
+    dense = analysis.model.clone()
+    plan = choose_channels(analysis.coupling, settings, options.model.stat().st_size).plan
+    cut = ChannelMask(analysis.coupling, units_of(plan, analysis.coupling))
+    surgery.remove(analysis.model, cut)
+    value = next(v for v in analysis.model.graph.inputs if not v.is_initializer())
     shape = tuple(d if isinstance(d, int) else options.size for d in list(value.shape or ())[1:])
     chosen = ReconstructOptions(samples=options.samples, **({"targets": options.targets} if options.targets else {}))
     before = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
-    result = recover(found.model, dense, cut, options.method, Noise(str(value.name), shape), chosen)
+    result = recover(analysis.model, dense, cut, options.method, Noise(str(value.name), shape), chosen)
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

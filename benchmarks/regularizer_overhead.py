@@ -34,7 +34,7 @@ from compressor.pruning.select import choose_channels
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.regularizers.coupled_channels import couple
-from compressor.train.regularizers.regularizer import AskedMethod, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import ChosenRegularizer, Regularizer, TrainedChannels
 from compressor.train.sparsify import BEFORE_A_CUT
 
 ROOT = Path(__file__).parents[1]
@@ -52,16 +52,16 @@ class Arm(TimedSteps):
 
     def __init__(self, name: str, batch: int) -> None:
         settings = PruneSettings(ratio=0.5, round_to=1, learning_rate=1e-3, device="cpu")
-        found = analyse(files.load_model(MODEL), settings)
-        cut = cut_of(choose_channels(found.coupling, settings, 1).plan, found)
-        groups = group(found.coupling)
+        analysis = analyse(files.load_model(MODEL), settings)
+        cut = cut_of(choose_channels(analysis.coupling, settings, 1).plan, analysis)
+        groups = group(analysis.coupling)
         gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
-        asked = AskedMethod(name, BEFORE_A_CUT)
-        subject = TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut, asked)
+        asked = ChosenRegularizer(name, BEFORE_A_CUT)
+        subject = TrainedChannels(analysis, couple(analysis.coupling, groups, gone, analysis.model), cut, asked)
         self.method: Regularizer | None = None if name == PLAIN else REGULARIZERS[name].make(subject)
         values = () if self.method is None else self.method.values
         extensions = [] if self.method is None else [self.method]
-        super().__init__(GraphModule(with_outputs(found.model, values)), extensions, settings, batch, STEPS)
+        super().__init__(GraphModule(with_outputs(analysis.model, values)), extensions, settings, batch, STEPS)
 
     def hooks(self) -> float:
         """Seconds of the process for what the regularizer does in a step with gradients and weights; the mean."""

@@ -68,9 +68,9 @@ def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
     """CPU seconds of projection and packing of all weights, least of five, without reading files."""
     source = files.load_model(path)
     ready = get_ready(source, settings, 0, path)
-    weights = [np.array(constant_array(layer.value)) for layer in ready.found.layers]
+    weights = [np.array(constant_array(layer.value)) for layer in ready.weights.layers]
     wide = [w.astype(np.float32) if w.dtype in HALF else w for w in weights]
-    layouts = [layer.layout for layer in ready.found.layers]
+    layouts = [layer.layout for layer in ready.weights.layers]
 
     def least(work: Callable[[], object]) -> float:
         seconds = []

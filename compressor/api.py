@@ -37,9 +37,9 @@ from compressor.graph import files
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.interface.call import called, with_result
+from compressor.interface.keyword_arguments import settings_as_keywords
 from compressor.interface.models import ModelLike, in_memory
 from compressor.interface.progress import ProgressLike, progress_shown
-from compressor.interface.signature import settings_as_keywords
 from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
 from compressor.steps import account

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compressor.allocation.rows import Floats32, Rows
+from compressor.allocation.layer_samples import Floats32, Rows
 from compressor.allocation.views import LinearView
 from compressor.core.compare import TINY
 from compressor.graph.evaluate import Array

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.allocation.judge import ExactLosses, Halves, Held, Probe, Probed, factors, marks
+from compressor.allocation.layer_samples import Floats32, Rows
 from compressor.allocation.removal import Reader, way_down
-from compressor.allocation.rows import Floats32, Rows
 from compressor.allocation.views import LinearView
 from compressor.channels.groups import ChannelGroup
 from compressor.pruning.criteria import Scores

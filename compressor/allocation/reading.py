@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.allocation.judge import Exact, Probe
-from compressor.allocation.rows import POSITIONS, Collector, Rows
+from compressor.allocation.layer_samples import POSITIONS, Collector, Rows
 from compressor.allocation.views import LinearView
 from compressor.channels.coupling import Coupling
 from compressor.data import Batch, Dataset, batch_limit
@@ -116,12 +116,11 @@ def exactly(
 
 
 def without_gradients(
-    model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, how: tuple[int, str]
+    model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, seed: int, provider: str
 ) -> list[Rows]:
-    """Rows alone, by ONNX Runtime; ``how`` is the seed and the provider."""
+    """Rows alone, by ONNX Runtime."""
     from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
-    seed, provider = how
     inputs = {str(v.name) for v in model.graph.inputs}
     # Inputs of the model are at hand and cannot be tapped as outputs.
     names = list(dict.fromkeys(name for v in views for name in (v.layer.x, v.layer.y) if name not in inputs))

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import DeferredLabels, Reason, Term, UnitArray, ordered
 from compressor.channels.lifted import Content, Named, Side, are_rows, clash, content
-from compressor.channels.meeting import NamedOperand, NodeOperands
+from compressor.channels.node_operands import NamedOperand, NodeOperands
 from compressor.channels.operands import AxisNames, Operand, Space
 
 Owned = tuple[Side, Named]
@@ -63,9 +63,9 @@ class _Combine:
         for output in self.outputs:
             self._lower_output(output)
         if self.outputs:
-            self.coupling.meetings[self.node] = self._meeting()
+            self.coupling.node_operands[self.node] = self._node_operands()
 
-    def _meeting(self) -> NodeOperands:
+    def _node_operands(self) -> NodeOperands:
         parts = [
             NamedOperand(s.operand.value, tuple(n for n in s.operand.names if n in s.names), tuple(s.terms))
             for s in self.sides

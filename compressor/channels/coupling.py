@@ -18,7 +18,7 @@ from compressor.channels.fills import fills
 from compressor.channels.labels import FROZEN, Balance, DeferredLabels, Reason, Term, UnitArray, Units
 from compressor.channels.labels import Layout as Layout  # noqa: PLC0414 - rules know this module only
 from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC0414
-from compressor.channels.meeting import NodeOperands
+from compressor.channels.node_operands import NodeOperands
 from compressor.channels.residual import ResidualBlock
 from compressor.channels.rule import Rule
 from compressor.channels.vain import HIDDEN, in_vain
@@ -59,7 +59,7 @@ class Coupling:
         units: the union-find that labels are merged in.
         deferred_labels: of initializers and expanded axes, which take on the labels of whoever uses them.
         balances: joint terms whose rows have to keep equal counts.
-        meetings: by node, the operands that its rule combined.
+        node_operands: by node, the operands that its rule combined.
         distrusted: name of a node -> why its rule is not asked; everything that it touches is frozen.
         claims: what the rules read and labelled in the last pass.
         fills: values that hold one number; see :mod:`compressor.channels.fills`.
@@ -79,7 +79,7 @@ class Coupling:
         self.units = Units()
         self.deferred_labels: dict[ir.Value, DeferredLabels] = {}
         self.balances: list[Balance] = []
-        self.meetings: dict[ir.Node, NodeOperands] = {}
+        self.node_operands: dict[ir.Node, NodeOperands] = {}
         self.distrusted: dict[str, str] = dict(distrusted or {})
         self.claims: dict[ir.Node, Claims] = {}
         self.fills = fills(graph, shapes, rules)
@@ -292,7 +292,7 @@ class Coupling:
     def _pass(self) -> None:
         self._layouts = {}  # given anew in every pass; units and deferred labels stay
         self.balances = []
-        self.meetings = {}
+        self.node_operands = {}
         self.claims = {}
         self.opaque = {}
         for value in self.graph.inputs:
@@ -375,7 +375,7 @@ class Coupling:
         """Closed world: freezes everything the node touches, what its bodies capture too; outputs get no labels."""
         self.opaque[node] = text
         self.claims.pop(node, None)
-        self.meetings.pop(node, None)
+        self.node_operands.pop(node, None)
         made = [*node.outputs, *(v for body in graphs_of(node) for v in body.inputs)]
         for value in [*node.inputs, *captured_values(node), *made]:
             if value is not None:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Reason, Role, Term, UnitArray
-from compressor.channels.meeting import NamedOperand
+from compressor.channels.node_operands import NamedOperand
 from compressor.channels.residual import DEPTH, ResidualBlock
 from compressor.graph.metadata import readable
 
@@ -131,7 +131,7 @@ def role(coupling: Coupling, value: ir.Value, term: Term[int]) -> Role:
     deferred, found = coupling.deferred_labels[value], list(activation_uses(value))
     # A weight that some node meets as it is has its role from there.
     for node, known in found if all(known is not value for _, known in found) else ():
-        met = coupling.meetings.get(node)
+        met = coupling.node_operands.get(node)
         for part in met.parts if met is not None else ():
             names = _names(coupling, value, term, part) if part.value is known else set()
             if met is None or not names:

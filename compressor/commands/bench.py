@@ -34,7 +34,7 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
             raise UsageError("a speed-up needs two models; name B, or drop --min-speedup")
         stats = [account.stats_of_file(opened, settings) for opened in models]
         open_sizes = pair.open_sizes_warning(models[0], settings)
-    found = [timed_run(models, settings, batch, clock) for batch in settings.batch or (1,)]
+    runs = [timed_run(models, settings, batch, clock) for batch in settings.batch or (1,)]
     provider = sessions.full_name(settings.provider)
     return BenchReport(
         providers=provider,
@@ -43,10 +43,10 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
         threads=settings.threads,
         a=stats[0],
         b=stats[1] if len(stats) > 1 else None,
-        runs=[run for run, _ in found],
+        runs=[run for run, _ in runs],
         seconds=clock.seconds,
         # Several batch sizes may have the same to say.
-        warnings=list(dict.fromkeys([*open_sizes, *(note for _, notes in found for note in notes)])),
+        warnings=list(dict.fromkeys([*open_sizes, *(note for _, notes in runs for note in notes)])),
         settings=settings.model_dump(mode="json"),
         environment=environment(sessions.device_name(provider)),
     )
@@ -56,11 +56,11 @@ def demand_speed(report: BenchReport, settings: BenchSettings) -> None:
     """Raises GateMissed where a limit is missed at some batch size; medians count."""
     for run in report.runs:
         where = f" at batch {run.batch_size}" if run.batch_size else ""
-        found = run.speed_up
-        if settings.min_speedup is not None and found is not None and found.value < settings.min_speedup:
+        faster = run.speed_up
+        if settings.min_speedup is not None and faster is not None and faster.value < settings.min_speedup:
             raise GateMissed(
-                f"B is {found.value:.3g} times as fast as A{where} ({found.level:.0%} interval {found.low:.3g} to "
-                f"{found.high:.3g}), --min-speedup asks for {settings.min_speedup:g}"
+                f"B is {faster.value:.3g} times as fast as A{where} ({faster.level:.0%} interval {faster.low:.3g} "
+                f"to {faster.high:.3g}), --min-speedup asks for {settings.min_speedup:g}"
             )
         last = run.b or run.a
         if settings.max_latency is not None and last.median_latency_ms > settings.max_latency:

@@ -62,10 +62,10 @@ class OneShot:
             plan = UnifyPlan.from_json(text)
             chosen = plan.applied(settings)
             ready = get_ready(source, chosen, 0, None)
-            plan.check(ready.found.layers)
+            plan.check(ready.weights.layers)
             if data is not None:
                 ready = weighed(ready, data, chosen)
-            return with_unified(ready.model, [project(layer, chosen) for layer in ready.found.layers])
+            return with_unified(ready.model, [project(layer, chosen) for layer in ready.weights.layers])
 
         return with_blocks
 
@@ -179,12 +179,12 @@ def _to_size(
     def size(count: int) -> int:
         if not count:
             return before
-        asked = UnifyPlan.of(blocks_after(line[:count], options), settings).applied(settings)
+        chosen_settings = UnifyPlan.of(blocks_after(line[:count], options), settings).applied(settings)
         # Only bytes are asked for here, and the bisection does this a dozen times.
-        asked = asked.model_copy(update={"verify": "off", "method": "one-shot", "permute": False})
-        ready = get_ready(model, asked, 0, None)
-        once = [project(layer, asked) for layer in ready.found.layers]
-        return plan_files(packed(ready.model, once, asked).model).size
+        chosen_settings = chosen_settings.model_copy(update={"verify": "off", "method": "one-shot", "permute": False})
+        ready = get_ready(model, chosen_settings, 0, None)
+        once = [project(layer, chosen_settings) for layer in ready.weights.layers]
+        return plan_files(packed(ready.model, once, chosen_settings).model).size
 
     low, high = 0, len(line)
     # All moves first, so that out of reach is said at once.
@@ -206,13 +206,13 @@ def _block_options(model: ir.Model, settings: ChoosingSettings) -> list[BlockOpt
     Raises:
         NothingToPrune: no block fits any layer.
     """
-    found: dict[tuple[str, str], BlockOption] = {}
+    block_options: dict[tuple[str, str], BlockOption] = {}
     nothing: NothingToPrune | None = None
     for block in settings.ladder:
         try:
             # A codebook and a permutation would be other answers than the block that is asked about.
             chosen = settings.model_copy(update={"block": block, "codebook": None, "permute": False})
-            layers = get_ready(model, chosen, 0, None).found.layers
+            layers = get_ready(model, chosen, 0, None).weights.layers
         except NothingToPrune as error:
             nothing = error
             continue
@@ -220,12 +220,12 @@ def _block_options(model: ir.Model, settings: ChoosingSettings) -> list[BlockOpt
             text = notation(layer.layout.block)
             saved = constant_array(layer.value).nbytes - project(layer, chosen).packed.stored
             # On a small layer several blocks of the ladder may come out as the same one.
-            found.setdefault((layer.name, text), BlockOption(layer.name, text, saved, 0.0))
-    if nothing is not None and not found:
+            block_options.setdefault((layer.name, text), BlockOption(layer.name, text, saved, 0.0))
+    if nothing is not None and not block_options:
         raise nothing
     # For a size in bytes a move must save more than the nodes that unpack it add.
     least = 0 if settings.target_size is None else NODES
-    return [option for option in found.values() if option.saved > least]
+    return [option for option in block_options.values() if option.saved > least]
 
 
 def unify_chosen_file(

@@ -15,8 +15,8 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.evidence import Evidence
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.preparation import Original, prove_cleaned
-from compressor.pruning.signature import same_signature
 from compressor.results import Report
 from compressor.steps import account, run_files
 from compressor.steps.provenance import pruning_facts
@@ -55,7 +55,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         # Without coupling, which only pruning needs.
         cleaned, shapes = prepared_model(source, settings)
         clean.tidy(cleaned, simplify=settings.simplify)
-        same_signature(source, cleaned)
+        demand_same_interface(source, cleaned)
     with clock.phase("prove"):
         evidence = prove_cleaned(Original(read, source), cleaned, shapes, settings) if settings.proves else None
     report = Report(

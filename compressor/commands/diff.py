@@ -62,10 +62,10 @@ def diff_report_file(a: Path, b: Path, report: DiffReport, path: Path) -> None:
 def _changed(
     one: dict[str, ir.TensorProtocol | None], two: dict[str, ir.TensorProtocol | None]
 ) -> list[InitializerChange]:
-    found = []
+    changes = []
     for name in dict.fromkeys([*one, *two]):
         a, b = one.get(name), two.get(name)
         shapes = [None if t is None else [int(d) for d in t.shape.numpy()] for t in (a, b)]
         if shapes[0] != shapes[1] or (a is not None and b is not None and not same_bits(a.numpy(), b.numpy())):
-            found.append(InitializerChange(name=name, shape_a=shapes[0], shape_b=shapes[1]))
-    return found
+            changes.append(InitializerChange(name=name, shape_a=shapes[0], shape_b=shapes[1]))
+    return changes

@@ -30,22 +30,22 @@ def inspect_file(
     with clock.phase("load"):
         model, size = run_files.open_source(source, settings)
     with clock.phase("analyse"):
-        found = analyse(model, settings)
+        analysis = analyse(model, settings)
         if isinstance(settings, PruneSettings):
-            demand_matches(settings, model, found.model)
-        groups = group(found.coupling)
-        before = account.stats_of(model, found, size, source)
-        report = account.report(found, before, account.group_rows(groups, None), None, settings)
+            demand_matches(settings, model, analysis.model)
+        groups = group(analysis.coupling)
+        before = account.stats_of(model, analysis, size, source)
+        report = account.report(analysis, before, account.group_rows(groups, None), None, settings)
     savings = []
     if structures is not None and isinstance(settings, PruneSettings):
         from compressor.steps.savings import saving_rows
 
         with clock.phase("structures"):
-            savings = list(saving_rows(found, settings, structures))
+            savings = list(saving_rows(analysis, settings, structures))
     more = {
         "savings": savings,
-        "opaque": opaque_rows(found, report.frozen),
-        "prunable_params": account.prunable_params(found, groups, before.params),
+        "opaque": opaque_rows(analysis, report.frozen),
+        "prunable_params": account.prunable_params(analysis, groups, before.params),
         "provenance": provenance_steps(model),
     }
     return report.model_copy(update={**more, "seconds": clock.seconds})

@@ -76,8 +76,8 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         samples = quantize_samples(source, settings)
     tell_sizes(samples.train, clock)
     with clock.phase("quantise"), samples_tried(lambda: source, settings):
-        found = made(source, tasks, samples, settings)
-        task, result = found.task, found.done.model
+        quantised = made(source, tasks, samples, settings)
+        task, result = quantised.task, quantised.done.model
         sealed = result.clone()
     with clock.phase("compare"), samples_tried(lambda: source, settings):
         moved = moved_by_quantization(source, result, samples, settings)
@@ -86,14 +86,20 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     report = QuantizeReport(
         input=before,
         mode=task.mode,
-        why=found.why,
-        tried=list(found.tried),
-        weights=found.done.rows,
+        why=quantised.why,
+        tried=list(quantised.tried),
+        weights=quantised.done.rows,
         calibrated=min(settings.samples, len(samples.train)) if calibrates else 0,
         synthetic=describe_samples(samples.train) if isinstance(samples.train, Synthetic) else None,
         outputs=moved.outputs,
         accuracy=moved.accuracy,
-        warnings=[*task.notes, *found.done.notes, *made_up, *remarks(found, moved.outputs, settings), *moved.warnings],
+        warnings=[
+            *task.notes,
+            *quantised.done.notes,
+            *made_up,
+            *remarks(quantised, moved.outputs, settings),
+            *moved.warnings,
+        ],
         settings=settings.model_dump(mode="json"),
         seconds=clock.seconds,
     )
@@ -109,12 +115,12 @@ def quantize_file(
     Without ``output`` everything is done but writing the model.
     """
     clock = Clock(progress)
-    done = quantize(source, settings, clock=clock)
+    result = quantize(source, settings, clock=clock)
     with clock.phase("write"):
-        stats = put_quantized(done.model, done.sealed, output, settings, done.report.input)
-    report = done.report.model_copy(update={"output": stats})
+        stats = put_quantized(result.model, result.sealed, output, settings, result.report.input)
+    report = result.report.model_copy(update={"output": stats})
     if settings.latency and output is not None:
         with clock.phase("time"):
             report = report.model_copy(update={"latency": bench.beside(source, output, settings)})
-    more = [*growth(report, source, packed=done.packed), *unresolved(report, settings)]
+    more = [*growth(report, source, packed=result.packed), *unresolved(report, settings)]
     return report.model_copy(update={"seconds": clock.seconds}).warned(more)

@@ -12,8 +12,8 @@ from compressor.config.robustness import RobustnessSettings
 from compressor.core.clock import Clock, Progress
 from compressor.data import specs
 from compressor.evaluate import pair
-from compressor.evaluate.rows import accuracy_rows, likeness_rows, model_rows, potential_rows
 from compressor.evaluate.shift_plan import shift_plan
+from compressor.evaluate.shift_rows import accuracy_rows, likeness_rows, model_rows, potential_rows
 from compressor.evaluate.shift_runs import run_shifted
 from compressor.evaluate.shift_samples import robustness_samples
 from compressor.evaluate.shifts import input_statistics
@@ -38,7 +38,7 @@ def robustness(
     with clock.phase("load"):
         models = [pair.open_model(path) for path in (a, *others)]
         for other in models[1:]:
-            pair.demand_same_signature(models[0], other)
+            pair.demand_comparable(models[0], other)
         rows = model_rows([account.stats_of_file(opened, settings) for opened in models], settings.compression)
         samples = robustness_samples(models, settings)
     with clock.phase("corruptions"):

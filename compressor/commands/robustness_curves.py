@@ -46,15 +46,15 @@ def stressed(
     """
     chosen = validation(settings) or settings
     # Augmentation is for training; here samples are to be as they are.
-    asked = RobustnessSettings.model_validate(chosen.model_dump(include={*DataSettings.model_fields} - {"augment"}))
+    noise = RobustnessSettings.model_validate(chosen.model_dump(include={*DataSettings.model_fields} - {"augment"}))
     with scratch() as folder:
         path = Path(folder) / "result.onnx"
         files.save_model(result, path)
-        found = robustness(original, [path], asked, progress)
-    note = f"{samples(found)}."
+        report = robustness(original, [path], noise, progress)
+    note = f"{samples(report)}."
     return [
-        curve.model_copy(update={"series": _named(curve), "note": note}) for curve in robustness_charts(found)
-    ], found.warnings
+        curve.model_copy(update={"series": _named(curve), "note": note}) for curve in robustness_charts(report)
+    ], report.warnings
 
 
 def _named(curve: Curve) -> list[Series]:

@@ -53,11 +53,11 @@ def sensitivity(
         limits = limits_of(settings, samples)
         known = Ledger(ledger)
     with clock.phase("analyse"):
-        found = analyse(model, settings)
-        demand_matches(settings, model, found.model)
-        before = account.stats_of(model, found, size, source)
+        analysis = analyse(model, settings)
+        demand_matches(settings, model, analysis.model)
+        before = account.stats_of(model, analysis, size, source)
     with clock.phase("choose"), samples_tried(lambda: model, settings):
-        cuts = cuts_of_groups(found, settings, size, samples)
+        cuts = cuts_of_groups(analysis, settings, size, samples)
     with scratch() as folder:
         with clock.phase("reference"), samples_tried(lambda: model, settings):
             reference = ReferenceOutputs.make(model, samples, settings, Path(folder))

@@ -17,8 +17,8 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.evidence import Evidence
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.refused_samples import samples_tried
-from compressor.pruning.signature import same_signature
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
 from compressor.steps.provenance import unified_facts
@@ -80,30 +80,30 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
             ready = weighed(ready, samples.train, settings)
     with clock.phase("project"):
         # Also where training follows, as the report compares with it.
-        once = [project(layer, settings) for layer in ready.found.layers]
-    done = Trained(ready.model)
+        once = [project(layer, settings) for layer in ready.weights.layers]
+    training = Trained(ready.model)
     if samples is not None and settings.trains:
         with clock.phase("train"):
-            done = trained(ready, samples, settings, clock)
-    unified = [adopt(item, done, settings) for item in once] if done.kinds else once
+            training = trained(ready, samples, settings, clock)
+    unified = [adopt(item, training, settings) for item in once] if training.kinds else once
     with clock.phase("pack"):
-        made = packed(done.model, unified, settings)
-    same_signature(ready.model, made.model)
+        result = packed(training.model, unified, settings)
+    demand_same_interface(ready.model, result.model)
     proved = None
     if settings.proves:
         with clock.phase("prove"):
-            proved = prove_unified(ready, made, settings)
-    report = unify_report(ready, done, made, proved, settings)
+            proved = prove_unified(ready, result, settings)
+    report = unify_report(ready, training, result, proved, settings)
     if evaluator is not None:
         with clock.phase("judge"):
-            first = with_unified(ready.model, once) if done.kinds else None
-            accuracy = accuracy_row(evaluator, ready.reference, first, made.model, data)
+            first = with_unified(ready.model, once) if training.kinds else None
+            accuracy = accuracy_row(evaluator, ready.reference, first, result.model, data)
         report = report.model_copy(update={"accuracy": accuracy})
     # Training may have said it of the same labels.
     unread = [text for text in labels_unread(data, evaluator) if text not in report.warnings]
     report = report.model_copy(update={"seconds": clock.seconds}).warned(unread)
-    stamp_provenance(made.model, "unify", settings, path, unified_facts(report))
-    return UnifyResult(made.model, made.dense, report, None if proved is None else proved.evidence)
+    stamp_provenance(result.model, "unify", settings, path, unified_facts(report))
+    return UnifyResult(result.model, result.dense, report, None if proved is None else proved.evidence)
 
 
 def unify_file(

@@ -15,7 +15,7 @@ from compressor.core.compare import Distance, Tolerance, distance, is_real, rela
 from compressor.data import batch_limit, batches, open_data
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
-from compressor.evaluate.pair import Opened
+from compressor.evaluate.pair import Opened, Placed
 from compressor.graph.evaluate import Array
 from compressor.graph.provenance import changes_outputs, steps_since
 from compressor.metrics.evaluator import evaluator_for
@@ -66,40 +66,40 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
     from compressor.runtime import sessions
 
     clock = Clock(progress)
-    providers = (settings.provider, settings.provider_b or settings.provider)
     with clock.phase("load"):
-        models = (pair.open_model(a), pair.open_model(b))
-        pair.demand_same_signature(*models)
+        one = Placed(pair.open_model(a), settings.provider)
+        two = Placed(pair.open_model(b), settings.provider_b or settings.provider)
+        pair.demand_comparable(one.opened, two.opened)
     # Differences are data of the report; whether they are an error is for demand_equal.
-    with clock.phase("compare"), samples_tried(lambda: models[0].model, settings):
-        found = _compare(models, providers, settings)
+    with clock.phase("compare"), samples_tried(lambda: one.opened.model, settings):
+        comparison = _compare(one, two, settings)
     accuracy = []
     if settings.eval is not None:
-        with clock.phase("judge"), samples_tried(lambda: models[0].model, settings):
-            accuracy.append(_judged(models, providers, settings))
-    made_by = steps_since(models[1].model, a)
+        with clock.phase("judge"), samples_tried(lambda: one.opened.model, settings):
+            accuracy.append(_judged(one, two, settings))
+    made_by = steps_since(two.opened.model, a)
     # Numbers that are none are a fault, whatever was done to the model.
-    meant = any(map(changes_outputs, made_by)) and not settings.limited and not found.broken
+    meant = any(map(changes_outputs, made_by)) and not settings.limited and not comparison.broken
     divergence = None
-    if settings.bisect or (settings.bisect is None and not found.passed and not meant):
+    if settings.bisect or (settings.bisect is None and not comparison.passed and not meant):
         with clock.phase("bisect"):
-            divergence = _divergence(models, providers, found, settings)
+            divergence = _divergence(one, two, comparison, settings)
     return VerifyReport(
         a=str(a),
         b=str(b),
-        provider_a=sessions.full_name(providers[0]),
-        provider_b=sessions.full_name(providers[1]),
-        passed=found.passed,
+        provider_a=sessions.full_name(one.provider),
+        provider_b=sessions.full_name(two.provider),
+        passed=comparison.passed,
         made_by=made_by,
         meant=meant,
-        outputs=[_row(name, found) for name in found.outputs],
-        runs=found.runs,
+        outputs=[_row(name, comparison) for name in comparison.outputs],
+        runs=comparison.runs,
         divergence=divergence,
         accuracy=accuracy,
         seconds=clock.seconds,
-        warnings=[*found.warnings, *_notes(divergence, found)],
+        warnings=[*comparison.warnings, *_notes(divergence, comparison)],
         settings=settings.model_dump(mode="json"),
-        environment=environment(next(filter(None, map(sessions.device_name, providers)), None)),
+        environment=environment(next(filter(None, map(sessions.device_name, (one.provider, two.provider))), None)),
     )
 
 
@@ -129,46 +129,47 @@ def demand_equal(report: VerifyReport) -> None:
     )
 
 
-def _judged(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> AccuracyRow:
+def _judged(one: Placed, two: Placed, settings: VerifySettings) -> AccuracyRow:
     """The metric of both models, A as the original; raises UsageError where it cannot be measured."""
-    a, b = (opened.model for opened in models)
-    data = None if settings.data is None else open_data(settings, a)
+    original = one.opened.model
+    data = None if settings.data is None else open_data(settings, original)
     evaluator = evaluator_for(settings, data)
     assert evaluator is not None
     before, after = (
-        replace(evaluator, provider=provider).measure(model, data, a)
-        for model, provider in zip((a, b), providers, strict=True)
+        replace(evaluator, provider=side.provider).measure(side.opened.model, data, original) for side in (one, two)
     )
     return evaluator.row(before.value, after.value, before.samples)
 
 
-def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> Comparison:
+def _compare(one: Placed, two: Placed, settings: VerifySettings) -> Comparison:
     from compressor.runtime import sessions
 
-    found = Comparison()
+    comparison = Comparison()
     setup = sessions.Setup(placement=True)
-    opened = [sessions.start_session(m.runs, p, setup) for m, p in zip(models, providers, strict=True)]
-    for session, provider in zip(opened, providers, strict=True):
-        sessions.demand_active(session, provider)
-    for feed in _feeds(models, settings):
+    a, b = (sessions.start_session(side.opened.runs, side.provider, setup) for side in (one, two))
+    sessions.demand_active(a, one.provider)
+    sessions.demand_active(b, two.provider)
+    for feed in _feeds(one.opened, two.opened, settings):
         try:
-            expected = _outputs(opened[0], models[0], feed)
+            expected = _outputs(a, one.opened, feed)
         except ModelError:
             # Sizes that nobody gave need not suit the model; inputs of the user's have to.
             if not feed.made_up:
                 raise
             shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
-            found.warnings.append(f"A does not run at the made-up shapes {shapes}; left out (give others with --dim)")
+            comparison.warnings.append(
+                f"A does not run at the made-up shapes {shapes}; left out (give others with --dim)"
+            )
             continue
         try:
-            theirs = _outputs(opened[1], models[1], feed)
+            theirs = _outputs(b, two.opened, feed)
         except ModelError as error:
             # B not running where A does is a difference, not a broken model.
-            raise ProofFailed(f"{models[1].path} fails on inputs that {models[0].path} takes: {error}") from None
-        _add(found, feed, expected, theirs, settings)
-    if not found.runs:
+            raise ProofFailed(f"{two.opened.path} fails on inputs that {one.opened.path} takes: {error}") from None
+        _add(comparison, feed, expected, theirs, settings)
+    if not comparison.runs:
         raise UsageError("nothing was compared: there are no inputs that A runs on; give sizes with --dim, or --data")
-    return found
+    return comparison
 
 
 def _outputs(session: Session, model: Opened, feed: Feed) -> dict[str, Array]:
@@ -178,32 +179,36 @@ def _outputs(session: Session, model: Opened, feed: Feed) -> dict[str, Array]:
     return dict(zip(names, sessions.run_session(session, pair.cast(feed.inputs, model)), strict=True))
 
 
-def _add(found: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Array], settings: VerifySettings) -> None:
+def _add(
+    comparison: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Array], settings: VerifySettings
+) -> None:
     gaps = {name: distance(array, two[name], Tolerance(settings.rtol, settings.atol)) for name, array in one.items()}
     for name, gap in gaps.items():
-        found.outputs.setdefault(name, []).append(gap)
-        found.moved.setdefault(name, []).append(squares(one[name], two[name]))
-        found.types[name] = (one[name].dtype.name, two[name].dtype.name)
-        found.broken |= _all_finite(one[name]) and not _all_finite(two[name])
+        comparison.outputs.setdefault(name, []).append(gap)
+        comparison.moved.setdefault(name, []).append(squares(one[name], two[name]))
+        comparison.types[name] = (one[name].dtype.name, two[name].dtype.name)
+        comparison.broken |= _all_finite(one[name]) and not _all_finite(two[name])
     shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
-    found.feeds.append(feed)
-    found.runs.append(VerifyRun(source=feed.source, inputs=shapes, passed=all(gap.passed for gap in gaps.values())))
+    comparison.feeds.append(feed)
+    comparison.runs.append(
+        VerifyRun(source=feed.source, inputs=shapes, passed=all(gap.passed for gap in gaps.values()))
+    )
 
 
 def _all_finite(array: Array) -> bool:
     return not is_real(array) or bool(np.isfinite(array.astype(np.float64)).all())
 
 
-def _feeds(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+def _feeds(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
     if settings.data is not None:
-        yield from _given(models, settings)
+        yield from _given(one, two, settings)
     else:
-        yield from _made_up(models, settings)
+        yield from _made_up(one, two, settings)
 
 
-def _given(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+def _given(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
     """Batches of the data; whole ones only where a model fixes their size."""
-    narrow = next((m for m in models if batch_limit(m.model) is not None), models[0])
+    narrow = next((m for m in (one, two) if batch_limit(m.model) is not None), one)
     data, limit = open_data(settings, narrow.model), batch_limit(narrow.model)
     size = limit or settings.batch_size
     indices = np.arange(min(len(data), settings.samples))
@@ -213,19 +218,18 @@ def _given(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[
         yield Feed("data", batch.inputs)
 
 
-def _made_up(models: tuple[Opened, Opened], settings: VerifySettings) -> Iterator[Feed]:
+def _made_up(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
     """Seeded inputs: at two sets of sizes where some are open, and at a batch of one; several trials at the first."""
-    first = models[0]
-    fixed = pair.fixed_by(models[1], first)
-    shapes = pair.bind(first, settings, fixed)
+    fixed = pair.fixed_by(two, one)
+    shapes = pair.bind(one, settings, fixed)
     bound = [shapes.inputs]
     if not settings.input_shapes and not settings.dims:
-        bound += _other_sizes(first, settings, fixed, shapes.other_inputs)
+        bound += _other_sizes(one, settings, fixed, shapes.other_inputs)
     # Without open dimensions all sizes are the same.
     bound = [b for k, b in enumerate(bound) if b not in bound[:k]]
     for k, sizes in enumerate(bound):
         for trial in range(settings.trials):
-            arrays = pair.seeded(first, shapes, settings.seed + trial, sizes)
+            arrays = pair.seeded(one, shapes, settings.seed + trial, sizes)
             yield Feed(f"seed {settings.seed + trial}", arrays, made_up=k > 0)
 
 
@@ -243,8 +247,8 @@ def _other_sizes(
         return []
 
 
-def _row(name: str, found: Comparison) -> OutputRow:
-    gaps = found.outputs[name]
+def _row(name: str, comparison: Comparison) -> OutputRow:
+    gaps = comparison.outputs[name]
     total = sum(gap.compared for gap in gaps)
     cosines = [gap.cosine for gap in gaps if gap.cosine is not None]
     rows = sum(gap.rows for gap in gaps)
@@ -253,14 +257,14 @@ def _row(name: str, found: Comparison) -> OutputRow:
     mean = sum(gap.mean_abs * gap.compared for gap in gaps) / total if total else gaps[worst].mean_abs
     return OutputRow(
         name=name,
-        type_a=found.types[name][0],
-        type_b=found.types[name][1],
+        type_a=comparison.types[name][0],
+        type_b=comparison.types[name][1],
         max_abs_err=max(gap.max_abs for gap in gaps),
         mean_abs_err=mean if all(np.isfinite(gap.mean_abs) for gap in gaps) else float("inf"),
         max_rel_err=gaps[worst].max_rel,
         cosine=min(cosines, default=None),
         agreement=sum(gap.agree or 0 for gap in gaps) / rows if rows else None,
-        distance=relative(*map(sum, zip(*found.moved[name], strict=True))),
+        distance=relative(*map(sum, zip(*comparison.moved[name], strict=True))),
         tolerance=max(gap.tolerance for gap in gaps),
         compared=total,
         worst_run=worst,
@@ -268,13 +272,11 @@ def _row(name: str, found: Comparison) -> OutputRow:
     )
 
 
-def _divergence(
-    models: tuple[Opened, Opened], providers: tuple[str, str], found: Comparison, settings: VerifySettings
-) -> Divergence:
+def _divergence(one: Placed, two: Placed, comparison: Comparison, settings: VerifySettings) -> Divergence:
     """Searches with the first inputs that showed a difference, or the first of all."""
-    index = next((k for k, run in enumerate(found.runs) if not run.passed), 0)
+    index = next((k for k, run in enumerate(comparison.runs) if not run.passed), 0)
     limits = bisect.BisectLimits(settings.rtol, settings.atol, settings.bisect_memory << 20)
-    result = bisect.search(models[0], models[1], found.feeds[index].inputs, providers, limits)
+    result = bisect.search(one, two, comparison.feeds[index].inputs, limits)
     return Divergence(
         run=index,
         first=result.first,
@@ -287,11 +289,11 @@ def _divergence(
     )
 
 
-def _notes(divergence: Divergence | None, found: Comparison) -> list[str]:
+def _notes(divergence: Divergence | None, comparison: Comparison) -> list[str]:
     notes = []
-    if all(gap.compared == 0 for gaps in found.outputs.values() for gap in gaps) and found.passed:
+    if all(gap.compared == 0 for gaps in comparison.outputs.values() for gap in gaps) and comparison.passed:
         notes.append("no result is a finite number, so that nothing was compared")
-    if divergence is not None and divergence.first is None and not found.passed:
+    if divergence is not None and divergence.first is None and not comparison.passed:
         notes.append(
             "the outputs differ, yet no value with the same name does once values are exposed: a kernel that the "
             "runtime fuses, or a part of B that A lacks, makes the difference"

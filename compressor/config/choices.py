@@ -103,7 +103,7 @@ REGULARIZERS = Choices(
     group="onnx_compressor.regularizers",
 )
 """How training makes channels dispensable before they are cut: a
-:class:`compressor.train.regularizers.regularizer.Method`."""
+:class:`compressor.train.regularizers.regularizer.RegularizerRow`."""
 
 _CORRUPTIONS = "compressor.data.corruptions"
 CORRUPTIONS = Choices(

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from compressor.core.compare import Tolerance, distance
 from compressor.errors import ModelError
-from compressor.evaluate.pair import Opened, cast
+from compressor.evaluate.pair import Opened, Placed, cast
 from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes, infer
 from compressor.results.verify import LayerError
@@ -66,9 +66,7 @@ class _Candidate:
     bytes: int
 
 
-def search(
-    a: Opened, b: Opened, inputs: dict[str, Array], providers: tuple[str, str], limits: BisectLimits
-) -> FirstDifference:
+def search(a: Placed, b: Placed, inputs: dict[str, Array], limits: BisectLimits) -> FirstDifference:
     """Exposes the values that both models have under one name and compares them, in the order of A's nodes.
 
     All of them where they fit into a bounded number of sessions. Else evenly spaced ones, and then those between the
@@ -79,14 +77,14 @@ def search(
         ModelError: the runtime refuses a model with its values exposed.
         ProviderUnavailable: a provider is not there.
     """
-    candidates, resized = _shared(a, b, inputs)
-    total = sum(1 for node in a.model.graph for value in node.outputs if value.name)
+    candidates, resized = _shared(a.opened, b.opened, inputs)
+    total = sum(1 for node in a.opened.model.graph for value in node.outputs if value.name)
     rows: dict[int, LayerError] = {}
     sessions, window = 0, list(range(len(candidates)))
     while window:
         groups = _groups(window, candidates, limits.memory)
         for group in groups:
-            found = _compare([candidates[k] for k in group], (a, b), inputs, providers, limits)
+            found = _compare([candidates[k] for k in group], a, b, inputs, limits)
             rows.update({k: row for k, row in zip(group, found, strict=True) if row is not None})
             window = [k for k in window if k not in group]
         sessions += len(groups)
@@ -97,7 +95,7 @@ def search(
         window = [k for k in window if bad is not None and good < k < bad]
     layers = [rows[k] for k in sorted(rows)]
     first = next((k for k in sorted(rows) if not rows[k].passed), None)
-    weights = [] if first is None else _weights(candidates[first].node, b)
+    weights = [] if first is None else _weights(candidates[first].node, b.opened)
     before = [name for name, place in resized.items() if first is None or place <= first]
     at = None if first is None else rows[first]
     return FirstDifference(at, layers, weights, len(candidates), total, sessions, before)
@@ -164,19 +162,16 @@ def _groups(window: Sequence[int], candidates: Sequence[_Candidate], memory: int
 
 def _compare(
     group: list[_Candidate],
-    models: tuple[Opened, Opened],
+    a: Placed,
+    b: Placed,
     inputs: dict[str, Array],
-    providers: tuple[str, str],
     limits: BisectLimits,
 ) -> list[LayerError | None]:
     """One session of each model; None for values whose shapes turn out to differ."""
     from compressor.runtime.taps import tap  # noqa: PLC0415 - imports the runtime
 
     names = [candidate.value for candidate in group]
-    arrays = [
-        next(iter(tap(opened.model, names, [cast(inputs, opened)], provider)))
-        for opened, provider in zip(models, providers, strict=True)
-    ]
+    arrays = [next(iter(tap(side.opened.model, names, [cast(inputs, side.opened)], side.provider))) for side in (a, b)]
     rows: list[LayerError | None] = []
     for candidate, one, two in zip(group, *arrays, strict=True):
         if one.shape != two.shape:

@@ -46,6 +46,14 @@ class Opened:
         return {str(v.name): v for v in self.model.graph.outputs}
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An opened model, and the provider that runs it."""
+
+    opened: Opened
+    provider: str
+
+
 def open_model(path: Path) -> Opened:
     """Reads a model; raises ModelError where it is not sound."""
     read = files.load_model(path)
@@ -77,7 +85,7 @@ def demand_same_inputs(a: Opened, b: Opened) -> None:
     _demand_same(a, b, "input")
 
 
-def demand_same_signature(a: Opened, b: Opened) -> None:
+def demand_comparable(a: Opened, b: Opened) -> None:
     """Raises UsageError unless inputs and outputs have the same names, types of one kind, and shapes that agree.
 
     Order does not count. Floating-point types may differ, so that a float16 model can be held against its original;

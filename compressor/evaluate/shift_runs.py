@@ -14,8 +14,8 @@ from compressor.errors import UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.pair import Opened
 from compressor.evaluate.resemblance import Outputs
-from compressor.evaluate.rows import RIGHT, Tally
 from compressor.evaluate.shift_plan import ShiftPlan
+from compressor.evaluate.shift_rows import RIGHT, Tally
 from compressor.evaluate.shift_samples import RobustnessSamples
 from compressor.results.robustness import LeftOut
 from compressor.runtime import sessions
@@ -56,7 +56,7 @@ def run_shifted(
         ProviderUnavailable: the provider is missing or did not start.
     """
     tally = Tally(plan.shifts, len(samples))
-    outputs = _run(models, samples, (plan, tally), provider, clock)
+    outputs = _run(models, samples, plan, tally, provider, clock)
     if not tally.outputs:
         reasons = "; ".join(f"{printable(name)}: {reason}" for name, reason in outputs.left_out.items())
         raise UsageError(f"no output can be compared ({reasons}); robustness needs one with a row for each sample")
@@ -69,12 +69,12 @@ def run_shifted(
 def _run(
     models: Sequence[Opened],
     samples: RobustnessSamples,
-    kept: tuple[ShiftPlan, Tally],
+    plan: ShiftPlan,
+    tally: Tally,
     provider: str,
     clock: Clock,
 ) -> Outputs:
     """Fills the tally; returns what outputs were compared by."""
-    plan, tally = kept
     opened = [(sessions.start_session(model.runs, provider, sessions.Setup(placement=True)), model) for model in models]
     for session, _ in opened:
         sessions.demand_active(session, provider)

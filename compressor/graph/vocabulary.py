@@ -147,7 +147,7 @@ class _Change:
     def tables(self, tables: Sequence[ir.Node]) -> None:
         """Rows of the tables; other readers of their inputs get old numbers."""
         for table in tables:
-            self._slice(table.inputs[0], 0, (table, 0))
+            self._slice(table.inputs[0], 0, table, 0)
         for value in [v for v in self.graph.inputs if str(v.name) in _inputs_of(tables)]:
             self._restore(value, set(tables))
 
@@ -216,7 +216,7 @@ class _Change:
             return
         self.known.add((node, index))
         if value.is_initializer():
-            self._slice(value, len(shape) - 1, (node, index))
+            self._slice(value, len(shape) - 1, node, index)
         else:
             self.scores(value)
 
@@ -234,11 +234,11 @@ class _Change:
             value, axis, node, index = maker.inputs[0], order[axis], maker, 0
         if value is None or not value.is_initializer() or value.const_value is None:
             raise self._lost(node.outputs[0], node)
-        self._slice(value, axis % len(value.const_value.shape), (node, index))
+        self._slice(value, axis % len(value.const_value.shape), node, index)
 
-    def _slice(self, value: ir.Value | None, axis: int, reader: tuple[ir.Node, int]) -> None:
+    def _slice(self, value: ir.Value | None, axis: int, node: ir.Node, index: int) -> None:
         assert value is not None
-        self.known.add(reader)
+        self.known.add((node, index))
         if value in self.cut:
             if self.cut[value] != axis:
                 raise ModelError(f"--keep-tokens: two axes of {value.name!r} are about tokens")

@@ -17,9 +17,9 @@ from compressor.config import BenchSettings, PruneSettings, RunSettings, VerifyS
 from compressor.config.robustness import RobustnessSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.interface.call import called, with_result
+from compressor.interface.keyword_arguments import settings_as_keywords
 from compressor.interface.models import ModelLike
 from compressor.interface.progress import ProgressLike
-from compressor.interface.signature import settings_as_keywords
 from compressor.results import DiffReport, Report
 from compressor.results.bench import BenchReport
 from compressor.results.robustness import RobustnessReport

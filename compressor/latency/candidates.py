@@ -23,22 +23,22 @@ class Candidates:
     """What can be cut from one graph.
 
     Attributes:
-        found: the analysed model.
+        analysis: of the model.
         groups: all groups of its channels.
         settings: of the run.
     """
 
-    found: Analysis
+    analysis: Analysis
     groups: list[ChannelGroup]
     settings: PruneSettings
 
     def plan(self, removed: Removed) -> PruningPlan:
         """The plan in which each group loses these units."""
-        return plan_of(self.found.coupling, self.groups, removed, policy_of(self.settings))
+        return plan_of(self.analysis.coupling, self.groups, removed, policy_of(self.settings))
 
     def model(self, removed: Removed) -> ir.Model:
         """The smaller model, not proved."""
-        return apply_plan(self.found, self.plan(removed))
+        return apply_plan(self.analysis, self.plan(removed))
 
 
 def fingerprint(parts: Sequence[OperatorChain]) -> str:

@@ -32,14 +32,14 @@ class Aim:
     text: str
     exact: bool = True
 
-    def milliseconds(self, found: LatencyResult) -> float:
-        """What is aimed at, where the original took what it took in ``found``."""
+    def milliseconds(self, latency: LatencyResult) -> float:
+        """What is aimed at, where the original took what it took in ``latency``."""
         amount, unit = read_latency(self.text)
-        return amount if unit == "ms" else amount * found.before_ms
+        return amount if unit == "ms" else amount * latency.before_ms
 
-    def share(self, found: LatencyResult) -> float:
+    def share(self, latency: LatencyResult) -> float:
         """The same as a share of the original's latency."""
-        return self.milliseconds(found) / found.before_ms
+        return self.milliseconds(latency) / latency.before_ms
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class MeasuredWidths:
 
     Attributes:
         levels: the widths.
-        found: what was measured.
+        latency: what was measured.
         reached: its latency as a share of the one aimed at.
         predicted: the time that was predicted, as a share of the original's; None before there was a table.
     """
 
     levels: Levels
-    found: LatencyResult
+    latency: LatencyResult
     reached: float
     predicted: float | None = None
 
@@ -67,7 +67,7 @@ class MeasuredWidths:
     @property
     def vague(self) -> bool:
         """Could it just as well lie beyond the tolerance?"""
-        return self.found.high > self.found.low * (1 + TOLERANCE) ** 2
+        return self.latency.high > self.latency.low * (1 + TOLERANCE) ** 2
 
 
 class WidthSearch:
@@ -92,14 +92,15 @@ class WidthSearch:
         """
         # The extreme first: it tells what is out of reach before a table is measured, which takes minutes.
         trial = self._try(self._widths.narrowest, predict=False)
-        found, wanted = trial.found, self._aim.milliseconds(trial.found)
-        if found.before_ms <= wanted * (1 + TOLERANCE):
+        latency, wanted = trial.latency, self._aim.milliseconds(trial.latency)
+        if latency.before_ms <= wanted * (1 + TOLERANCE):
             raise NothingToPrune(
-                f"the original takes {found.before_ms:.3g} ms already, the target is {wanted:.3g} ms; nothing has to go"
+                f"the original takes {latency.before_ms:.3g} ms already, the target is {wanted:.3g} ms; nothing has to "
+                "go"
             )
         if trial.reached > 1 + TOLERANCE and self._aim.exact:
             raise TargetOutOfReach(
-                f"a run can come down to {found.after_ms:.3g} ms ({found.after_ms / found.before_ms:.1%} of the "
+                f"a run can come down to {latency.after_ms:.3g} ms ({latency.after_ms / latency.before_ms:.1%} of the "
                 f"original) at most, the target is {wanted:.3g} ms; raise --max-ratio, lower --round-to, or see "
                 "--explain for what is frozen"
             )
@@ -129,15 +130,15 @@ class WidthSearch:
         if not self._aim.exact or (fast and self._told):
             return max(fast, key=lambda trial: trial.reached, default=near)
         raise TargetOutOfReach(
-            f"the nearest to the target of {self._aim.milliseconds(near.found):.3g} ms that was found takes "
-            f"{near.found.after_ms:.3g} ms, where the original takes {near.found.before_ms:.3g} ms; stop what else "
+            f"the nearest to the target of {self._aim.milliseconds(near.latency):.3g} ms that was found takes "
+            f"{near.latency.after_ms:.3g} ms, where the original takes {near.latency.before_ms:.3g} ms; stop what else "
             "runs on this machine, or lower --round-to"
         )
 
     @property
     def _told(self) -> bool:
         """Do times tell anything? Not where narrower models take longer than the original."""
-        return all(trial.found.after_ms <= trial.found.before_ms * (1 + TOLERANCE) for trial in self.trials)
+        return all(trial.latency.after_ms <= trial.latency.before_ms * (1 + TOLERANCE) for trial in self.trials)
 
     def _next(self) -> Levels:
         """The widths at the predicted time that should take as long as asked, by what was measured around it.
@@ -147,7 +148,7 @@ class WidthSearch:
         """
         below, above = self._bracket()
         # The original is timed again with every model; the median of what it took is less noisy than one.
-        wanted = median(self._aim.share(trial.found) for trial in self.trials)
+        wanted = median(self._aim.share(trial.latency) for trial in self.trials)
         levels = self._widths.within(_on_line(below.point, above.point, wanted)) or below.levels
         # The table leads to what is measured already, as where it is in error; then halfway between the two.
         return levels if self._tried(levels) is None else _halfway(below.levels, above.levels)
@@ -159,7 +160,10 @@ class WidthSearch:
         """
         ends = [
             _End(
-                trial.levels, self._total(trial), trial.found.after_ms / trial.found.before_ms, fast=trial.reached <= 1
+                trial.levels,
+                self._total(trial),
+                trial.latency.after_ms / trial.latency.before_ms,
+                fast=trial.reached <= 1,
             )
             for trial in self.trials
         ]
@@ -178,8 +182,10 @@ class WidthSearch:
 
     def _try(self, levels: Levels, *, predict: bool = True) -> MeasuredWidths:
         predicted = self._widths.total(levels) if predict else None
-        found = self._measure(levels)
-        self.trials.append(MeasuredWidths(levels, found, found.after_ms / self._aim.milliseconds(found), predicted))
+        latency = self._measure(levels)
+        self.trials.append(
+            MeasuredWidths(levels, latency, latency.after_ms / self._aim.milliseconds(latency), predicted)
+        )
         return self.trials[-1]
 
 
@@ -193,15 +199,23 @@ class _End:
     fast: bool
 
     @property
-    def point(self) -> tuple[float, float]:
-        return log(self.predicted), log(self.measured)
+    def point(self) -> _Point:
+        return _Point(log(self.predicted), log(self.measured))
 
 
-def _on_line(below: tuple[float, float], above: tuple[float, float], wanted: float) -> float:
+@dataclass(frozen=True)
+class _Point:
+    """Logarithms of a predicted time and of the one that was measured."""
+
+    predicted: float
+    measured: float
+
+
+def _on_line(below: _Point, above: _Point, wanted: float) -> float:
     """The predicted time where the line through two points comes to ``wanted``; never near an end, to move on."""
-    (x1, y1), (x2, y2) = below, above
-    place = (log(wanted) - y1) / (y2 - y1) if y1 < y2 else 0.5
-    return exp(x1 + min(max(place, NEAR), 1 - NEAR) * (x2 - x1))
+    rise = above.measured - below.measured
+    place = (log(wanted) - below.measured) / rise if rise > 0 else 0.5
+    return exp(below.predicted + min(max(place, NEAR), 1 - NEAR) * (above.predicted - below.predicted))
 
 
 def _halfway(below: Levels, above: Levels) -> Levels:

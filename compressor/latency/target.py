@@ -54,14 +54,14 @@ class LatencyTarget:
         self._result: LatencyResult | None = None
         self._warnings = list(self._timer.warnings)
 
-    def choose(self, found: Analysis, settings: PruneSettings, ranking: Ranking, curves: Curves | None) -> Choice:
+    def choose(self, analysis: Analysis, settings: PruneSettings, ranking: Ranking, curves: Curves | None) -> Choice:
         """Which units go, so that a run takes as long as asked, within 3 %, or as little less as widths allow.
 
         The steps before the last one aim at the same share of the multiply-accumulates instead: time falls more
         slowly than they do, so that something is left to the last step.
 
         Args:
-            found: the analysed model.
+            analysis: the analysed model.
             settings: of this step.
             ranking: its groups.
             curves: what each of them loses; None: by scores.
@@ -75,9 +75,9 @@ class LatencyTarget:
         if settings.steps > 1:
             by_macs = self._by_macs(settings)
             if curves is not None:
-                return choose_by_loss(found, by_macs, ranking, curves)
-            return choose_by_scores(found.coupling, by_macs, ranking)
-        candidates = Candidates(found, ranking.groups, settings)
+                return choose_by_loss(analysis, by_macs, ranking, curves)
+            return choose_by_scores(analysis.coupling, by_macs, ranking)
+        candidates = Candidates(analysis, ranking.groups, settings)
         removed = self._search(candidates, _lines(ranking, settings, curves))
         scored = ranking.by_criterion() if curves is None else scored_by_loss(curves)
         return Choice(candidates.plan(removed), ranking.groups, ranking.origin, scored)
@@ -98,7 +98,7 @@ class LatencyTarget:
 
     def _search(self, candidates: Candidates, of_groups: list[WidthLine]) -> Removed:
         """The units that go: a table that is filled first, then widths chosen, measured and corrected."""
-        parts = operators(candidates.found.coupling, [line.group for line in of_groups])
+        parts = operators(candidates.analysis.coupling, [line.group for line in of_groups])
         cache = LatencyCache(self._settings.latency_cache, {**self._timer.made_for(), "graph": fingerprint(parts)})
         table = cache.read()
         # The table is still empty or partial here; it is read only when widths are predicted, after it was filled.
@@ -128,23 +128,23 @@ class LatencyTarget:
         self._warnings += failed
 
     def _take(self, trial: MeasuredWidths, corrections: int) -> None:
-        wanted = self._aim.milliseconds(trial.found)
-        predicted = None if trial.predicted is None else trial.predicted * trial.found.before_ms
-        self._result = trial.found.model_copy(
+        wanted = self._aim.milliseconds(trial.latency)
+        predicted = None if trial.predicted is None else trial.predicted * trial.latency.before_ms
+        self._result = trial.latency.model_copy(
             update={"target_ms": wanted, "predicted_ms": predicted, "corrections": max(0, corrections)}
         )
         if not trial.hits and trial.reached < 1:
             self._warnings.append(
-                f"a run takes {trial.found.after_ms:.3g} ms, {1 - trial.reached:.0%} less than the target of "
+                f"a run takes {trial.latency.after_ms:.3g} ms, {1 - trial.reached:.0%} less than the target of "
                 f"{wanted:.3g} ms: no width between was found; lower --round-to for finer steps"
             )
         elif not trial.hits:
             self._warnings.append(
-                f"a run takes {trial.found.after_ms:.3g} ms, {trial.reached - 1:.0%} more than the {wanted:.3g} ms "
+                f"a run takes {trial.latency.after_ms:.3g} ms, {trial.reached - 1:.0%} more than the {wanted:.3g} ms "
                 "that would be its share: time does not fall as far as multiply-accumulates do; raise --max-ratio"
             )
         if trial.vague:
-            fastest, slowest = trial.found.before_ms / trial.found.high, trial.found.before_ms / trial.found.low
+            fastest, slowest = trial.latency.before_ms / trial.latency.high, trial.latency.before_ms / trial.latency.low
             self._warnings.append(
                 f"the machine was noisy: the latency lies between {fastest:.3g} and {slowest:.3g} ms; stop what else "
                 "runs, or measure again with onnx-compress bench"

@@ -291,6 +291,11 @@ def evaluator_for(settings: DataSettings, data: Dataset | None, gate: float | No
     return found if found.measures(data) else None
 
 
+def demand_metric(settings: DataSettings, data: Dataset | None, gate: float | None = None) -> None:
+    """Refuses a metric that was asked for and cannot be measured; arguments and errors as :func:`evaluator_for`."""
+    evaluator_for(settings, data, gate)
+
+
 def labels_unread(data: Dataset | None, evaluator: Evaluator | None) -> list[str]:
     """A sentence where labels were given that no metric is measured by, as they are no numbers of classes."""
     if data is None or evaluator is not None or not len(data) or not data.labelled:

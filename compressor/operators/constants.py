@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import FROZEN, Term, UnitArray
-from compressor.channels.meeting import NamedOperand, NodeOperands
+from compressor.channels.node_operands import NamedOperand, NodeOperands
 from compressor.graph.evaluate import Array, draws, evaluate
 from compressor.graph.shapes import captured_values
 
@@ -172,13 +172,13 @@ class Constants:
 
     # ---- operands of a node --------------------------------------------------------------------------------
 
-    def meeting(self, node: ir.Node) -> NodeOperands:
+    def operands(self, node: ir.Node) -> NodeOperands:
         """How operands met at ``node``; no parts where its rule says nothing about that."""
-        return self.coupling.meetings.get(node, NodeOperands((), {}, frozenset()))
+        return self.coupling.node_operands.get(node, NodeOperands((), {}, frozenset()))
 
     def shaped(self, node: ir.Node, part: NamedOperand) -> Array | None:
         """The data of a static operand, one axis for each of its names."""
-        array, sizes = self.array(part.value), self.meeting(node).sizes
+        array, sizes = self.array(part.value), self.operands(node).sizes
         return None if array is None else array.reshape([sizes[n] for n in part.names])
 
     def numbers(self, node: ir.Node, part: NamedOperand, axes: Sequence[str]) -> Numbers:

@@ -40,7 +40,7 @@ def _labels(node: ir.Node, coupling: Coupling) -> None:
     for stack in flow.stacked:
         pass_slices(node, coupling, stack, stack.slice, stack.whole)
     # Each tie leaves its own meeting at the node; the last would pass for that of all operands.
-    coupling.meetings.pop(node, None)
+    coupling.node_operands.pop(node, None)
 
 
 def _enter(node: ir.Node, coupling: Coupling, flow: Flow) -> None:

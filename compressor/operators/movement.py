@@ -7,6 +7,7 @@ DepthToSpace-13, SpaceToDepth-13.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
 
@@ -22,6 +23,15 @@ from compressor.operators.signature import Call, Shape
 
 Segment = tuple[list[int], list[int]]
 """Axes before and axes after a reshape that hold the same elements."""
+
+
+@dataclass(frozen=True)
+class _Reshaped:
+    """Shapes before and after a reshape, and the runs of axes that hold the same elements."""
+
+    before: Shape
+    after: Shape
+    segments: list[Segment]
 
 
 def segments(before: Shape, after: Shape) -> list[Segment]:
@@ -55,11 +65,11 @@ def _reshape(node: ir.Node, coupling: Coupling) -> None:
     # Sizes of zero have equal products everywhere, so that no runs can be distinguished.
     if not prod(before):
         raise Unexplained("its input is empty")
-    runs = segments(before, after)
-    _repeats(node, coupling, value, (before, after, runs))
+    shapes = _Reshaped(before, after, segments(before, after))
+    _repeats(node, coupling, value, shapes)
     moved: Layout = []
     for term in coupling.layout(value):
-        new = _move(coupling, node, value, term, (before, after, runs))
+        new = _move(coupling, node, value, term, shapes)
         if new is not None and any(set(new.axes) & set(t.axes) for t in moved):
             why = coupling.reason(node, out, new.axes, "Reshape merges it with another independent axis")
             coupling.units.freeze(new.units, why)
@@ -69,7 +79,7 @@ def _reshape(node: ir.Node, coupling: Coupling) -> None:
     _limit_dynamic(node, coupling, out)
 
 
-def _repeats(node: ir.Node, coupling: Coupling, value: ir.Value, shapes: tuple[Shape, Shape, list[Segment]]) -> None:
+def _repeats(node: ir.Node, coupling: Coupling, value: ir.Value, shapes: _Reshaped) -> None:
     """Copies that Reshape joins with what they are copies of: as many of each may go, whichever the users choose.
 
     Repeated heads of grouped queries are such: key/value heads that have to stay (a cache) leave the repeats free.
@@ -78,9 +88,9 @@ def _repeats(node: ir.Node, coupling: Coupling, value: ir.Value, shapes: tuple[S
     deferred = coupling.deferred_labels.get(value)
     if deferred is None or not deferred.broadcast or coupling.needless(node.outputs[0]):
         return
-    before, after, runs = shapes
     own = {a for t in coupling.layout(value, assign_fresh=False) for a in t.axes}
-    for left, right in runs:
+    before, after = shapes.before, shapes.after
+    for left, right in shapes.segments:
         axes = [a for a in left if before[a] > 1]
         joined = [a for a in right if after[a] > 1]
         if len(joined) != 1 or not axes or axes[-1] not in deferred.open or own & set(axes):
@@ -99,11 +109,11 @@ def _move(
     node: ir.Node,
     value: ir.Value,
     term: Term[int],
-    shapes: tuple[Shape, Shape, list[Segment]],
+    shapes: _Reshaped,
 ) -> Term[int] | None:
     """``term`` after a row-major reshape: spread over every axis of the runs it touches, then reshaped."""
-    before, after, runs = shapes
-    touched = [run for run in runs if set(run[0]) & set(term.axes)]
+    before, after = shapes.before, shapes.after
+    touched = [run for run in shapes.segments if set(run[0]) & set(term.axes)]
     axes = [a for left, _ in touched for a in left]
     if prod(before[a] for a in axes) > ELEMENT_LIMIT:
         coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "Reshape mixes too many positions"))

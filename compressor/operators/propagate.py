@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.labels import UnitArray
-from compressor.channels.meeting import NamedOperand
+from compressor.channels.node_operands import NamedOperand
 from compressor.graph.nodes import number_of
 from compressor.operators.constants import (
     ConstantOperand,
@@ -31,15 +31,15 @@ BIAS_AND_STATES = (3, 5, 6)
 
 def outcomes(node: ir.Node, constants: Constants) -> list[Named]:
     """Terms that the output takes over from the operands, each once."""
-    meeting = constants.meeting(node)
-    return _each(t for part in meeting.parts for t in part.terms if set(t.axes) <= meeting.kept)
+    operands = constants.operands(node)
+    return _each(t for part in operands.parts for t in part.terms if set(t.axes) <= operands.kept)
 
 
 def contracted(node: ir.Node, constants: Constants, parts: Sequence[NamedOperand] | None = None) -> list[Named]:
     """Terms of ``parts`` (all operands) that the output does not have, each once."""
-    meeting = constants.meeting(node)
-    found = meeting.parts if parts is None else parts
-    return _each(t for part in found for t in part.terms if not set(t.axes) <= meeting.kept)
+    operands = constants.operands(node)
+    found = operands.parts if parts is None else parts
+    return _each(t for part in found for t in part.terms if not set(t.axes) <= operands.kept)
 
 
 def _each(terms: Iterable[Named]) -> list[Named]:
@@ -54,8 +54,8 @@ def _each(terms: Iterable[Named]) -> list[Named]:
 
 def elementwise(node: ir.Node, constants: Constants) -> None:
     """A function of constants is a constant."""
-    value, meeting = node.inputs[0], constants.meeting(node)
-    if meeting.parts:
+    value, operands = node.inputs[0], constants.operands(node)
+    if operands.parts:
         _learn(node, constants, lambda columns, units: _image(node, constants, columns, units))
     elif value is not None:
         units = constants.units(value)
@@ -92,7 +92,7 @@ def _learn(node: ir.Node, constants: Constants, result: Callable[[Sequence[Numbe
     """``result`` of what is known of each operand, term by term."""
     claims = []
     for term in outcomes(node, constants):
-        columns = [constants.numbers(node, p, term.axes) for p in constants.meeting(node).parts]
+        columns = [constants.numbers(node, p, term.axes) for p in constants.operands(node).parts]
         claims.append((term.units, result(columns, term.units)))
     constants.learn(node.outputs[0], claims)
 
@@ -195,7 +195,7 @@ def product(
         bias: the input that is added; None: the operator has none.
         factor: attribute that the bias is multiplied by.
     """
-    parts = constants.meeting(node).parts
+    parts = constants.operands(node).parts
     factors = parts[: len(inputs)]
     # Parts leave missing inputs out, so the bias is found by its place among those that are there.
     given = [k for k, v in enumerate(node.inputs) if v is not None]
@@ -224,7 +224,7 @@ def _unused(weight: ConstantOperand, term: Named) -> Mask:
 
 def attention(node: ir.Node, constants: Constants) -> None:
     """Queries times keys; values are averaged, so that zeros stay zeros."""
-    parts = constants.meeting(node).parts
+    parts = constants.operands(node).parts
     read_factors(node, constants, parts[:2])
     claims = []
     for term in outcomes(node, constants):
@@ -239,7 +239,7 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
     Without weights, bias and initial state a unit stays zero, because by default its candidate is the hyperbolic
     tangent of their sum.
     """
-    parts = {p.value: p for p in constants.meeting(node).parts}
+    parts = {p.value: p for p in constants.operands(node).parts}
     factors = list(parts.values())[:3]
     added = [parts[v] for k, v in enumerate(node.inputs) if k in BIAS_AND_STATES and v in parts]
     # Without idle units at first: which hidden units are idle comes of these weights.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,15 @@ SLICE_TAKES_INPUTS = 10
 """Operator set from which Slice takes its bounds as inputs."""
 BEFORE_FIRST = -(2**31)
 """The end of a Slice that runs backwards through the first position."""
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Of a Slice along one axis."""
+
+    start: int
+    end: int
+    step: int
 
 
 class Repairer:
@@ -251,16 +261,16 @@ class Repairer:
     def slice_axis(self, node: ir.Node, axis: int, positions: UnitArray) -> None:
         """Makes a Slice take ``positions`` along ``axis``: new bounds, or a Gather before it if they have gaps."""
         if not positions.size:
-            self._set_bounds(node, axis, (0, 0, 1))
+            self._set_bounds(node, axis, _Bounds(0, 0, 1))
             return
         steps = np.diff(positions)
         if (steps == steps[:1]).all():
             step = int(steps[0]) if steps.size else 1
             end = int(positions[-1]) + (1 if step > 0 else -1)
-            self._set_bounds(node, axis, (int(positions[0]), end if end >= 0 else BEFORE_FIRST, step))
+            self._set_bounds(node, axis, _Bounds(int(positions[0]), end if end >= 0 else BEFORE_FIRST, step))
             return
         # No bounds take positions with gaps: the Gather picks them, and the Slice then takes all that it gets.
-        self._set_bounds(node, axis, (0, np.iinfo(np.int32).max, 1))
+        self._set_bounds(node, axis, _Bounds(0, np.iinfo(np.int32).max, 1))
         index = self.constant(f"{node.name}.kept{axis}", positions)
         name = f"{node.name}.gather{axis}"
         gather = ir.node("Gather", [node.inputs[0], index], attributes={"axis": axis}, name=name)
@@ -268,15 +278,15 @@ class Repairer:
         node.prepend(gather)
         node.replace_input_with(0, gather.outputs[0])
 
-    def _set_bounds(self, node: ir.Node, axis: int, bounds: tuple[int, int, int]) -> None:
+    def _set_bounds(self, node: ir.Node, axis: int, bounds: _Bounds) -> None:
         rank = len(self.before(node.outputs[0]))
         if self.coupling.opset < 10:
             starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
             axes = [a % rank for a in node.attributes.get_ints("axes", ())] or list(range(len(starts)))
-            if bounds[2] != 1:
+            if bounds.step != 1:
                 raise PlanError(f"node {node.name!r} (Slice) cannot step at opset {self.coupling.opset}")
             place = axes.index(axis)
-            starts[place], ends[place] = bounds[:2]
+            starts[place], ends[place] = bounds.start, bounds.end
             node.attributes["starts"] = ir.AttrInt64s("starts", starts)
             node.attributes["ends"] = ir.AttrInt64s("ends", ends)
             return
@@ -286,7 +296,7 @@ class Repairer:
         defaults = (None, None, np.arange(count), np.ones(count, np.int64))
         columns = [np.array(g if g is not None else d) for g, d in zip(given, defaults, strict=True)]
         place = [int(a) % rank for a in columns[2]].index(axis)
-        for column, new in zip((columns[0], columns[1], columns[3]), bounds, strict=True):
+        for column, new in ((columns[0], bounds.start), (columns[1], bounds.end), (columns[3], bounds.step)):
             # Bounds may be int32, and "to the end" is larger than that.
             column[place] = min(new, np.iinfo(column.dtype).max)
         for index, column in enumerate(columns):

@@ -32,7 +32,7 @@ def _together(node: ir.Node, coupling: Coupling) -> None:
     """Elements become a sequence."""
     tie(node, coupling, [v for v in node.inputs if v is not None], node.outputs[0])
     # It describes the elements and not the sequence.
-    coupling.meetings.pop(node, None)
+    coupling.node_operands.pop(node, None)
 
 
 def _empty(node: ir.Node, coupling: Coupling) -> None:
@@ -42,7 +42,7 @@ def _empty(node: ir.Node, coupling: Coupling) -> None:
 def _insert(node: ir.Node, coupling: Coupling) -> None:
     _positions(node, coupling, 2)
     tie(node, coupling, [required(node, 0), required(node, 1)], node.outputs[0])
-    coupling.meetings.pop(node, None)
+    coupling.node_operands.pop(node, None)
 
 
 def _same(node: ir.Node, coupling: Coupling) -> None:

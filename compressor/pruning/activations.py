@@ -28,11 +28,11 @@ MATRICES = 1 << 22
 class Reducer:
     """Takes in activations and keeps numbers by unit."""
 
-    def __init__(self, coupling: Coupling, found: Sequence[Reading]) -> None:
+    def __init__(self, coupling: Coupling, readings: Sequence[Reading]) -> None:
         self.coupling = coupling
-        self.found = found
+        self.readings = readings
         self.count = len(coupling.units)
-        self.names = list(dict.fromkeys(str(r.value.name) for r in found))
+        self.names = list(dict.fromkeys(str(r.value.name) for r in readings))
 
     def add(self, values: Mapping[str, Array]) -> None:
         """One batch: an array by the name of its value."""
@@ -46,7 +46,7 @@ class Reducer:
         """Every value and term once: the value's name, the term, and int64 of the shape of the term's units, which
         holds the units that readers of the value gate and 0 elsewhere."""
         seen: dict[tuple[str, tuple[int, ...]], tuple[Term[int], list[UnitArray]]] = {}
-        for reading in self.found:
+        for reading in self.readings:
             for term in reading.terms:
                 # Several readers may take one value along the same axes; its activations have to be counted once, not
                 # once a reader.
@@ -62,8 +62,8 @@ class Reducer:
 class Energy(Reducer):
     """Mean square of the activations of each unit, summed over the values that its readers take it from."""
 
-    def __init__(self, coupling: Coupling, found: Sequence[Reading]) -> None:
-        super().__init__(coupling, found)
+    def __init__(self, coupling: Coupling, readings: Sequence[Reading]) -> None:
+        super().__init__(coupling, readings)
         self._places = list(self.values())
         self._sums = [np.zeros(self.count) for _ in self._places]
         self._counts = [np.zeros(self.count) for _ in self._places]
@@ -80,10 +80,10 @@ class Energy(Reducer):
 
     def means(self) -> dict[tuple[str, tuple[int, ...]], Sums]:
         """Mean square by unit, for each value and term."""
-        found = {}
+        means = {}
         for (name, term, _), sums, counts in zip(self._places, self._sums, self._counts, strict=True):
-            found[name, term.axes] = np.divide(sums, counts, out=np.zeros(self.count), where=counts > 0)
-        return found
+            means[name, term.axes] = np.divide(sums, counts, out=np.zeros(self.count), where=counts > 0)
+        return means
 
     def result(self) -> Rounds:  # noqa: D102 - see Reducer
         return np.asarray(np.sum(list(self.means().values()), axis=0))[None]
@@ -94,7 +94,7 @@ class Input(Energy):
 
     def result(self) -> Rounds:  # noqa: D102 - see Reducer
         means, total = self.means(), np.zeros(self.count)
-        for reading in self.found:
+        for reading in self.readings:
             norms = _of_weights(reading, self.coupling, self.count, np.add)
             for term in reading.terms:
                 total += means[str(reading.value.name), term.axes] * norms
@@ -104,8 +104,8 @@ class Input(Energy):
 class Peak(Reducer):
     """Largest product of an activation and a weight that reads it."""
 
-    def __init__(self, coupling: Coupling, found: Sequence[Reading]) -> None:
-        super().__init__(coupling, found)
+    def __init__(self, coupling: Coupling, readings: Sequence[Reading]) -> None:
+        super().__init__(coupling, readings)
         self._places = list(self.values())
         self._peaks = [np.zeros(self.count) for _ in self._places]
 
@@ -119,7 +119,7 @@ class Peak(Reducer):
     def result(self) -> Rounds:  # noqa: D102 - see Reducer
         peaks = {(name, term.axes): p for (name, term, _), p in zip(self._places, self._peaks, strict=True)}
         total = np.zeros(self.count)
-        for reading in self.found:
+        for reading in self.readings:
             weights = _of_weights(reading, self.coupling, self.count, np.maximum)
             for term in reading.terms:
                 np.maximum(total, peaks[str(reading.value.name), term.axes] * weights, out=total)
@@ -130,8 +130,8 @@ class Rank(Reducer):
     """What the nuclear norm of a sample's feature map, as units x positions, loses without a unit; mean over
     samples and values."""
 
-    def __init__(self, coupling: Coupling, found: Sequence[Reading]) -> None:
-        super().__init__(coupling, found)
+    def __init__(self, coupling: Coupling, readings: Sequence[Reading]) -> None:
+        super().__init__(coupling, readings)
         self._places = list(self.values())
         self._sums, self._counts = np.zeros(self.count), np.zeros(self.count)
 
@@ -176,7 +176,7 @@ def measure_activations(
     reducer = MEASURES[need](coupling, readings(coupling))
     if not reducer.names:
         raise NothingToPrune(NO_GROUP)
-    values = {str(reading.value.name): reading.value for reading in reducer.found}
+    values = {str(reading.value.name): reading.value for reading in reducer.readings}
     for arrays in tap(model, reducer.names, (b.inputs for b in batches), provider):
         # Quantised activations are integers; scores compare them with weights, so both have to be real numbers.
         reducer.add({name: real(values[name], array) for name, array in zip(reducer.names, arrays, strict=True)})

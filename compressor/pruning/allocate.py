@@ -124,8 +124,8 @@ def scores_by_loss(
     # A report of another model would leave every score infinite, and the message about that would not name the cause.
     if not any(member.name in curves for member in scores):
         raise UsageError("the sensitivity report has none of the model's groups; it was measured on another model")
-    found = {member: _weighed(member, score, settings, origin, curves) for member, score in scores.items()}
-    return found, settings.model_copy(update={"scope": "global", "normalise": "none"})
+    weighed = {member: _weighed(member, score, settings, origin, curves) for member, score in scores.items()}
+    return weighed, settings.model_copy(update={"scope": "global", "normalise": "none"})
 
 
 def _weighed(
@@ -135,10 +135,10 @@ def _weighed(
     origin: Origin,
     curves: Mapping[str, GroupSensitivity],
 ) -> Scores:
-    found = np.full(len(score), inf)
+    losses = np.full(len(score), inf)
     curve = curves.get(member.name)
     if curve is None:
-        return found
+        return losses
     # The report was measured on the original, so a later step looks up its channels by their place in the original
     # group.
     count = origin.units.get(member.name, len(member.units))
@@ -154,10 +154,10 @@ def _weighed(
     rising = np.append(slopes, inf)[segment]
     # Far too small to reorder segments of different slope.
     steps = np.arange(len(score)) * np.finfo(np.float64).eps * (1.0 + max(slopes, default=0.0))
-    found[weakest_first(member.units, score)] = rising + steps  # so that units of one segment keep their order
+    losses[weakest_first(member.units, score)] = rising + steps  # so that units of one segment keep their order
     # Units that have to stay were ranked last and given a slope like the others.
-    found[np.isinf(score)] = inf
-    return found
+    losses[np.isinf(score)] = inf
+    return losses
 
 
 def _segments(curve: GroupSensitivity, settings: PruneSettings, width: int) -> tuple[list[float], list[float]]:

@@ -83,7 +83,7 @@ def without_faulty_rules(run: Callable[[Mapping[str, str]], Result]) -> Result:
             distrusted[fault.node] = fault.sentence
 
 
-def audit(found: Analysis, small: ir.Model, settings: RunSettings) -> None:
+def audit(analysis: Analysis, small: ir.Model, settings: RunSettings) -> None:
     """Lets the rules read the smaller graph, after a cut that cannot be right: where does one not fit any more?
 
     Inferred shapes do not show everything: groups of a convolution that do not divide its inputs, say.
@@ -92,12 +92,12 @@ def audit(found: Analysis, small: ir.Model, settings: RunSettings) -> None:
         RuleFault: names the first node that a rule explained before the cut and does not explain now.
     """
     # Nodes that had no explained rule before the cut were frozen, and cannot be the cause.
-    before = {str(node.name) for node in found.coupling.claims}
+    before = {str(node.name) for node in analysis.coupling.claims}
     try:
-        shapes = shapes_at(small, found.shapes.of_inputs(small.graph).inputs, settings)
+        shapes = shapes_at(small, analysis.shapes.of_inputs(small.graph).inputs, settings)
     except ModelError:
         return  # the second walk of the verifier found every shape as planned; there is nobody to blame
-    again = Coupling(small.graph, shapes, table.RULES, found.coupling.policy).run()
+    again = Coupling(small.graph, shapes, table.RULES, analysis.coupling.policy).run()
     for node, text in again.opaque.items():
         if str(node.name) in before:
             raise RuleFault(str(node.name), f"its rule does not fit the node after the cut: {text}")

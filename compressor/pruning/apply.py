@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
@@ -19,6 +21,21 @@ def apply_plan(analysis: Analysis, plan: PruningPlan) -> ir.Model:
         RuleFault: a rule does not fit a node; see :func:`compressor.pruning.analysis.without_faulty_rules`.
     """
     return apply_cut(analysis, cut_of(plan, analysis))
+
+
+@dataclass(frozen=True)
+class CutModel:
+    """A model of which channels went, beside the one that they went from.
+
+    Attributes:
+        dense: the model that was cut, analysed: what layers are fitted to.
+        small: what is left of it.
+        cut: what went.
+    """
+
+    dense: ir.Model
+    small: ir.Model
+    cut: ChannelMask
 
 
 def apply_cut(analysis: Analysis, cut: ChannelMask) -> ir.Model:

@@ -90,7 +90,7 @@ def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings, origin
     scaled = _scaled(scores[np.isfinite(scores)], settings.normalise)
     # Prefix sums of the sorted scores give the mean score of any chunk by one subtraction.
     cumulative = np.concatenate([[0.0], np.cumsum(np.sort(scaled))])
-    found: list[Chunk] = []
+    chunks: list[Chunk] = []
     start = 0
     # Stops that lie within what earlier steps took are passed already; those past ``free`` would take units that stay.
     for end in (stop - gone for stop in _stops(group, count, settings) if gone < stop <= gone + free):
@@ -104,9 +104,9 @@ def _chunks(group: ChannelGroup, scores: Scores, settings: PruneSettings, origin
         # The mean score, not the sum, so that a wide chunk is not dearer than a narrow one because it is wide.
         else:
             key = float(cumulative[end] - cumulative[start]) / (end - start)
-        found.append(Chunk(group.name, group.units[order[start:end]], key, own is not None))
+        chunks.append(Chunk(group.name, group.units[order[start:end]], key, own is not None))
         start = end
-    return found
+    return chunks
 
 
 def _scaled(scores: Scores, how: str) -> Scores:
@@ -127,10 +127,10 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
     width = group.width
     multiple = settings.round_to
     # Only where nobody asked for a multiple: --round-to 8 promises multiples of 8 (docs/decisions/0003).
-    asked = settings.given("round_to")
+    rounded = settings.given("round_to")
     narrow = settings.scope == "loss" and count * width < NARROW
     # A group of just one multiple has no smaller one.
-    if not asked and (narrow or count * width == multiple):
+    if not rounded and (narrow or count * width == multiple):
         multiple = min(multiple, FINE)
     # Multiples and fewest channels are about widths; of residual blocks any number may be left.
     narrowest = 1 if group.blocks else settings.min_channels
@@ -362,7 +362,7 @@ def _trials(usable: Sequence[Chunk], taken: Sequence[Chunk], place: float) -> li
 
 
 def _gather(chunks: Sequence[Chunk]) -> Removed:
-    found: dict[str, list[UnitArray]] = {}
+    gathered: dict[str, list[UnitArray]] = {}
     for chunk in chunks:
-        found.setdefault(chunk.group, []).append(chunk.units)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        gathered.setdefault(chunk.group, []).append(chunk.units)
+    return {name: np.concatenate(parts) for name, parts in gathered.items()}

@@ -50,10 +50,10 @@ def chunks_of(ranked: GroupScores, settings: PruneSettings, origin: Origin) -> d
     """The chunks in which each group may lose units, by its name."""
     # The scope decides which widths are allowed (finer steps for narrow groups), and settings may still say "auto".
     by_loss = settings.model_copy(update={"scope": "loss"})
-    found: dict[str, list[Chunk]] = {group.name: [] for group in ranked}
+    chunks: dict[str, list[Chunk]] = {group.name: [] for group in ranked}
     for chunk in line_up(ranked, by_loss, origin):
-        found[chunk.group].append(chunk)
-    return found
+        chunks[chunk.group].append(chunk)
+    return chunks
 
 
 def uniform_share(coupling: Coupling, ranking: Ranking, settings: PruneSettings) -> float:
@@ -119,14 +119,14 @@ class Spending:
 
 def _owned(parts: Sequence[OperatorChain]) -> dict[OperatorChain, list[ir.Value]]:
     """The initializers that each part is the first to read."""
-    found: dict[OperatorChain, list[ir.Value]] = {}
+    owned: dict[OperatorChain, list[ir.Value]] = {}
     seen: set[ir.Value] = set()
     for part in parts:
         read = dict.fromkeys(v for node in part.nodes for v in node.inputs if v is not None and v.is_initializer())
         # A weight that two parts read is stored once, so it must count once.
-        found[part] = [value for value in read if value not in seen]
+        owned[part] = [value for value in read if value not in seen]
         seen.update(read)
-    return found
+    return owned
 
 
 def widths_within(lines: Sequence[WidthLine], spending: Spending, goal: Goal) -> Removed | None:
@@ -137,16 +137,16 @@ def widths_within(lines: Sequence[WidthLine], spending: Spending, goal: Goal) ->
     be passed by as much as it may be missed.
     """
     widths = Widths(lines, spending.parts, spending.share)
-    found: list[Removed] = []
+    choices: list[Removed] = []
     # First at most the target itself; only where that is too coarse, up to what a target may be passed by.
     for share in dict.fromkeys((goal.share, goal.most)):
         budget = share - spending.rest
         levels = widths.within(budget)
         if levels is not None:
-            found.append(widths.removed(given_back(widths, levels, budget, SPARE * goal.slack)))
-            if abs(goal.left_without(found[-1]) - goal.share) <= goal.slack:
+            choices.append(widths.removed(given_back(widths, levels, budget, SPARE * goal.slack)))
+            if abs(goal.left_without(choices[-1]) - goal.share) <= goal.slack:
                 break
-    return min(found, key=lambda removed: abs(goal.left_without(removed) - goal.share), default=None)
+    return min(choices, key=lambda removed: abs(goal.left_without(removed) - goal.share), default=None)
 
 
 def given_back(widths: Widths, levels: Levels, budget: float, spare: float) -> Levels:
@@ -220,19 +220,19 @@ class ByLoss:
         if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
             return {line.group.name: line.removed[0] for line in self.lines(self.settings)}
         spending = Spending(self.coupling, list(self.ranked), goal)
-        found: Removed | None = None
+        best: Removed | None = None
         # Coarse multiples run faster, so finer ones are tried only where the target cannot be met with them.
         for settings in finer(self.settings):
-            found = widths_within(self.lines(settings), spending, goal)
-            if found is not None and abs(goal.left_without(found) - goal.share) <= goal.slack:
-                return found
-        if found is None:
+            best = widths_within(self.lines(settings), spending, goal)
+            if best is not None and abs(goal.left_without(best) - goal.share) <= goal.slack:
+                return best
+        if best is None:
             # Not even the narrowest widths are enough; they say how far it goes for the message.
-            found = {line.group.name: line.removed[-1] for line in self.lines(settings)}
-        left = goal.left_without(found)
+            best = {line.group.name: line.removed[-1] for line in self.lines(settings)}
+        left = goal.left_without(best)
         if goal.exact and not goal.met(left):
             raise TargetOutOfReach(too_much(goal, left) if left > goal.share else too_coarse(goal, left))
-        return found
+        return best
 
     def lines(self, settings: PruneSettings) -> list[WidthLine]:
         """The widths of every group that ``settings`` allow."""
@@ -240,12 +240,12 @@ class ByLoss:
 
 
 def choose_by_loss(
-    found: Analysis, settings: PruneSettings, ranking: Ranking, curves: Curves, share: float | None = None
+    analysis: Analysis, settings: PruneSettings, ranking: Ranking, curves: Curves, share: float | None = None
 ) -> Choice:
     """What goes where the loss of every group is known.
 
     Args:
-        found: the analysed model.
+        analysis: the analysed model.
         settings: how much.
         ranking: its groups.
         curves: what each loses.
@@ -257,9 +257,11 @@ def choose_by_loss(
     """
     # In a run of several steps the share was counted on the original, whose widths are gone by now.
     if share is None and settings.ratio is not None:
-        share = uniform_share(found.coupling, ranking, settings)
-    way = ByLoss(found.coupling, ranking.scores, curves, settings, ranking.origin, 1.0 if share is None else share)
-    return ranking.choice(found.coupling, settings, way.removed(), scored_by_loss(curves))
+        share = uniform_share(analysis.coupling, ranking, settings)
+    allocation = ByLoss(
+        analysis.coupling, ranking.scores, curves, settings, ranking.origin, 1.0 if share is None else share
+    )
+    return ranking.choice(analysis.coupling, settings, allocation.removed(), scored_by_loss(curves))
 
 
 def scored_by_loss(curves: Curves) -> dict[str, Scored]:

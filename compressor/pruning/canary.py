@@ -54,7 +54,7 @@ class Case:
         cut: what went, of the model that was analysed.
         small: what is left of it.
         reference: the graph in which what went does not count.
-        asked: the standard that the smaller model met.
+        standard: the standard that the smaller model met.
         folder: where files may be put.
         provider: where they are run.
         routes: ways through control flow, with the standard that it met on each.
@@ -64,7 +64,7 @@ class Case:
     cut: ChannelMask
     small: ir.Model
     reference: ir.Model
-    asked: Standard
+    standard: Standard
     folder: Path
     provider: str
     routes: Sequence[tuple[Route, Standard]] = ()
@@ -79,21 +79,21 @@ class Case:
         # Groups that lose nothing, or everything, cannot be cut wrongly and need no test.
         groups = [group for group in groups if not group.blocks]
         wrong = self._wrong_cuts(groups)
-        found = tried_in_parts(
+        noticed = tried_in_parts(
             self._parts([g for g in groups if g.name in wrong], wrong),
             lambda part: self._noticed([wrong[member.name] for member in part]),
         )
         # Values inside are compared last, since exposing them means one more session for each group.
-        dead = self._blind_inside(found.blind, wrong) if found.blind else []
+        dead = self._blind_inside(noticed.blind, wrong) if noticed.blind else []
         missing = [NotProved(g.name, ALIKE) for g in groups if g.name not in wrong and self._can_be_wrong(g)]
         missing += [NotProved(member.name, BLIND) for member in dead]
-        count = found.count + len(found.blind) - len(dead)
+        count = noticed.count + len(noticed.blind) - len(dead)
         if self.cut.blocks and self.masked:
             # Would it show if the branches that went still counted?
-            seen = _differs(heard(self.reference, self.cut.blocks), self.asked, self.folder, self.provider)
+            seen = _differs(heard(self.reference, self.cut.blocks), self.standard, self.folder, self.provider)
             count += seen
             missing += [] if seen else [NotProved(DEPTH, UNHEARD)]
-        return Noticed(count, missing, [member.name for member in found.together])
+        return Noticed(count, missing, [member.name for member in noticed.together])
 
     def _parts(
         self, groups: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, ir.TensorProtocol]]
@@ -129,20 +129,20 @@ class Case:
         A weight that no other group was given is taken where there is one. A group is left out where no weight of
         it differs.
         """
-        found: dict[str, tuple[str, ir.TensorProtocol]] = {}
+        cuts: dict[str, tuple[str, ir.TensorProtocol]] = {}
         taken: set[str] = set()
         for member in groups:
             spare: tuple[str, ir.TensorProtocol] | None = None
             # Lazily: a wrong slice of a large weight costs as much as a cut, and mostly the first will do.
-            for name, made in self._wrong(member):
-                spare = spare or (name, made)
+            for name, tensor in self._wrong(member):
+                spare = spare or (name, tensor)
                 if name not in taken:
-                    spare = (name, made)
+                    spare = (name, tensor)
                     break
             if spare is not None:
-                found[member.name] = spare
+                cuts[member.name] = spare
                 taken.add(spare[0])
-        return found
+        return cuts
 
     def _wrong(self, member: ChannelGroup) -> Iterator[tuple[str, ir.TensorProtocol]]:
         """Weights of the smaller model that hold the group, each as a slice that is off by one would leave it."""
@@ -160,16 +160,16 @@ class Case:
             if tensor is None or left is None or left.const_value is None:
                 continue
             array = tensor.numpy()
-            right, made = compact(array, self.cut, slot.value), self._shifted(array, slot, member)
+            right, wrong = compact(array, self.cut, slot.value), self._shifted(array, slot, member)
             # Other shapes mean that surgery did more than slice here (a repaired table, say), so that shifting means
             # nothing.
-            same = made.shape == right.shape == dims_of(left.const_value)
-            if same and not same_bits(made, right):
+            same = wrong.shape == right.shape == dims_of(left.const_value)
+            if same and not same_bits(wrong, right):
                 # Making it now would hold a large weight in memory for every group.
                 if isinstance(left.const_value, DerivedTensor):  # a weight that is made when it is read
                     yield name, self._made_again(tensor, slot, member, left.const_value)
                 else:
-                    yield name, ir.tensor(made, name=name)
+                    yield name, ir.tensor(wrong, name=name)
 
     def _made_again(
         self, tensor: ir.TensorProtocol, slot: Slot, member: ChannelGroup, like: ir.TensorProtocol
@@ -199,11 +199,11 @@ class Case:
 
     def _noticed(self, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> bool:
         """At an output, on the inputs of the proof or on those of a route."""
-        if is_noticed(self._cut_wrongly(weights), self.asked, self.folder, self.provider):
+        if is_noticed(self._cut_wrongly(weights), self.standard, self.folder, self.provider):
             return True
         return any(
-            is_noticed(on_route(self._cut_wrongly(weights), route)[0], asked, self.folder, self.provider)
-            for route, asked in self.routes
+            is_noticed(on_route(self._cut_wrongly(weights), route)[0], standard, self.folder, self.provider)
+            for route, standard in self.routes
         )
 
     def _blind_inside(
@@ -214,16 +214,16 @@ class Case:
         names = list(dict.fromkeys(chain.from_iterable(inside.values())))
         if not names:
             return list(blind)
-        feeds = self.asked.runs.feeds[:1]
+        feeds = self.standard.runs.feeds[:1]
         values = partial(values_inside, names=names, feeds=feeds, folder=self.folder, provider=self.provider)
         # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
         whole = values(self.reference)
         expected, moved = self._kept(whole.runs), [self._kept(runs) for runs in moved_runs(whole, feeds)]
-        asked = Standard(expected, Tolerance(self.asked.tolerance.rtol), noise_of([(expected, moved)]))
+        standard = Standard(expected, Tolerance(self.standard.tolerance.rtol), noise_of([(expected, moved)]))
         arrays = dict(zip(names, expected.outputs[0], strict=True))
 
         def fails(model: ir.Model) -> set[str]:
-            gaps = asked.distances(values(model).runs)[0]
+            gaps = standard.distances(values(model).runs)[0]
             return {name for name, gap in zip(names, gaps, strict=True) if not gap.passed}
 
         right, dead = fails(self.small), []
@@ -239,7 +239,7 @@ class Case:
 
     def _inside(self, member: ChannelGroup) -> list[str]:
         """Values that nodes with a weight of the group make, in both models."""
-        made = [{str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference)]
+        computed = [{str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference)]
         known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
         users = [n for slot in member.slots for n, _ in slot.value.uses()]
         # Surgery may have replaced or fused a node, so only names that both models make can be compared.
@@ -248,7 +248,7 @@ class Case:
         return [
             name
             for name, dtype in dtypes.items()
-            if name in made[0] & made[1] and dtype is not None and dtype.is_floating_point()
+            if name in computed[0] & computed[1] and dtype is not None and dtype.is_floating_point()
         ]
 
     def _kept(self, runs: Runs) -> Runs:
@@ -291,20 +291,20 @@ def tried_in_parts(parts: Iterable[Sequence[Kind]], seen: Callable[[Sequence[Kin
     return Parted(count, together, blind)
 
 
-def is_noticed(wrong: ir.Model, asked: Standard, folder: Path, provider: str) -> bool:
+def is_noticed(wrong: ir.Model, standard: Standard, folder: Path, provider: str) -> bool:
     """Does a wrong model fail at an output, or to run at all?"""
     try:
-        return _differs(wrong, asked, folder, provider)
+        return _differs(wrong, standard, folder, provider)
     except ModelError:
         return True
 
 
-def _differs(model: ir.Model, asked: Standard, folder: Path, provider: str) -> bool:
+def _differs(model: ir.Model, standard: Standard, folder: Path, provider: str) -> bool:
     # As the standard was measured: without optimisations where these alone explain a difference.
-    live, feeds = runnable(model, folder, provider).open(optimise=asked.optimise), asked.runs.feeds
+    live, feeds = runnable(model, folder, provider).open(optimise=standard.optimise), standard.runs.feeds
     # Most faults show at once, so the cheapest inputs come first.
     order = sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
-    return any(not asked.only(k).met_by(live.run([feeds[k]])) for k in order)
+    return any(not standard.only(k).met_by(live.run([feeds[k]])) for k in order)
 
 
 def affordable(count: int, graph: ir.Graph, macs: int = 0) -> int:

@@ -32,12 +32,12 @@ class Chained(Runnable):
     def open(self, *, optimise: bool = True) -> OpenChain:
         """A session for each; raises as theirs."""
         parts = self.joined.parts
-        steps = [(part, found.open(optimise=optimise)) for part, found in zip(parts, self.files, strict=True)]
+        steps = [(part, file.open(optimise=optimise)) for part, file in zip(parts, self.files, strict=True)]
         return OpenChain(steps, list(self.joined.outputs))
 
     def changed(self, change: Change, folder: Path) -> Chained:
         """The same with other weights in each file."""
-        return Chained(self.joined, [found.changed(change, folder) for found in self.files])
+        return Chained(self.joined, [file.changed(change, folder) for file in self.files])
 
 
 @dataclass(frozen=True)
@@ -55,28 +55,28 @@ class OpenChain(Open):
         known = dict(feed)
         for part, live in self.steps:
             # An input that has a default need not be fed.
-            found = live.run([{own: known[name] for own, name in part.inputs.items() if name in known}])
-            if found.names != list(part.outputs):
-                raise ModelError(f"{part.title} gives {found.names} where {list(part.outputs)} are expected")
-            known |= {part.outputs[own]: array for own, array in zip(found.names, found.outputs[0], strict=True)}
+            outputs = live.run([{own: known[name] for own, name in part.inputs.items() if name in known}])
+            if outputs.names != list(part.outputs):
+                raise ModelError(f"{part.title} gives {outputs.names} where {list(part.outputs)} are expected")
+            known |= {part.outputs[own]: array for own, array in zip(outputs.names, outputs.outputs[0], strict=True)}
         return [known[name] for name in self.names]
 
 
-def runnable_given(source: Given, made: ir.Model, folder: Path, provider: str) -> Runnable:
-    """What runs that which ``made`` was made from: as it was read, where it was."""
+def runnable_given(source: Given, prepared: ir.Model, folder: Path, provider: str) -> Runnable:
+    """What runs that which ``prepared`` was made from: as it was read, where it was."""
     if isinstance(source, ir.Model):
         return runnable(source, folder, provider)
     if isinstance(source, Path):
-        read = files.source_of(made)
+        read = files.source_of(prepared)
         if read is not None and not read.runs:
             return runnable(files.load_model(source), folder, provider)
-        return runnable_file(source, read.size if read is not None else weight_bytes(made), folder, provider)
-    found = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
-    return Chained(source, found)
+        return runnable_file(source, read.size if read is not None else weight_bytes(prepared), folder, provider)
+    runnables = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
+    return Chained(source, runnables)
 
 
 def runnable_written(paths: Sequence[Path], model: ir.Model, folder: Path, provider: str) -> Runnable:
     """What runs the files that ``model`` was written to: one, or those that it falls into."""
-    found = [runnable_file(path, weight_bytes(model), folder, provider) for path in paths]
+    files = [runnable_file(path, weight_bytes(model), folder, provider) for path in paths]
     joined = joined_of(model)
-    return found[0] if joined is None else Chained(joined, found)
+    return files[0] if joined is None else Chained(joined, files)

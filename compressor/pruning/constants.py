@@ -73,9 +73,9 @@ def _claims(before: ir.Model, after: ir.Model) -> Iterator[Claim]:
             continue
         for old, new in zip(twin.inputs, node.inputs, strict=False):
             # Whole numbers are sizes, axes and positions, which may be written in another way.
-            made = new.const_value if new is not None and new.is_initializer() else None
-            if old is not None and made is not None and made.dtype.is_floating_point():
-                yield old, made
+            constant = new.const_value if new is not None and new.is_initializer() else None
+            if old is not None and constant is not None and constant.dtype.is_floating_point():
+                yield old, constant
 
 
 def _is_constant(value: ir.Value, known: dict[ir.Value, bool]) -> bool:

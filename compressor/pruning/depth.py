@@ -56,15 +56,15 @@ def find_blocks(coupling: Coupling) -> list[ResidualBlock]:
     # A bit for each value that is added to: one walk then shows for every value which of them it was computed from.
     skips = {value: 1 << k for k, value in enumerate(dict.fromkeys(node.inputs[1 - branch] for node, branch in sums))}
     follows = _dependence(coupling.graph, skips)
-    found = []
+    blocks = []
     for node, branch in sums:
         # What is left without the branch is the other operand: an identity only where the branch starts from that.
         if not follows.get(node.inputs[branch], 0) & skips[node.inputs[1 - branch]]:
             continue
         gone = _goes_with(node, branch)
         if any(operator_of(n).multiplies for n in gone):
-            found.append(ResidualBlock(node, branch, frozenset(gone), frozenset(_weights_of(gone))))
-    return found
+            blocks.append(ResidualBlock(node, branch, frozenset(gone), frozenset(_weights_of(gone))))
+    return blocks
 
 
 def _left_alone(node: ir.Node, branch: int, coupling: Coupling) -> bool:
@@ -84,14 +84,14 @@ def _dependence(graph: ir.Graph, skips: Mapping[ir.Value | None, int]) -> dict[i
 
     One pass for all of them, as a graph has as many sums as layers.
     """
-    found = dict(skips)
+    dependence = dict(skips)
     for node in graph:
         read = 0
         for value in (*node.inputs, *captured_values(node)):
-            read |= found.get(value, 0)
+            read |= dependence.get(value, 0)
         for value in node.outputs if read else ():
-            found[value] = read | skips.get(value, 0)
-    return found
+            dependence[value] = read | skips.get(value, 0)
+    return dependence
 
 
 def _goes_with(node: ir.Node, branch: int) -> set[ir.Node]:
@@ -158,7 +158,7 @@ def with_depth(curves: Curves, ranked: GroupScores) -> Curves:
     A branch is zero where all channels of a group inside it are gone, so that a block loses what such a group does. Of
     several groups the one that loses most counts; a block without any is worth what others of its influence are.
     """
-    found = dict(curves)
+    deeper = dict(curves)
     for depth in (group for group in ranked if group.blocks):
         inside = [
             [curves[g.name].losses[-1] for g in ranked if g.slots and all(s.value in block.weights for s in g.slots)]
@@ -172,8 +172,8 @@ def with_depth(curves: Curves, ranked: GroupScores) -> Curves:
             # Blocks go in the order of their group, so the loss of so many of them is the sum so far.
             order = curves[depth.name].order
             losses = np.concatenate([[0.0], np.cumsum(each)])[: len(order) + 1]
-            found[depth.name] = LossCurve(order, losses)
-    return found
+            deeper[depth.name] = LossCurve(order, losses)
+    return deeper
 
 
 # ---- what is without loss ---------------------------------------------------------------------------------------

@@ -74,20 +74,22 @@ class Evidence:
     reference: str = ""
 
     @staticmethod
-    def of(asked: Standard, found: Runs) -> Evidence:
-        """How far ``found`` is from what is asked, output by output.
+    def of(standard: Standard, runs: Runs) -> Evidence:
+        """How far ``runs`` is from what is asked, output by output.
 
         Raises:
             ProofFailed: outputs have other names, or another order; how far they are is for :func:`demand_proof`.
         """
-        evidence = Evidence(asked.tolerance.rtol, note=asked.note, runs=found)
-        evidence.inputs = [{k: list(v.shape) for k, v in feed.items()} for feed in asked.runs.feeds]
+        evidence = Evidence(standard.tolerance.rtol, note=standard.note, runs=runs)
+        evidence.inputs = [{k: list(v.shape) for k, v in feed.items()} for feed in standard.runs.feeds]
         # Below every rank, so that an output is named even where nothing differs.
         worst = -1.0
-        evidence.not_proved = [NotProved(asked.runs.names[place], why) for place, why in sorted(asked.left_out.items())]
-        for row in asked.distances(found):
-            for place, (name, gap) in enumerate(zip(asked.runs.names, row, strict=True)):
-                if place in asked.left_out:
+        evidence.not_proved = [
+            NotProved(standard.runs.names[place], why) for place, why in sorted(standard.left_out.items())
+        ]
+        for row in standard.distances(runs):
+            for place, (name, gap) in enumerate(zip(standard.runs.names, row, strict=True)):
+                if place in standard.left_out:
                     continue
                 evidence.counts[name] = evidence.counts.get(name, 0) + gap.compared
                 evidence.passed = evidence.passed and gap.passed
@@ -100,10 +102,10 @@ class Evidence:
             evidence.max_rel_err, evidence.tolerance = of_worst.max_rel, of_worst.tolerance
         return evidence
 
-    def take(self, found: Noticed) -> None:
+    def take(self, noticed: Noticed) -> None:
         """Adds what came of wrong models."""
-        self.noticed, self.shifted_together = found.count, found.together
-        self.not_proved += found.missing
+        self.noticed, self.shifted_together = noticed.count, noticed.together
+        self.not_proved += noticed.missing
 
     @property
     def compared(self) -> int:

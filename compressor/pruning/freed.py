@@ -34,21 +34,21 @@ def freed(graph: ir.Graph, shapes: Shapes, settings: SelectionSection) -> Axes:
     Raises:
         UsageError: no output is called so, or no cache is found where its heads are to go.
     """
-    found: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
     outputs = {str(v.name): v for v in graph.outputs}
     for name in settings.free_outputs:
         if name not in outputs:
             raise UsageError(f"--free-output {name!r} is no output; the outputs are {', '.join(outputs)}")
         # Every axis: which of them are channels is for the coupling to say, and only units that are free can go.
-        found[name] = tuple(range(len(shapes(outputs[name]) or ())))
+        sizes[name] = tuple(range(len(shapes(outputs[name]) or ())))
     if settings.cache_heads:
         caches = dict(_caches(graph, shapes))
         if not caches:
             raise UsageError(
                 "--cache-heads finds no cache: no input of four axes meets computed keys or values and comes out again"
             )
-        found |= caches
-    return MappingProxyType(found)
+        sizes |= caches
+    return MappingProxyType(sizes)
 
 
 def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, ...]]]:
@@ -62,16 +62,16 @@ def _caches(graph: ir.Graph, shapes: Shapes) -> Iterable[tuple[str, tuple[int, .
         pending = [value]
         while pending:
             for node, _ in pending.pop().uses():
-                for made in node.outputs:
-                    after = shapes(made)
+                for output in node.outputs:
+                    after = shapes(output)
                     if after is None or len(after) != CACHE_RANK or after[HEADS_AXIS] != shape[HEADS_AXIS]:
                         continue
                     # Both ends are freed together, since the caller feeds this output back as that input.
-                    if made.is_graph_output():
+                    if output.is_graph_output():
                         yield str(value.name), (HEADS_AXIS,)
-                        yield str(made.name), (HEADS_AXIS,)
+                        yield str(output.name), (HEADS_AXIS,)
                     elif operator_of(node).hands_on or operator_of(node).encodes:
-                        pending.append(made)
+                        pending.append(output)
 
 
 def held_by_caches(coupling: Coupling) -> list[Blocked]:
@@ -113,11 +113,11 @@ def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.V
             name, value.name = value.name, f"{value.name}.whole"
             # Without it ONNX Runtime 1.31 takes a grown cache for as large as the one before, and reuses its memory.
             value.shape = originals[str(name)].shape
-            made = value
+            gathered = value
             for axis, keep in keeps.items():
-                made = add_gather(graph, made, axis, np.flatnonzero(keep), None)
-            made.name, made.type = name, value.type
-            graph.outputs[place] = made
+                gathered = add_gather(graph, gathered, axis, np.flatnonzero(keep), None)
+            gathered.name, gathered.type = name, value.type
+            graph.outputs[place] = gathered
 
 
 def _kept(cut: ChannelMask, originals: Mapping[str, ir.Value], value: ir.Value, free: Axes) -> dict[int, np.ndarray]:
@@ -133,11 +133,11 @@ def _filled(graph: ir.Graph, value: ir.Value, keeps: Mapping[int, np.ndarray]) -
         dims[axis] = int(keep.sum())
     small = ir.Value(name=value.name, shape=ir.Shape(dims), type=value.type)
     value.name = f"{value.name}.whole"
-    made, first = small, next(iter(graph))
+    gathered, first = small, next(iter(graph))
     for axis, keep in keeps.items():
         # Any position does for what goes, as masked kernels do not count it; position 0 always exists.
         positions = np.where(keep, np.cumsum(keep) - 1, 0)
-        made = add_gather(graph, made, axis, positions, first)
+        gathered = add_gather(graph, gathered, axis, positions, first)
     # After the Gathers were made from ``small``, or they would read their own result.
-    value.replace_all_uses_with(made)
+    value.replace_all_uses_with(gathered)
     return small

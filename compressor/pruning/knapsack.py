@@ -71,10 +71,10 @@ def _trace(steps: Sequence[tuple[npt.NDArray[np.int64], int]]) -> list[int]:
 
     Each of ``steps`` holds the positions that were kept in the table [states before, widths], and the number of widths.
     """
-    found = []
+    levels = []
     state = len(steps[-1][0]) - 1 if steps else 0
     for kept, widths in reversed(steps):
         # ``ravel`` of [states, widths] put the width in the remainder.
         state, width = divmod(int(kept[state]), widths)
-        found.append(width)
-    return found[::-1]
+        levels.append(width)
+    return levels[::-1]

@@ -36,8 +36,8 @@ def shapes_of(model: ir.Model, settings: RunSettings) -> Shapes:
     Raises:
         ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
     """
-    found = infer(model, settings.input_shapes, settings.dims)
-    return _completed(model, found, settings.seed, settings.provider)
+    shapes = infer(model, settings.input_shapes, settings.dims)
+    return _completed(model, shapes, settings.seed, settings.provider)
 
 
 def shapes_at(model: ir.Model, inputs: Bound, settings: ProofSection) -> Shapes:
@@ -45,15 +45,15 @@ def shapes_at(model: ir.Model, inputs: Bound, settings: ProofSection) -> Shapes:
     return _completed(model, infer(model, inputs), settings.seed, settings.provider)
 
 
-def _completed(model: ir.Model, found: Shapes, seed: int, provider: str) -> Shapes:
+def _completed(model: ir.Model, shapes: Shapes, seed: int, provider: str) -> Shapes:
     # Mostly nothing is missing, and ONNX Runtime is not loaded at all.
-    missing = unknown(model.graph, found)
+    missing = unknown(model.graph, shapes)
     if not missing:
-        return found
+        return shapes
     try:
-        return found.completed(model, _run(model, found, missing, seed, provider))
+        return shapes.completed(model, _run(model, shapes, missing, seed, provider))
     except (ModelError, ProviderUnavailable, Misfit):
-        return found  # what is behind the operator stays, with the reason that its shape is not known
+        return shapes  # what is behind the operator stays, with the reason that its shape is not known
 
 
 def unknown(graph: ir.Graph, shapes: Shapes) -> list[ir.Value]:

@@ -27,15 +27,15 @@ NONE: UnitArray = np.zeros(0, np.int64)
 def in_weights(coupling: Coupling) -> UnitArray:
     """Units at whose positions a weight of the file is not finite."""
     # numpy cannot concatenate an empty list.
-    found = [NONE]
+    spoilt = [NONE]
     for value in coupling.deferred_labels:
         tensor = value.const_value
         if tensor is not None and tensor.dtype.is_floating_point():
-            found += _at(coupling, value, tensor.numpy())
-    return np.concatenate(found)
+            spoilt += _at(coupling, value, tensor.numpy())
+    return np.concatenate(spoilt)
 
 
-def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
+def in_activations(analysis: Analysis, seed: int, provider: str) -> UnitArray:
     """Units that are not finite somewhere when the model runs on the first seeded inputs that it takes.
 
     Looked for only where an output is not finite; as long as all of them are, nothing that is read was infinite.
@@ -46,14 +46,14 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
     """
     from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
-    coupling = found.coupling
-    outputs = {str(v.name) for v in found.model.graph.outputs if _is_float(coupling, v)}
+    coupling = analysis.coupling
+    outputs = {str(v.name) for v in analysis.model.graph.outputs if _is_float(coupling, v)}
     # A model of whole numbers cannot hold infinities.
     if not outputs:
         return NONE
-    inputs = Inputs(found.model, found.shapes, seed)
+    inputs = Inputs(analysis.model, analysis.shapes, seed)
     with scratch() as folder:
-        stored = runnable(found.model, folder, provider)
+        stored = runnable(analysis.model, folder, provider)
         runs = Answers.to_some(stored, inputs.both, inputs.instead(), enough=1).runs
     fine = [np.isfinite(_wide(a)) for name, a in zip(runs.names, runs.outputs[0], strict=True) if name in outputs]
     # Mostly true, and then the expensive second run, with every value as an output, is spared.
@@ -64,10 +64,10 @@ def in_activations(found: Analysis, seed: int, provider: str) -> UnitArray:
             "no output of the model holds a finite number on random inputs, so nothing can be shown to be without "
             "loss; check the model"
         )
-    made = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
-    values = [v for v in made if coupling.layout(v, assign_fresh=False)]
+    computed = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
+    values = [v for v in computed if coupling.layout(v, assign_fresh=False)]
     units = [NONE]
-    for arrays in tap(found.model, [str(v.name) for v in values], runs.feeds, provider):
+    for arrays in tap(analysis.model, [str(v.name) for v in values], runs.feeds, provider):
         for value, array in zip(values, arrays, strict=True):
             units += _at(coupling, value, array)
     return np.concatenate(units)

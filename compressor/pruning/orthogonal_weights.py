@@ -47,8 +47,8 @@ def polar(kernel: Array, axes: WeightAxes) -> Numbers:
     left, _, right = np.linalg.svd(matrices, full_matrices=False)
     norm = np.linalg.norm(matrices, axis=(1, 2), keepdims=True)
     # The norm of U V' is the root of its rank.
-    found = left @ right * norm / min(matrices.shape[1:]) ** 0.5
-    return np.ascontiguousarray(axes.kernel(found.reshape(rows.shape), kernel.shape))
+    orthogonal = left @ right * norm / min(matrices.shape[1:]) ** 0.5
+    return np.ascontiguousarray(axes.kernel(orthogonal.reshape(rows.shape), kernel.shape))
 
 
 def _axes(value: ir.Value) -> WeightAxes | None:

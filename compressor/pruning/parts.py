@@ -129,12 +129,12 @@ def operators(coupling: Coupling, groups: Sequence[ChannelGroup]) -> list[Operat
 
 def _presence(groups: Sequence[ChannelGroup]) -> dict[ir.Node, tuple[Presence, ...]]:
     """What decides whether a node is there, for those that go with a residual block."""
-    found: dict[ir.Node, tuple[Presence, ...]] = {}
+    by_node: dict[ir.Node, tuple[Presence, ...]] = {}
     for number, member in enumerate(groups):
         for place, block in enumerate(member.blocks):
             presence = Presence(1, ((number, 1.0),), (place + 0.5) / len(member.blocks))
-            found |= {node: (*found.get(node, ()), presence) for node in block.nodes}
-    return found
+            by_node |= {node: (*by_node.get(node, ()), presence) for node in block.nodes}
+    return by_node
 
 
 def _operator(
@@ -155,8 +155,8 @@ def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Part
         return None
     sizes = [PartSize(size) for size in shape]
     for term in coupling.layout(value, assign_fresh=False):
-        found, counts = np.unique(index[coupling.units.find(term.units)], return_counts=True)
-        shares = [(int(g), int(n) / term.units.size) for g, n in zip(found, counts, strict=True) if g >= 0]
+        members, counts = np.unique(index[coupling.units.find(term.units)], return_counts=True)
+        shares = [(int(g), int(n) / term.units.size) for g, n in zip(members, counts, strict=True) if g >= 0]
         # A joint term loses along its last, ragged axis (docs/glossary.md).
         axis = term.axes[-1]
         sizes[axis] = PartSize(shape[axis], tuple(shares))
@@ -165,8 +165,8 @@ def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Part
 
 def operators_by_name(parts: Iterable[OperatorChain]) -> dict[str, str]:
     """The name of the operator for every name of a node or of what it writes."""
-    found: dict[str, str] = {}
+    operators: dict[str, str] = {}
     for part in parts:
         for node in part.nodes:
-            found |= {str(v.name): part.name for v in node.outputs} | {str(node.name): part.name}
-    return found
+            operators |= {str(v.name): part.name for v in node.outputs} | {str(node.name): part.name}
+    return operators

@@ -178,10 +178,10 @@ class Piecewise:
             ModelError: a piece is refused, or does not run on one of them.
             OutOfMemory: memory ran out.
         """
-        asked = self if optimise is None else self.open(optimise=optimise)
+        chain = self if optimise is None else self.open(optimise=optimise)
         rows = []
         # All feeds go through a piece before the next one is loaded, so that weights are read once for all of them.
-        for row in asked._each(feeds):
+        for row in chain._each(feeds):
             if isinstance(row, ModelError):
                 raise row
             rows.append(row)
@@ -325,14 +325,14 @@ class Piecewise:
         read = [set(_outer(row)) for row in rows]
         # From the end backwards, so that what later pieces read is known when a piece is closed.
         later = set(self.names)
-        found = []
+        pieces = []
         for row, names in zip(reversed(rows), reversed(read), strict=True):
-            made = [name for node in row for name in node.output if name]
+            outputs = [name for node in row for name in node.output if name]
             inputs = tuple(sorted(n for n in names if n not in self._headers or n in self._defaults))
             weights = tuple(sorted(n for n in names if n in self._headers))
-            found.append(Segment(row, inputs, weights, tuple(name for name in made if name in later)))
+            pieces.append(Segment(row, inputs, weights, tuple(name for name in outputs if name in later)))
             later |= names
-        return found[::-1]
+        return pieces[::-1]
 
     @cached_property
     def _defaults(self) -> set[str]:
@@ -356,7 +356,7 @@ def _read(node: onnx.NodeProto) -> Iterator[str]:
 
 def _outer(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
     """Names that nodes in a row read and do not make before."""
-    made: set[str] = set()
+    inner_names: set[str] = set()
     for node in nodes:
-        yield from (name for name in _read(node) if name not in made)
-        made.update(node.output)
+        yield from (name for name in _read(node) if name not in inner_names)
+        inner_names.update(node.output)

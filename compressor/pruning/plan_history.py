@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from compressor.graph.evaluate import Array
 from compressor.pruning.surgery import compact
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Left:
     """What is left of an initializer: the flat position that each entry had in the original, of this shape."""
 
@@ -31,50 +31,60 @@ class _Left:
         return np.asarray(np.ravel_multi_index([places[a] for a in axes], [self.shape[a] for a in axes]), np.int64)
 
 
+@dataclass(frozen=True)
 class PlanHistory:
-    """Collects the plans of several cuts, each made on what the ones before it left, as one plan on the original."""
+    """The plans of several cuts, each made on what the ones before it left, as one plan on the original."""
 
-    def __init__(self) -> None:
-        self._removals: dict[tuple[str, tuple[int, ...]], Removal] = {}
-        self._left: dict[str, _Left] = {}
-        self._policy: Mapping[str, Any] = {}
-        self._blocks: list[str] = []
-        self._count = 0
-        self._complete = True
+    _removals: Mapping[tuple[str, tuple[int, ...]], Removal] = field(default_factory=dict)
+    _left: Mapping[str, _Left] = field(default_factory=dict)
+    _policy: Mapping[str, Any] = field(default_factory=dict)
+    _blocks: tuple[str, ...] = ()
+    _count: int = 0
+    _complete: bool = True
 
     @property
     def replays(self) -> bool:
         """Is it sure that a replay, which pairs nothing by scores, removes the same?"""
         return self._count == 1 and self._complete
 
-    def add(self, plan: PruningPlan, cut: ChannelMask, *, last: bool) -> None:
-        """Takes note of a cut; before surgery, as it asks for the shapes that the cut starts from."""
-        self._count += 1
-        self._complete = self._complete and names_all(plan, cut)
-        self._policy = plan.policy
-        self._blocks += plan.blocks
+    def with_cut(self, plan: PruningPlan, cut: ChannelMask, *, last: bool) -> PlanHistory:
+        """The history with one more cut.
+
+        Args:
+            plan: of the cut.
+            cut: the same, for every value of the model that was cut.
+            last: none comes after it, so that nobody asks where the rest stood.
+        """
+        removals = dict(self._removals)
         for removal in plan.removals:
             place = (removal.initializer, removal.axes)
             first = self._left.get(removal.initializer)
             shape = removal.shape if first is None else first.shape
             # Positions of a later plan count what earlier cuts left; a plan for the user counts the original.
             indices = np.asarray(removal.indices, np.int64)
-            if removal.initializer in self._left:
-                indices = self._left[removal.initializer].original(removal.axes, indices)
-            if place in self._removals:
-                indices = np.concatenate([self._removals[place].indices, indices])
-            self._removals[place] = replace(removal, indices=tuple(np.unique(indices).tolist()), shape=shape)
-        if not last:
-            self._follow(cut)
+            if first is not None:
+                indices = first.original(removal.axes, indices)
+            if place in removals:
+                indices = np.concatenate([removals[place].indices, indices])
+            removals[place] = replace(removal, indices=tuple(np.unique(indices).tolist()), shape=shape)
+        return PlanHistory(
+            removals,
+            self._left if last else self._followed(cut),
+            plan.policy,
+            (*self._blocks, *plan.blocks),
+            self._count + 1,
+            self._complete and names_all(plan, cut),
+        )
 
-    def _follow(self, cut: ChannelMask) -> None:
+    def _followed(self, cut: ChannelMask) -> dict[str, _Left]:
+        """What is left of every initializer after one more cut."""
+        left = dict(self._left)
         for value in cut.coupling.deferred_labels:
             name, shape = str(value.name), cut.before(value)
-            if name not in self._left:
-                self._left[name] = _Left(np.arange(np.prod(shape), dtype=np.int32).reshape(shape), shape)
-            left = self._left[name]
+            old = left.get(name) or _Left(np.arange(np.prod(shape), dtype=np.int32).reshape(shape), shape)
             # The same slicing that the weights get, so that positions cannot drift from them.
-            left.positions = compact(left.positions, cut, value)
+            left[name] = replace(old, positions=compact(old.positions, cut, value))
+        return left
 
     def plan(self) -> PruningPlan:
         """All cuts as one plan."""

@@ -26,7 +26,7 @@ from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import ONE_SIZE, answers_of, tolerance_of, unlike
 from compressor.pruning.renumbered import Renumbered, Renumbering
-from compressor.pruning.routes import flows, prove_routes
+from compressor.pruning.routes import ModelPair, flows, prove_routes
 from compressor.pruning.standard import with_tolerance
 from compressor.runtime.stored import Answers, Feed, Runnable
 
@@ -133,22 +133,22 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
     return [*missing, *evidence.not_proved]
 
 
-def _unlike(original: Original, made: ir.Model, inputs: Inputs, settings: RunSettings) -> list[NotProved]:
+def _unlike(original: Original, prepared: ir.Model, inputs: Inputs, settings: RunSettings) -> list[NotProved]:
     if inputs.unlike is None:
         return []
     with scratch() as folder:
-        given = _runnable(original, made, folder, settings)
-        return unlike(given, runnable(made, folder, settings.provider), inputs, settings)
+        given = _runnable(original, prepared, folder, settings)
+        return unlike(given, runnable(prepared, folder, settings.provider), inputs, settings)
 
 
-def _runnable(original: Original, made: ir.Model, folder: Path, settings: RunSettings) -> Runnable:
+def _runnable(original: Original, prepared: ir.Model, folder: Path, settings: RunSettings) -> Runnable:
     """The file itself where there is one: a copy that this tool read and wrote could hide a fault of its reader."""
-    given = runnable_given(original.given, made, folder, settings.provider)
+    given = runnable_given(original.given, prepared, folder, settings.provider)
     return given if original.renumbering is None else Renumbered(given, original.renumbering)
 
 
 def same_outputs(
-    original: Original, made: ir.Model, inputs: Sequence[Feed], settings: RunSettings, instead: Iterable[Feed] = ()
+    original: Original, prepared: ir.Model, inputs: Sequence[Feed], settings: RunSettings, instead: Iterable[Feed] = ()
 ) -> Evidence:
     """How far a model is from the one that it was made from, on inputs that the latter takes, and in every branch.
 
@@ -156,7 +156,7 @@ def same_outputs(
 
     Args:
         original: what it was made from.
-        made: the model.
+        prepared: the model.
         inputs: to compare on.
         settings: tolerance and provider.
         instead: tried one after the other where the original takes none of them.
@@ -167,18 +167,17 @@ def same_outputs(
     """
     tolerance = tolerance_of(settings)
     with scratch() as folder:
-        given = _runnable(original, made, folder, settings)
+        given = _runnable(original, prepared, folder, settings)
         expected = Answers.to_some(given, inputs, instead)
         # Only on feeds that the original takes: what it refuses, the model may refuse too.
-        found = answers_of(runnable(made, folder, settings.provider), expected.runs.feeds)
-        evidence = Evidence.of(*with_tolerance(expected, found, tolerance, draws=may_draw(original.model)))
+        answers = answers_of(runnable(prepared, folder, settings.provider), expected.runs.feeds)
+        evidence = Evidence.of(*with_tolerance(expected, answers, tolerance, draws=may_draw(original.model)))
         if not evidence.passed or settings.verify != "full":
             return evidence
         # Routes go by names of nodes, which the prepared graph was given in the same way.
-        models = (original.model, made)
-        if flows(made.graph):
-            models = (with_node_names(original.model), made)
-        routed = prove_routes(models, expected.runs.feeds, tolerance, folder, settings.provider, ways=made.graph)
+        known = with_node_names(original.model) if flows(prepared.graph) else original.model
+        models = ModelPair(known, prepared)
+        routed = prove_routes(models, expected.runs.feeds, tolerance, folder, settings.provider, ways=prepared.graph)
     failed = next((told for told in routed.shown if not told.passed), None)
     if failed is not None:
         return failed

@@ -31,8 +31,8 @@ from compressor.operators.reference import Reference
 from compressor.pruning.chained import runnable_written
 from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.inputs import Inputs
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.piecewise import Piecewise, runnable
-from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard, drawn_outputs, moved_runs, noise_of, with_tolerance
 from compressor.pruning.written import demand_same
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
@@ -58,15 +58,15 @@ def tolerance_of(settings: ProofSection) -> Tolerance:
     return Tolerance(settings.rtol, settings.atol, by_channel=settings.verify == "full")
 
 
-def answers_of(found: Runnable, inputs: Sequence[Feed]) -> Answers:
+def answers_of(model: Runnable, inputs: Sequence[Feed]) -> Answers:
     """What a model that this tool made gives; raises ProofFailed where it does not run."""
     try:
-        return Answers.of(found, inputs)
+        return Answers.of(model, inputs)
     except ModelError as error:
         raise ProofFailed(f"a model made from the original fails: {error}; {PLEASE}") from None
 
 
-def unlike(reference: Runnable, found: Runnable, inputs: Inputs, settings: ProofSection) -> list[NotProved]:
+def unlike(reference: Runnable, other: Runnable, inputs: Inputs, settings: ProofSection) -> list[NotProved]:
     """What is not the same where sizes differ that an input calls alike: nothing is owed there, so it is said alone."""
     if settings.verify != "full" or inputs.unlike is None:
         return []
@@ -75,7 +75,7 @@ def unlike(reference: Runnable, found: Runnable, inputs: Inputs, settings: Proof
     except ModelError:
         return []  # nobody runs it at such sizes
     try:
-        answers = Answers.of(found, [inputs.unlike])
+        answers = Answers.of(other, [inputs.unlike])
     except ModelError:
         return [NotProved(SIZES, UNLIKE)]
     held = with_tolerance(expected, answers, tolerance_of(settings), draws=may_draw(inputs.model))
@@ -100,7 +100,7 @@ class MaskedReference:
     masks: Reference | None = None
 
 
-def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: RunSettings) -> tuple[Evidence, Standard]:
+def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: RunSettings) -> tuple[Evidence, Standard]:
     """Runs the smaller model and compares it with the reference, output by output.
 
     A mask that spells out a size which depends on the input fits the first size only; at the second one the
@@ -121,22 +121,22 @@ def prove(masked: MaskedReference, found: Runnable, shapes: Shapes, settings: Ru
     expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=2)
     taken = list(expected.runs.feeds)
     # The second size is run though nothing can be compared there: a size that was baked into the smaller model fails.
-    answers = answers_of(found, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
+    answers = answers_of(small, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
     if masked.masks is not None and len(answers.runs.outputs) > len(taken):
         _demand_shapes(answers.runs, masked.masks.cut.coupling, shapes)
     # Without the run at the second size, which has no counterpart.
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
-    asked, held = with_tolerance(
+    standard, held = with_tolerance(
         expected, replace(answers, runs=runs), tolerance_of(settings), draws=may_draw(masked.model)
     )
-    evidence = Evidence.of(asked, held)
+    evidence = Evidence.of(standard, held)
     if isinstance(masked.stored, Piecewise):
         evidence.note = "; ".join(filter(None, [evidence.note, masked.stored.note]))
     evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
     if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
         evidence.not_proved.append(NotProved(SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
-    evidence.not_proved += unlike(masked.stored, found, inputs, settings)
-    return evidence, asked
+    evidence.not_proved += unlike(masked.stored, small, inputs, settings)
+    return evidence, standard
 
 
 def _sizes_of(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -149,14 +149,14 @@ def _demand_shapes(runs: Runs, coupling: Coupling, shapes: Shapes) -> None:
     for value in coupling.graph.outputs:
         if value.name in coupling.policy.free or value.name not in runs.names:
             continue
-        found = runs.outputs[-1][list(runs.names).index(str(value.name))].shape
+        shape = runs.outputs[-1][list(runs.names).index(str(value.name))].shape
         wanted = shapes.at(value, bound)
         # What depends on numbers and not on sizes alone is not known.
         if wanted is not None and (
-            len(wanted) != len(found) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True))
+            len(wanted) != len(shape) or any(w not in (None, f) for w, f in zip(wanted, shape, strict=True))
         ):
             raise ProofFailed(
-                f"output {value.name!r} of the smaller model has shape {list(found)} at inputs of {bound}, where "
+                f"output {value.name!r} of the smaller model has shape {list(shape)} at inputs of {bound}, where "
                 f"{[w if w is not None else '?' for w in wanted]} follows from the graph; {PLEASE}"
             )
 
@@ -189,7 +189,7 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
     for part, file in zip(split(model), paths, strict=True):
         # Callers bind to names and sizes, which no comparison of numbers looks at.
         loaded = files.load_model(file)
-        same_signature(part, loaded)
+        demand_same_interface(part, loaded)
         demand_same(part, loaded)
     runs = known.runs if known is not None else None
     if runs is None:
@@ -202,15 +202,17 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
     runs = runs.smallest()  # one shows whether the file was written right; the mathematics was proved before
     with scratch() as folder:
         answers = answers_of(runnable_written(paths, model, folder, settings.provider), runs.feeds)
-        asked = Standard(runs, tolerance_of(settings))
+        standard = Standard(runs, tolerance_of(settings))
         # Mostly the file agrees at once; what was proved may be runs without optimisations.
-        if not asked.met_by(answers.runs):
-            if asked.met_by(answers.stored.run(runs.feeds, optimise=False)):
+        if not standard.met_by(answers.runs):
+            if standard.met_by(answers.stored.run(runs.feeds, optimise=False)):
                 return
             if may_draw(model):
-                asked = replace(asked, left_out=drawn_outputs(answers, asked.tolerance))
-            asked = replace(asked, noise=noise_of([(answers.runs, moved_runs(answers, runs.feeds))], asked.left_out))
-    evidence = Evidence.of(asked, answers.runs)
+                standard = replace(standard, left_out=drawn_outputs(answers, standard.tolerance))
+            standard = replace(
+                standard, noise=noise_of([(answers.runs, moved_runs(answers, runs.feeds))], standard.left_out)
+            )
+    evidence = Evidence.of(standard, answers.runs)
     if not evidence.passed:
         raise ProofFailed(
             f"the written file differs from the model in memory: output {evidence.worst!r} is off by "

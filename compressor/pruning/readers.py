@@ -25,14 +25,14 @@ def gates(coupling: Coupling, slots: Sequence[Slot]) -> list[tuple[Slot, UnitArr
     for slot in slots:
         if slot.role == "in":
             read[coupling.units.find(slot.term.units)] = True
-    found = []
+    listed = []
     for slot in slots:
         units = coupling.units.find(slot.term.units)
         if slot.role != "in":
             units = np.where(read[units], 0, units)
         if units.any():
-            found.append((slot, units))
-    return found
+            listed.append((slot, units))
+    return listed
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,17 @@ def readings(coupling: Coupling) -> list[Reading]:
 
     Units that no weight reads count where they are written: at the output of the node that holds their filters.
     """
-    found = []
+    listed = []
     for slot, units in gates(coupling, slots_of(coupling)):
         wanted = np.unique(units)
         for value in _values(coupling, slot, wanted[wanted > 0]):
             terms = tuple(t for t in coupling.layout(value) if np.isin(t.units, wanted[wanted > 0]).any())
-            found.append(Reading(slot, value, terms))
-    return found
+            listed.append(Reading(slot, value, terms))
+    return listed
 
 
 def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]:
-    found: dict[ir.Value, None] = {}
+    values: dict[ir.Value, None] = {}
     for node, path in activation_uses(slot.value):
         # ``path`` is the weight as the node sees it, maybe moved on the way; the other operands are activations.
         operands = [v for v in node.inputs if v is not None and v is not path and not v.is_initializer()]
@@ -73,10 +73,10 @@ def _values(coupling: Coupling, slot: Slot, wanted: UnitArray) -> list[ir.Value]
         sides = (operands, node.outputs) if slot.role == "in" else (node.outputs,)
         for side in sides:
             holders = [v for v in side if _holds(coupling, v, wanted)]
-            found |= dict.fromkeys(holders)
+            values |= dict.fromkeys(holders)
             if holders:
                 break
-    return list(found)
+    return list(values)
 
 
 def _holds(coupling: Coupling, value: ir.Value, wanted: UnitArray) -> bool:

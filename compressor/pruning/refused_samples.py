@@ -63,9 +63,9 @@ def _first_refused(model: ir.Model, settings: DataSettings) -> UsageError | None
     with sessions.opened(model, settings.provider) as session:
         for part in parts:
             trial = _Trial(model, session, str(part.data), part)
-            found = trial.of(open_data(part, model))
-            if found is not None:
-                return found
+            refused = trial.of(open_data(part, model))
+            if refused is not None:
+                return refused
     return None
 
 

@@ -59,16 +59,16 @@ def routes(graph: ir.Graph) -> list[Route]:
     """Routes that lead through every branch of ``graph``, and through every body; none where it has no control flow."""
     if not flows(graph):
         return []
-    found: list[dict[str, bool]] = []
+    listed: list[dict[str, bool]] = []
     for goal in (goal for place in _places(graph) for goal in place.goals):
         # Decisions that do not contradict each other share a route, so that few runs reach every branch.
-        fitting = [r for r in found if all(r.get(name, taken) == taken for name, taken in goal.items())]
+        fitting = [r for r in listed if all(r.get(name, taken) == taken for name, taken in goal.items())]
         if fitting:
             fitting[0].update(goal)
         else:
-            found.append(dict(goal))
+            listed.append(dict(goal))
     # Without an If there are still Loops, whose bodies one route with no decisions reaches.
-    return [Route(MappingProxyType(branches)) for branches in found[:ROUTES]] or [Route()]
+    return [Route(MappingProxyType(branches)) for branches in listed[:ROUTES]] or [Route()]
 
 
 def flows(graph: ir.Graph) -> bool:
@@ -164,10 +164,14 @@ class _Decided:
         for place, value in enumerate(flow.conditions):
             # An output of a body has to be made inside it, so an outer value is handed through an Identity.
             handed = ir.node("Identity", [always], name=f"{node.name}.always{place}")
-            made = handed.outputs[0]
-            made.name, made.type, made.shape = f"{handed.name}.out", value.type, ir.Shape(always.shape or ())
+            handed_on = handed.outputs[0]
+            handed_on.name, handed_on.type, handed_on.shape = (
+                f"{handed.name}.out",
+                value.type,
+                ir.Shape(always.shape or ()),
+            )
             flow.bodies[0].append(handed)
-            flow.bodies[0].outputs[place] = made
+            flow.bodies[0].outputs[place] = handed_on
 
     def give(self, node: ir.Node, index: int, decision: Array) -> ir.Value:
         """Makes input ``index`` of ``node`` an input of the model, which is fed with ``decision``."""
@@ -201,8 +205,21 @@ class Routed:
     missing: Sequence[NotProved]
 
 
+@dataclass(frozen=True)
+class ModelPair:
+    """Two models that are to give the same.
+
+    Attributes:
+        reference: what is right.
+        other: what was made of it.
+    """
+
+    reference: ir.Model
+    other: ir.Model
+
+
 def prove_routes(
-    models: tuple[ir.Model, ir.Model],
+    models: ModelPair,
     feeds: Sequence[Feed],
     tolerance: Tolerance,
     folder: Path,
@@ -213,7 +230,7 @@ def prove_routes(
     """Compares two models on every route.
 
     Args:
-        models: the masked graph and the smaller model; neither is changed.
+        models: the masked graph and the smaller model, or others; neither is changed.
         feeds: inputs of the proof; on each route the first one that the masked graph takes is used.
         tolerance: error that is allowed.
         folder: where files may be put.
@@ -224,24 +241,24 @@ def prove_routes(
     Raises:
         ProofFailed: the smaller model does not run where the masked graph does.
     """
-    ways = models[0].graph if ways is None else ways
+    ways = models.reference.graph if ways is None else ways
     standards, shown = list[tuple[Route, Standard]](), list[Evidence]()
     planned = routes(ways)
-    once = Counter(str(node.name) for node in models[0].graph.all_nodes()) if planned else Counter[str]()
+    once = Counter(str(node.name) for node in models.reference.graph.all_nodes()) if planned else Counter[str]()
     for wanted in planned:
         if any(once[name] != 1 for name in wanted.branches):
             continue
         # Loops that are made to go round may run out of what they slice; then their own decisions are better than none.
         for route in (wanted, replace(wanted, loops=False)):
-            expected = _runs(models[0], route, feeds, folder, provider)
+            expected = _runs(models.reference, route, feeds, folder, provider)
             if expected is None:
                 continue
-            found = _runs(models[1], route, expected.runs.feeds, folder, provider)
-            if found is None:
+            actual = _runs(models.other, route, expected.runs.feeds, folder, provider)
+            if actual is None:
                 raise ProofFailed(f"the smaller model does not run in every branch, as the original does; {PLEASE}")
-            asked, held = with_tolerance(expected, found, tolerance, draws=may_draw(models[0]))
-            standards.append((route, asked))
-            shown.append(Evidence.of(asked, held))
+            standard, held = with_tolerance(expected, actual, tolerance, draws=may_draw(models.reference))
+            standards.append((route, standard))
+            shown.append(Evidence.of(standard, held))
             break
     # Each branch has to be on a route that ran, not merely on one that was planned.
     ran = [route for route, _ in standards]

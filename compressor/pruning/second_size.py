@@ -25,12 +25,12 @@ from compressor.runtime.stored import Answers, Runnable
 
 
 def at_second_size(
-    found: Analysis, plan: PruningPlan, small: Runnable, settings: PruneSettings, folder: Path
+    analysis: Analysis, plan: PruningPlan, small: Runnable, settings: PruneSettings, folder: Path
 ) -> Evidence | None:
     """How far the smaller model is from the reference at the second size; None where there is no such reference.
 
     Args:
-        found: what was cut, analysed at the first sizes.
+        analysis: what was cut, analysed at the first sizes.
         plan: what went.
         small: what is left of it.
         settings: tolerance, provider, seed, and the policy of coupling.
@@ -39,12 +39,12 @@ def at_second_size(
     Raises:
         ProofFailed: the smaller model does not run there, or has outputs of other names.
     """
-    sizes = found.shapes.other_inputs
-    if sizes == found.shapes.inputs:
+    sizes = analysis.shapes.other_inputs
+    if sizes == analysis.shapes.inputs:
         return None
-    asked = settings.model_copy(update={"input_shapes": sizes, "dims": {}})
+    resized = settings.model_copy(update={"input_shapes": sizes, "dims": {}})
     try:
-        again = analyse(found.model, asked, found.coupling.distrusted)
+        again = analyse(analysis.model, resized, analysis.coupling.distrusted)
         model, _ = surgery.mask(again.model, cut_of(plan, again))
         feed = Inputs.of_proof(model, again.shapes.of_inputs(model.graph), settings.seed + 1).first
         expected = Answers.of(runnable(model, folder, settings.provider), [feed])

@@ -209,10 +209,10 @@ def scored_groups(
 
 
 def _unit_scores(coupling: Coupling, groups: Sequence[ChannelGroup], judge: _Judge) -> Scores:
-    found = np.zeros(len(coupling.units))
+    scores = np.zeros(len(coupling.units))
     for member in groups:
-        found[member.units] = judge.scores(member)
-    return found
+        scores[member.units] = judge.scores(member)
+    return scores
 
 
 @dataclass(frozen=True)

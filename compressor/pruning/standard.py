@@ -54,16 +54,16 @@ class Standard:
     note: str = ""
     left_out: Mapping[int, str] = field(default_factory=dict)
 
-    def distances(self, found: Runs) -> list[list[Distance]]:
-        """How far each output of each run is; ``found`` has the same feeds.
+    def distances(self, actual: Runs) -> list[list[Distance]]:
+        """How far each output of each run is; ``actual`` has the same feeds.
 
         Raises:
             ProofFailed: outputs have other names, or another order.
         """
         rows = []
-        if list(found.names) != list(self.runs.names):
-            raise ProofFailed(f"outputs {list(self.runs.names)} came as {list(found.names)}; {PLEASE}")
-        for number, (expected, given) in enumerate(zip(self.runs.outputs, found.outputs, strict=True)):
+        if list(actual.names) != list(self.runs.names):
+            raise ProofFailed(f"outputs {list(self.runs.names)} came as {list(actual.names)}; {PLEASE}")
+        for number, (expected, given) in enumerate(zip(self.runs.outputs, actual.outputs, strict=True)):
             noise: list[Array | None] = list(self.noise[number]) if self.noise else [None] * len(expected)
             pairs = list(zip(expected, given, strict=True))
             for place in self.left_out:
@@ -72,9 +72,9 @@ class Standard:
             rows.append([distance(a, b, self.tolerance, n) for (a, b), n in zip(pairs, noise, strict=True)])
         return rows
 
-    def met_by(self, found: Runs) -> bool:
+    def met_by(self, actual: Runs) -> bool:
         """Is every output of every run within tolerance? Of no run nothing is said, so that it is not met."""
-        return bool(found.outputs) and all(gap.passed for row in self.distances(found) for gap in row)
+        return bool(actual.outputs) and all(gap.passed for row in self.distances(actual) for gap in row)
 
     def only(self, number: int) -> Standard:
         """Outputs and tolerances of one of the runs."""
@@ -83,7 +83,7 @@ class Standard:
 
 
 def with_tolerance(
-    expected: Answers, found: Answers, tolerance: Tolerance, *, draws: bool = True
+    expected: Answers, actual: Answers, tolerance: Tolerance, *, draws: bool = True
 ) -> tuple[Standard, Runs]:
     """The outputs of ``expected``, with as much tolerance as rounding asks for, and no more.
 
@@ -92,14 +92,14 @@ def with_tolerance(
 
     Args:
         expected: of the model whose outputs count.
-        found: of the model that is held against it, on the same feeds.
+        actual: of the model that is held against it, on the same feeds.
         tolerance: error that is allowed without asking.
         draws: outputs may be drawn at random, which is found out then; see :func:`compressor.graph.evaluate.may_draw`.
 
     Returns:
         The standard, and the runs to hold against it: whether they meet it is not said yet.
     """
-    feeds, runs = expected.runs.feeds, found.runs
+    feeds, runs = expected.runs.feeds, actual.runs
     strict = Standard(expected.runs, tolerance)
     if strict.met_by(runs):
         return strict, runs
@@ -121,12 +121,12 @@ def with_tolerance(
     if noisy.met_by(runs):
         return noisy, runs
     # Dearer than nudging, since both models are loaded again; so it is asked later.
-    plain = [answers.stored.run(feeds, optimise=False) for answers in (expected, found)]
+    plain = [answers.stored.run(feeds, optimise=False) for answers in (expected, actual)]
     bare = replace(strict, runs=plain[0], optimise=False, note=PLAIN)
     if bare.met_by(plain[1]):
         return bare, plain[1]
     # Last, the noise of the smaller model counts too; it may round in places that the reference has not.
-    sides = [(strict.runs, [*moved, plain[0]]), (runs, [*_moved_in(found, failing), plain[1]])]
+    sides = [(strict.runs, [*moved, plain[0]]), (runs, [*_moved_in(actual, failing), plain[1]])]
     return replace(strict, noise=noise_of(sides, but=left_out), note=note), runs
 
 
@@ -191,7 +191,7 @@ def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]], but: Collection[int] 
         but: places of outputs that are not asked about and may have other shapes; there it is infinite.
     """
     endless = np.full((), np.inf)
-    found = []
+    noise = []
     for number, row in enumerate(sides[0][0].outputs):
         parts = [
             [
@@ -203,8 +203,8 @@ def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]], but: Collection[int] 
             for base, variants in sides
         ]
         # Either model may be the one that rounds worse; a difference within that says nothing against the cut.
-        found.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
-    return found
+        noise.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
+    return noise
 
 
 def nudged(feeds: Sequence[Feed]) -> list[list[Feed]]:

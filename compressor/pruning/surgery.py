@@ -88,9 +88,9 @@ def _cut(
         # Not ir.tensor, which asks of every array whether it is of some tensor's protocol.
         return ir.Tensor(compact(tensor.numpy(), cut, value), dtype=tensor.dtype, name=value.name)
     part = Compacted.of(cut, value)
-    made = DerivedTensor(tensor, part, shape)
-    made.name = value.name
-    return made
+    derived = DerivedTensor(tensor, part, shape)
+    derived.name = value.name
+    return derived
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from compressor.pruning.evidence import Evidence
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.proof import tolerance_of
-from compressor.pruning.routes import prove_routes
+from compressor.pruning.routes import ModelPair, prove_routes
 from compressor.pruning.standard import with_tolerance
 from compressor.runtime.stored import Answers, Feed
 
@@ -48,13 +48,13 @@ def prove_only_weights(before: ir.Model, after: ir.Model, feeds: Sequence[Feed],
     with scratch() as folder:
         known = Answers.of(runnable(before, folder, settings.provider), feeds)
         try:
-            found = Answers.of(runnable(again, folder, settings.provider), feeds)
+            actual = Answers.of(runnable(again, folder, settings.provider), feeds)
         except ModelError as error:
             why = f"the recovered model does not run with the weights from before: {error}"
             raise ProofFailed(f"{why}; {PLEASE}") from None
-        shown = [Evidence.of(*with_tolerance(known, found, tolerance, draws=may_draw(before)))]
+        shown = [Evidence.of(*with_tolerance(known, actual, tolerance, draws=may_draw(before)))]
         # What a branch holds that these inputs do not take.
-        shown += prove_routes((before, again), feeds, tolerance, folder, settings.provider).shown
+        shown += prove_routes(ModelPair(before, again), feeds, tolerance, folder, settings.provider).shown
     for told in shown:
         if not told.passed:
             raise ProofFailed(
@@ -119,8 +119,8 @@ def _biases(node: ir.Node, index: int) -> bool:
 
 
 def _multiplied(value: ir.Value | None) -> bool:
-    made = None if value is None else value.producer()
-    return made is not None and operator_of(made).multiplies
+    producer = None if value is None else value.producer()
+    return producer is not None and operator_of(producer).multiplies
 
 
 def _finite(tensor: ir.TensorProtocol) -> bool:
@@ -129,16 +129,16 @@ def _finite(tensor: ir.TensorProtocol) -> bool:
 
 def _with_weights_of(before: ir.Model, after: ir.Model) -> ir.Model:
     """The graph of ``after`` with the weights of ``before``; what only it has is without effect."""
-    found = after.clone()
+    copy = after.clone()
     nodes = {str(node.name): node for node in before.graph.all_nodes()}
-    for name, value in found.graph.initializers.items():
+    for name, value in copy.graph.initializers.items():
         known = before.graph.initializers.get(name)
         tensor = known.const_value if known is not None else _counterpart(value, nodes)
         if tensor is None and value.const_value is not None:
             # A bias where there was none.
             tensor = ir.tensor(np.zeros(dims_of(value.const_value), value.const_value.dtype.numpy()), name=name)
         value.const_value = tensor
-    return found
+    return copy
 
 
 def _counterpart(value: ir.Value, nodes: dict[str, ir.Node]) -> ir.TensorProtocol | None:

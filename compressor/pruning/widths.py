@@ -146,11 +146,11 @@ class Widths:
         slack = 0.0
         for _ in range(ROUNDS):
             spent = self.total(levels)
-            found = choose_widths(self._costs(levels), [line.losses for line in self.lines], budget - spent - slack)
+            widths = choose_widths(self._costs(levels), [line.losses for line in self.lines], budget - spent - slack)
             # The answer reproduces itself: costs around it lead to it again.
-            if found is None or found == levels:
+            if widths is None or widths == levels:
                 break
-            levels, now = found, self.total(found)
+            levels, now = widths, self.total(widths)
             slack += max(0.0, now - budget)
             if now <= budget and self._lost(levels) < lost:
                 best, lost = levels, self._lost(levels)
@@ -159,15 +159,15 @@ class Widths:
     def _costs(self, levels: Levels) -> list[Floats]:
         """What each group costs at each of its widths beyond what it costs now, the others left as they are."""
         gone = self.gone(levels)
-        found = []
+        costs = []
         for group, line in enumerate(self.lines):
             parts = self._touched[group]
             times = []
             for level in range(len(line.losses)):
                 there = [*gone[:group], line.gone(level), *gone[group + 1 :]]
                 times.append(sum(self._share(part, there) for part in parts))
-            found.append(np.asarray(times) - times[levels[group]])
-        return found
+            costs.append(np.asarray(times) - times[levels[group]])
+        return costs
 
     def _lost(self, levels: Levels) -> float:
         return sum(float(line.losses[level]) for line, level in zip(self.lines, levels, strict=True))

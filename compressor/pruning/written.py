@@ -54,12 +54,12 @@ def _read_by(model: ir.Model) -> Told:
 
 
 def _demand_same_nodes(proved: ir.Graph, other: ir.Graph, what: str) -> None:
-    wanted, found = list(_nodes(proved)), list(_nodes(other))
-    for one, two in zip(wanted, found, strict=False):
+    wanted, written = list(_nodes(proved)), list(_nodes(other))
+    for one, two in zip(wanted, written, strict=False):
         if one != two:
             raise ProofFailed(f"node {two[2] or one[2]!r} of {what} is another than was proved; {PLEASE}")
-    if len(wanted) != len(found):
-        raise ProofFailed(f"{what} has {len(found)} nodes where {len(wanted)} were proved; {PLEASE}")
+    if len(wanted) != len(written):
+        raise ProofFailed(f"{what} has {len(written)} nodes where {len(wanted)} were proved; {PLEASE}")
 
 
 def _nodes(graph: ir.Graph) -> Iterator[Told]:

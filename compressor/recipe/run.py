@@ -127,7 +127,7 @@ class _Run:
                 self._stage(name, run)
             if not self._options.dry_run:
                 gates = self._gates(before, run)
-                _demand(None, gates, ("the recipe", self._costliest(run)), run.source)
+                _demand(None, gates, "the recipe", self._costliest(run), run.source)
                 output = self._put_in_place(run)
         # The report is written all the same: it says what was measured and where it failed.
         except (GateMissed, ProofFailed) as found:
@@ -205,7 +205,7 @@ class _Run:
         # Before the gate is demanded, so that the row of the stage that fails is in the report.
         run.rows.append(row)
         run.warnings += [f"{name}: {text}" for text in finished.report["warnings"]]
-        _demand(document, gates, (f"stage {name!r}",) * 2, folder)
+        _demand(document, gates, f"stage {name!r}", f"stage {name!r}", folder)
 
     def _tell(self, name: str, text: str) -> None:
         names = list(self._resolved.stages)
@@ -246,10 +246,10 @@ class _Run:
         return run.model.model_copy(update={"path": str(output), "also": also, "bytes": size})
 
 
-def _demand(document: Document | None, gates: list[GateRow], whose: tuple[str, str], place: Path) -> None:
+def _demand(document: Document | None, gates: list[GateRow], owner: str, stage: str, place: Path) -> None:
     """Raises what a missed gate or a failed comparison is, with whose it is, which stage to ease, and where to look."""
     try:
-        limits.demand_limits(document, gates, whose[1])
+        limits.demand_limits(document, gates, stage)
     except (GateMissed, ProofFailed) as error:
-        error.args = (f"{whose[0]}: {error}; see {place}",)
+        error.args = (f"{owner}: {error}; see {place}",)
         raise

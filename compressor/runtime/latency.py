@@ -166,8 +166,8 @@ def time_in_turns(subjects: Sequence[TimedModel], timing: Timing) -> list[TimedR
         done = sum(len(s) for s in series[0].seconds)
         # What is left, spread over the rounds that are left, rounded up.
         runs = -(-(timing.runs - done) // left)
-        ends = (timing.seconds / timing.rounds, max(0.0, (timing.max_seconds - spent) / left))
-        _round(runners, series, (runs, *ends), rng)
+        until = _RoundEnd(runs, timing.seconds / timing.rounds, max(0.0, (timing.max_seconds - spent) / left))
+        _round(runners, series, until, rng)
         # Freed before the next round loads anew, so that models are not held twice.
         del runners
     return series
@@ -193,21 +193,29 @@ def _warm(runner: Runner, timing: Timing) -> None:
             return
 
 
+@dataclass(frozen=True)
+class _RoundEnd:
+    """When a round ends: both ``runs`` and ``seconds`` are reached, or ``longest`` seconds are over."""
+
+    runs: int
+    seconds: float
+    longest: float
+
+
 def _round(
     runners: Sequence[Runner],
     series: Sequence[TimedRuns],
-    ends: tuple[int, float, float],
+    until: _RoundEnd,
     rng: np.random.Generator,
 ) -> None:
-    """Pairs until both ``runs`` and ``seconds`` are reached, or ``longest`` is over; three pairs at least."""
-    runs, seconds, longest = ends
+    """Pairs until the round ends; three at least."""
     times: list[list[float]] = [[] for _ in runners]
     with _no_collection():
         begin = time.perf_counter()
         for done in range(SLICE):
             spent = time.perf_counter() - begin
             # Three pairs at least, so that even a slow model gives a spread.
-            if (done >= runs and spent >= seconds) or (done >= 3 and spent >= longest):
+            if (done >= until.runs and spent >= until.seconds) or (done >= 3 and spent >= until.longest):
                 break
             for index in rng.permutation(len(runners)):
                 times[index].append(runners[index].once())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,15 @@ def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> Prune
     return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, "steps": 1, **policy})
 
 
-def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: tuple[ir.Graph, Shapes]) -> ModelStats:
+@dataclass(frozen=True)
+class CountedGraph:
+    """A graph whose multiply-accumulates are counted, and its shapes."""
+
+    graph: ir.Graph
+    shapes: Shapes
+
+
+def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: CountedGraph) -> ModelStats:
     """One row of the report.
 
     Args:
@@ -65,9 +74,9 @@ def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: 
         size: bytes on disk.
         source: the graph as it is.
         params: parameters of it.
-        counted: the graph that MACs are counted on, and its shapes.
+        counted: what MACs are counted on.
     """
-    graph, shapes = counted
+    graph, shapes = counted.graph, counted.shapes
     return ModelStats(
         path=None if path is None else str(path),
         bytes=size,
@@ -88,9 +97,9 @@ def _counted_at(source: ir.Graph, shapes: Shapes) -> dict[str, list[int]]:
     return {n: [1 if shape[0] == shapes.batch else shape[0], *shape[1:]] for n, shape in bound.items() if shape}
 
 
-def stats_of(source: ir.Model, found: Analysis, size: int, path: Path | None) -> ModelStats:
+def stats_of(source: ir.Model, analysis: Analysis, size: int, path: Path | None) -> ModelStats:
     """The original, counted before anything is cut."""
-    return stats(path, size, source.graph, _params(source), (found.model.graph, found.shapes))
+    return stats(path, size, source.graph, _params(source), CountedGraph(analysis.model.graph, analysis.shapes))
 
 
 def _params(model: ir.Model) -> int:
@@ -107,7 +116,7 @@ def stats_in_memory(
     plain = with_plain_weights(stored)
     shapes = shapes_of(plain, settings)
     size = plan_files(model).size if size is None else size
-    return stats(path, size, model.graph, cost.graph_params(stored.graph), (plain.graph, shapes))
+    return stats(path, size, model.graph, cost.graph_params(stored.graph), CountedGraph(plain.graph, shapes))
 
 
 def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:
@@ -116,7 +125,7 @@ def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:
 
 
 def report(
-    found: Analysis,
+    analysis: Analysis,
     before: ModelStats,
     groups: list[GroupRow],
     evidence: Evidence | None,
@@ -126,14 +135,14 @@ def report(
     return Report(
         input=before,
         groups=groups,
-        frozen=frozen_rows(found),
+        frozen=frozen_rows(analysis),
         proof=proof_row(evidence, settings),
         warnings=[
-            *_unfused(found.model),
+            *_unfused(analysis.model),
             *_partial(before),
-            *_once(found),
-            *_deep(found, settings),
-            *_cached(found, before, settings),
+            *_once(analysis),
+            *_deep(analysis, settings),
+            *_cached(analysis, before, settings),
             *_noted(evidence),
         ],
         settings=settings.model_dump(mode="json"),
@@ -150,22 +159,22 @@ def _partial(stats: ModelStats) -> list[str]:
     return [f"MACs are partial: they leave out {count(stats.uncounted, 'node')} whose cost is not known"]
 
 
-def _once(found: Analysis) -> list[str]:
-    if not cost.in_bodies(found.model.graph, found.shapes):
+def _once(analysis: Analysis) -> list[str]:
+    if not cost.in_bodies(analysis.model.graph, analysis.shapes):
         return []
     return ["MACs count every body of control flow once: one iteration of a loop, and each branch of an If"]
 
 
-def _deep(found: Analysis, settings: RunSettings) -> list[str]:
-    if not isinstance(settings, PruneSettings) or not settings.depth or found.coupling.blocks:
+def _deep(analysis: Analysis, settings: RunSettings) -> list[str]:
+    if not isinstance(settings, PruneSettings) or not settings.depth or analysis.coupling.blocks:
         return []
     return ["--depth found no residual block that may go: no sum of a value and a branch that starts from it"]
 
 
-def _cached(found: Analysis, before: ModelStats, settings: RunSettings) -> list[str]:
+def _cached(analysis: Analysis, before: ModelStats, settings: RunSettings) -> list[str]:
     if not isinstance(settings, PruneSettings) or settings.cache_heads:
         return []
-    held = held_by_caches(found.coupling)
+    held = held_by_caches(analysis.coupling)
     if not held:
         return []
     channels = count(sum(row.channels for row in held), "channel")
@@ -220,8 +229,8 @@ def group_rows(
 
 def with_scores(rows: Sequence[GroupRow], scored: Mapping[str, Scored], cut: ChannelMask) -> list[GroupRow]:
     """The rows, with what a step ranked the channels of each group by."""
-    found = {name: histogram(given, cut) for name, given in scored.items()}
-    return [row.model_copy(update={"scores": found[row.name]}) if row.name in found else row for row in rows]
+    histograms = {name: histogram(given, cut) for name, given in scored.items()}
+    return [row.model_copy(update={"scores": histograms[row.name]}) if row.name in histograms else row for row in rows]
 
 
 def _group_row(member: ChannelGroup, cut: ChannelMask | None) -> GroupRow:
@@ -234,10 +243,10 @@ def _group_row(member: ChannelGroup, cut: ChannelMask | None) -> GroupRow:
     return GroupRow(name=member.name, channels=member.channels, removed=gone * member.width, axes=axes)
 
 
-def frozen_rows(found: Analysis) -> list[FrozenRow]:
+def frozen_rows(analysis: Analysis) -> list[FrozenRow]:
     """Filters that had to stay, with the fact that stopped them; equal rows merged."""
     merged: Counter[tuple[str, int | None, str, str]] = Counter()
-    for row in blocked(found.coupling):
+    for row in blocked(analysis.coupling):
         value, _, axis = row.label.rpartition(":")
         number = int(axis) if axis.isdigit() else None
         where = f" ({row.reason.value})" if row.reason.value else ""
@@ -268,13 +277,13 @@ def proof_row(evidence: Evidence | None, settings: ProofSection) -> ProofResult 
     )
 
 
-def prunable_params(found: Analysis, groups: Sequence[ChannelGroup], whole: int) -> int:
+def prunable_params(analysis: Analysis, groups: Sequence[ChannelGroup], whole: int) -> int:
     """How many of the ``whole`` parameters of a model lie in weights that some group has an axis of.
 
     In the analysed graph constants have copies, are folded or fused, so the share there is what counts.
     """
     held = quantization_grid.weight_elements(dict.fromkeys(slot.value for member in groups for slot in member.slots))
-    return round(whole * held / max(1, cost.graph_params(found.model.graph)))
+    return round(whole * held / max(1, cost.graph_params(analysis.model.graph)))
 
 
 def left_alone(skipped: Mapping[str, str], who: str = "recovery") -> list[str]:
@@ -283,8 +292,8 @@ def left_alone(skipped: Mapping[str, str], who: str = "recovery") -> list[str]:
     for node, reason in skipped.items():
         # One line a reason: a model with hundreds of such nodes would fill the report otherwise.
         nodes.setdefault(reason, []).append(repr(node))
-    found = []
+    warnings = []
     for reason, names in nodes.items():
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        found.append(f"{who} left {', '.join(names[:NAMED])}{more} alone: {reason}")
-    return found
+        warnings.append(f"{who} left {', '.join(names[:NAMED])}{more} alone: {reason}")
+    return warnings

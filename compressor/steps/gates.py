@@ -15,23 +15,23 @@ from compressor.results.detail import AccuracyRow
 
 def missed(report: Report, settings: GatesSection) -> list[str]:
     """A clause for each gate that the result misses."""
-    found = []
+    clauses = []
     for row in report.accuracy:
         # ``lost`` is positive for a change to the worse, whichever direction of the metric is better.
         if settings.max_drop is not None and not at_most(row.lost_by(settings.max_drop), settings.max_drop):
-            found.append(_dropped(row, settings.max_drop))
+            clauses.append(_dropped(row, settings.max_drop))
     distance = getattr(settings, "max_distance", None)
     if distance is not None and report.outputs is not None and report.outputs.distance.value > distance:
         moved = report.outputs.distance
         how_far = f"output {moved.output!r} moves by {moved.value:.3g} of its norm"
-        found.append(f"{how_far}, --max-distance allows {distance:g}")
+        clauses.append(f"{how_far}, --max-distance allows {distance:g}")
     if settings.max_size is not None and report.output is not None:
         # Up to 1 a share of the original's bytes, above that bytes, as for --target-size.
         limit = settings.max_size if settings.max_size > 1 else settings.max_size * report.input.bytes
         if report.output.bytes > limit:
             size = quantity(report.output.bytes, "B")
-            found.append(f"the file has {size}, --max-size allows {quantity(round(limit), 'B')}")
-    return found
+            clauses.append(f"the file has {size}, --max-size allows {quantity(round(limit), 'B')}")
+    return clauses
 
 
 def _dropped(row: AccuracyRow, limit: float) -> str:
@@ -89,6 +89,6 @@ def unresolved(report: Report, settings: GatesSection) -> list[str]:
 
 def demand_gates(report: Report, settings: GatesSection) -> None:
     """Raises GateMissed where the result misses a gate."""
-    found = missed(report, settings)
-    if found:
-        raise GateMissed("; ".join([*found, *filter(None, [_remedy(report, settings)])]))
+    clauses = missed(report, settings)
+    if clauses:
+        raise GateMissed("; ".join([*clauses, *filter(None, [_remedy(report, settings)])]))

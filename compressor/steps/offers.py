@@ -31,6 +31,6 @@ def ranks_of(settings: PruneSettings) -> Ranks:
     """The ranks that the settings allow: as many as channels of a group may be left."""
     from compressor.structures.lowrank.curves import Ranks
 
-    asked = settings.given("round_to")
+    rounded = settings.given("round_to")
     multiple = settings.round_to
-    return Ranks(multiple, multiple if asked else min(multiple, FINE), NARROW, 1 - settings.max_ratio)
+    return Ranks(multiple, multiple if rounded else min(multiple, FINE), NARROW, 1 - settings.max_ratio)

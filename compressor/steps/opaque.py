@@ -9,20 +9,20 @@ from compressor.pruning.analysis import Analysis
 from compressor.results.records import FrozenRow, OpaqueRow
 
 
-def opaque_rows(found: Analysis, frozen: Iterable[FrozenRow]) -> list[OpaqueRow]:
+def opaque_rows(analysis: Analysis, frozen: Iterable[FrozenRow]) -> list[OpaqueRow]:
     """One row for each node that channels could reach and none can pass, those that stop most first.
 
     Nodes that read constants alone are left out: nothing arrives there that could be stopped.
 
     Args:
-        found: the analysed model.
+        analysis: the analysed model.
         frozen: what had to stay in it, and at which node.
     """
     places = list(frozen)
     rows = []
-    for node, why in found.coupling.opaque.items():
+    for node, why in analysis.coupling.opaque.items():
         own = [row for row in places if row.node == node.name]
-        computed = any(value is not None and found.shapes.const(value) is None for value in node.inputs)
+        computed = any(value is not None and analysis.shapes.const(value) is None for value in node.inputs)
         if own or computed:
             channels, weights = sum(row.channels for row in own), sum(not row.channels for row in own)
             told = {"operator": name_of(node), "node": str(node.name), "reason": why}

@@ -21,7 +21,7 @@ from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.weights import parts, weight_bytes
-from compressor.metrics.evaluator import evaluator_for, labels_unread
+from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.matching import nearest
@@ -108,11 +108,11 @@ def quantize_tasks(source: ir.Model, settings: QuantizeSettings) -> list[Quantiz
     tasks, refused = [], []
     for mode in MODES if settings.mode == "auto" else (settings.mode,):
         try:
-            asked, notes = _asked(ready, weights, settings, mode)
+            quantization, notes = _asked(ready, weights, settings, mode)
         except ModelError as error:
             refused.append(error)
         else:
-            tasks.append(QuantizeTask(ready, weights, mode, asked, tuple(notes)))
+            tasks.append(QuantizeTask(ready, weights, mode, quantization, tuple(notes)))
     if not tasks:
         raise refused[0]
     return tasks
@@ -130,15 +130,15 @@ def _way_of_reading(value: ir.Value, node: ir.Node, slot: int) -> Hashable:
 
 def layer_weights(model: ir.Model) -> dict[str, ir.Value]:
     """Initializers of real numbers and two axes or more that linear and recurrent operators multiply with, by name."""
-    found = {}
+    weights = {}
     for node in model.graph:
         for slot, value in enumerate(node.inputs):
             tensor = None if value is None else value.const_value
             if value is None or tensor is None or tensor.dtype not in REALS or len(tensor.shape) < 2:
                 continue
             if _takes_weight(node, slot):
-                found[str(value.name)] = value
-    return found
+                weights[str(value.name)] = value
+    return weights
 
 
 def _takes_weight(node: ir.Node, slot: int) -> bool:
@@ -258,7 +258,8 @@ def quantize_samples(source: ir.Model, settings: QuantizeSettings) -> RunSamples
         # A model of a fixed batch is run on whole ones.
         count = max(settings.samples, batch_limit(source) or 0)
         samples = RunSamples(stand_in(normalise(source.clone()), settings, count), judged, real=False)
-    evaluator_for(settings, samples.valid, settings.max_drop)  # refuses a gate that cannot be judged, before any work
+    # A gate that cannot be judged is refused before any work.
+    demand_metric(settings, samples.valid, settings.max_drop)
     return samples
 
 

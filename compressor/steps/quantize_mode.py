@@ -12,7 +12,7 @@ from compressor.config.quantize import QuantizeSettings
 from compressor.data import batch_limit
 from compressor.errors import ModelError, NothingToPrune, ProofFailed
 from compressor.operators.table import RULES, operator_of
-from compressor.pruning.signature import same_signature
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.results.detail import OutputsRow
 from compressor.results.quantize import ModeRow, QuantizedRow
 from compressor.runtime import quantizer
@@ -108,7 +108,7 @@ def made(source: ir.Model, tasks: Sequence[QuantizeTask], samples: RunSamples, s
     held = samples.held_out(max(TRIED, batch_limit(source) or 0), settings.seed)
     tries: list[_Try] = []
     for task in tasks:
-        tries.append(_tried(source, task, (samples, held), settings))
+        tries.append(_tried(source, task, samples, held, settings))
         # What is near, and whole, cannot be beaten by enough; trying the other would only take time.
         if _cannot_be_beaten(tries[-1]):
             break
@@ -120,29 +120,29 @@ def made(source: ir.Model, tasks: Sequence[QuantizeTask], samples: RunSamples, s
 
 
 def _made(source: ir.Model, task: QuantizeTask, samples: RunSamples, settings: QuantizeSettings) -> Quantised:
-    done = quantised(task, samples, settings)
+    quantised_model = quantised(task, samples, settings)
     # The quantiser is not ours, so what callers bind to is checked.
-    same_signature(source, done.model)
-    demand_quantised(done.rows, task, done.notes)
-    return done
+    demand_same_interface(source, quantised_model.model)
+    demand_quantised(quantised_model.rows, task, quantised_model.notes)
+    return quantised_model
 
 
 def _tried(
-    source: ir.Model, task: QuantizeTask, samples: tuple[RunSamples, RunSamples], settings: QuantizeSettings
+    source: ir.Model, task: QuantizeTask, samples: RunSamples, held: RunSamples, settings: QuantizeSettings
 ) -> _Try:
-    """One mode, made on the first samples and compared on the second."""
+    """One mode, made on ``samples`` and compared on those that are ``held`` out."""
     try:
-        done = _made(source, task, samples[0], settings)
-        outputs = samples[1].outputs_row(source, [done.model], settings)
+        made_model = _made(source, task, samples, settings)
+        outputs = held.outputs_row(source, [made_model.model], settings)
     except (ModelError, NothingToPrune, ProofFailed) as error:
         return _Try(task, None, error, ModeRow(mode=task.mode, refused=str(error)))
     row = ModeRow(
         mode=task.mode,
         distance=None if outputs is None else outputs.distance.value,
         agreement=None if outputs is None or outputs.agreement is None else outputs.agreement.value,
-        quantized=_numbers(done.rows, quantized=True) / max(1, _numbers(done.rows)),
+        quantized=_numbers(made_model.rows, quantized=True) / max(1, _numbers(made_model.rows)),
     )
-    return _Try(task, done, None, row)
+    return _Try(task, made_model, None, row)
 
 
 def _cannot_be_beaten(one: _Try) -> bool:

@@ -77,13 +77,13 @@ class _Run:
         files.save_model(self.task.model, self.plain, external_data=self.task.asked.large)
         if self.read != self.plain:
             quantizer.optimised(self.plain, self.read)
-        asked = replace(self.task.asked, left=(*self.task.asked.left, *left))
+        quantization = replace(self.task.asked, left=(*self.task.asked.left, *left))
         if self.task.mode == "static":
-            quantizer.static(self.read, self.output, self._feeds(), asked, self.settings.provider)
+            quantizer.static(self.read, self.output, self._feeds(), quantization, self.settings.provider)
         elif self.task.mode == "dynamic":
-            quantizer.dynamic(self.read, self.output, asked)
+            quantizer.dynamic(self.read, self.output, quantization)
         else:
-            quantizer.four_bits(self.read, self.output, asked)
+            quantizer.four_bits(self.read, self.output, quantization)
         self._try(self.output)
 
     def to_blame(self, error: ModelError, left: Mapping[str, str]) -> tuple[str, str]:

@@ -53,10 +53,10 @@ def file_names(source: ir.Model) -> list[str]:
 
 def places(model: ir.Model, output: Path) -> dict[Path, ir.Model]:
     """Where each file of a result goes: the first to ``output``, others beside it under their own names."""
-    joined, found = joined_of(model), split(model)
+    joined, models = joined_of(model), split(model)
     rest = [] if joined is None else [part.path for part in joined.parts[1:]]
     names = [output, *(pruned_beside(output, path) for path in rest if path is not None)]
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, models, strict=True))
 
 
 def pruned_beside(output: Path, file: Path) -> Path:

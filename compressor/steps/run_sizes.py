@@ -86,6 +86,6 @@ def run_size(model: ir.Model, data: Dataset, settings: DataSettings) -> int:
         shapes = infer(model, {name: array.shape for name, array in one.items() if name in named})
     except ModelError:
         return settings.batch_size
-    made = (shapes(v) for node in model.graph for v in node.outputs)
-    held = BYTES_OF_NUMBER * sum(prod(shape) for shape in made if shape is not None)
+    computed = (shapes(v) for node in model.graph for v in node.outputs)
+    held = BYTES_OF_NUMBER * sum(prod(shape) for shape in computed if shape is not None)
     return max(1, min(settings.batch_size, int(RUN_BYTES / max(held, 1))))

@@ -14,21 +14,23 @@ from compressor.structures.savings import options_by_masks, options_by_rank, sav
 from compressor.structures.structure import Structure
 
 
-def saving_rows(found: Analysis, settings: PruneSettings, ratio: float) -> Iterator[SavingRow]:
+def saving_rows(analysis: Analysis, settings: PruneSettings, ratio: float) -> Iterator[SavingRow]:
     """One row for each structure that changes single layers, and each layer in which it saves so much.
 
     Args:
-        found: the analysed model.
+        analysis: the analysed model.
         settings: which layers, and what ranks and bases are allowed.
         ratio: what goes of a layer at least, as :meth:`compressor.structures.structure.Structure.left` says.
     """
-    samples = found.shapes.batch
+    samples = analysis.shapes.batch
     for name in STRUCTURES:
         structure: Structure = STRUCTURES.find(name)
         # With channels it is a mixture of what stands in other rows.
         if structure.channels or not structure.layers:
             continue
-        layers, _ = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, structure.suits)
+        layers, _ = candidate_layers(
+            analysis.model, analysis.coupling, settings.include, settings.exclude, structure.suits
+        )
         masks = structure.masks is not None
         options = options_by_masks(offer_of(structure, settings)) if masks else options_by_rank(ranks_of(settings))
         for saving in savings(layers, options, structure.left(ratio)):

@@ -23,11 +23,11 @@ ROUNDS = 32
 is √(2 / rounds)."""
 
 
-def measure_for_criterion(found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement | None:
+def measure_for_criterion(analysis: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement | None:
     """What ``settings.criterion`` needs, or None where weights are enough; torch is loaded only for gradients.
 
     Args:
-        found: the analysed model.
+        analysis: the analysed model.
         settings: the criterion, how many samples, the seed that draws them.
         dataset: samples; None where the criterion needs none.
 
@@ -44,35 +44,35 @@ def measure_for_criterion(found: Analysis, settings: PruneSettings, dataset: Dat
             f"{', '.join(str(kind) for kind in Need)}"
         )
     if need in activations.MEASURES:
-        batches = _Drawn(found, settings, dataset, need)
-        return activations.measure_activations(need, found.model, found.coupling, batches(), settings.provider)
-    return _by_gradient(need, found, settings, dataset)
+        batches = _Drawn(analysis, settings, dataset, need)
+        return activations.measure_activations(need, analysis.model, analysis.coupling, batches(), settings.provider)
+    return _by_gradient(need, analysis, settings, dataset)
 
 
-def measure_depth(found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> None:
+def measure_depth(analysis: Analysis, settings: PruneSettings, dataset: Dataset | None) -> None:
     """Ranks the residual blocks of the coupling, in place, by what they add on samples, or else on seeded inputs.
 
     A model that does not run on them, or is too large to be run with values inside shown, has its weights looked at.
     """
-    coupling = found.coupling
+    coupling = analysis.coupling
     if not coupling.blocks:
         return
     from compressor.runtime.taps import tap
 
     names = [str(v.name) for b in coupling.blocks for v in (b.sum.inputs[b.branch], b.sum.outputs[0]) if v is not None]
     if dataset is None or not len(dataset):
-        batches = [feeds(found.model, found.shapes.inputs, found.shapes, settings.seed)]
+        batches = [feeds(analysis.model, analysis.shapes.inputs, analysis.shapes, settings.seed)]
     else:
-        size = batch_limit(found.model) or min(DEPTH_SAMPLES, len(dataset))
+        size = batch_limit(analysis.model) or min(DEPTH_SAMPLES, len(dataset))
         batches = [dict(dataset.take(np.resize(np.arange(len(dataset)), size)).inputs)]
     try:
-        large = is_large(found.model.graph)
-        rank_blocks(coupling, None if large else tap(found.model, names, batches, settings.provider))
+        large = is_large(analysis.model.graph)
+        rank_blocks(coupling, None if large else tap(analysis.model, names, batches, settings.provider))
     except ModelError:
         rank_blocks(coupling, None)
 
 
-def _by_gradient(need: Need, found: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement:
+def _by_gradient(need: Need, analysis: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement:
     try:
         from compressor.torch_ops.site import UnsupportedOperator
         from compressor.train.gradients import saliency
@@ -81,9 +81,9 @@ def _by_gradient(need: Need, found: Analysis, settings: PruneSettings, dataset: 
             f"--criterion {settings.criterion} needs gradients, and torch is not installed; "
             "run pip install 'onnx-compressor[tune]', or choose --criterion consumers"
         ) from None
-    batches = _Drawn(found, settings, dataset, need) if need.value.data else tuple
+    batches = _Drawn(analysis, settings, dataset, need) if need.value.data else tuple
     try:
-        return saliency.measure_gradients(need, found.model, found.coupling, batches, settings.seed)
+        return saliency.measure_gradients(need, analysis.model, analysis.coupling, batches, settings.seed)
     except UnsupportedOperator as error:
         fact = str(error).partition(";")[0]
         raise UnsupportedOperator(
@@ -94,7 +94,7 @@ def _by_gradient(need: Need, found: Analysis, settings: PruneSettings, dataset: 
 class _Drawn:
     """Samples drawn at random, in batches, the same at every call."""
 
-    def __init__(self, found: Analysis, settings: PruneSettings, dataset: Dataset | None, need: Need) -> None:
+    def __init__(self, analysis: Analysis, settings: PruneSettings, dataset: Dataset | None, need: Need) -> None:
         if dataset is None or len(dataset) == 0:
             raise UsageError(f"--criterion {settings.criterion} needs samples, and there are none; give --data")
         self._dataset = dataset
@@ -106,9 +106,9 @@ class _Drawn:
             size = max(1, min(size, count // ROUNDS))
         elif need in activations.MEASURES:
             # Activations of a whole batch are outputs of the runtime and held at once.
-            size = min(size, activations.samples_at_once(found.coupling))
+            size = min(size, activations.samples_at_once(analysis.coupling))
         count = min(count, need.value.samples or count)
-        whole = batch_limit(found.model)
+        whole = batch_limit(analysis.model)
         self._size = size = whole or min(size, count)
         drawn = np.random.default_rng(settings.seed).permutation(len(dataset)).astype(np.int64)[: max(count, size)]
         # A fixed batch that is larger than the data is filled by repetition.

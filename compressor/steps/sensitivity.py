@@ -43,8 +43,8 @@ class Pruned:
         """Loads the file; the variant of a plan, as JSON, is the model without what it names."""
         # Once in every process; plans then cost a cut each.
         settings = SensitivitySettings.model_validate_json(self.settings)
-        found = analyse(run_files.open_source(self.source, settings)[0], settings)
-        return lambda text: apply_plan(found, PruningPlan.from_json(text))
+        analysis = analyse(run_files.open_source(self.source, settings)[0], settings)
+        return lambda text: apply_plan(analysis, PruningPlan.from_json(text))
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def limits_of(settings: SensitivitySettings, samples: Dataset) -> Limits:
     return limits
 
 
-def cuts_of_groups(found: Analysis, settings: SensitivitySettings, size: int, samples: Dataset) -> list[GroupCut]:
+def cuts_of_groups(analysis: Analysis, settings: SensitivitySettings, size: int, samples: Dataset) -> list[GroupCut]:
     """Each group at each ratio, in the order of the groups; ratios that remove the same are one.
 
     Amounts that fall on one group do not depend on the others, so one choice for all groups serves them all.
@@ -89,19 +89,19 @@ def cuts_of_groups(found: Analysis, settings: SensitivitySettings, size: int, sa
     Raises:
         NothingToPrune: no group loses a channel at any ratio.
     """
-    measured = measure_for_criterion(found, settings, samples)
+    measured = measure_for_criterion(analysis, settings, samples)
     cuts: dict[tuple[str, tuple[int, ...]], GroupCut] = {}
     nothing: NothingToPrune | None = None
     for ratio in settings.ratios:
         # Local and without a maximum: each group is to be seen at every ratio asked for.
         uniform = {**dict.fromkeys(AMOUNTS), "ratio": ratio, "scope": "local", "max_ratio": 1.0}
         try:
-            choice = choose_channels(found.coupling, settings.model_copy(update=uniform), size, None, measured)
+            choice = choose_channels(analysis.coupling, settings.model_copy(update=uniform), size, None, measured)
         except NothingToPrune as error:
             nothing = error
             continue
         # Ratios that round to the same channels are measured once.
-        cuts |= {(cut.group, cut.plan.removals[0].indices): cut for cut in _alone(found.coupling, choice)}
+        cuts |= {(cut.group, cut.plan.removals[0].indices): cut for cut in _alone(analysis.coupling, choice)}
     if nothing is not None and not cuts:
         raise nothing
     order = {name: place for place, name in enumerate(dict.fromkeys(group for group, _ in cuts))}
@@ -143,6 +143,6 @@ def group_rows(
         elif cut.group not in stopped:
             safe[cut.group] = cut.removed
     return [
-        GroupSensitivity(name=name, channels=channels, points=found, safe=safe.get(name, 0))
-        for (name, channels), found in points.items()
+        GroupSensitivity(name=name, channels=channels, points=group_points, safe=safe.get(name, 0))
+        for (name, channels), group_points in points.items()
     ]

@@ -30,10 +30,10 @@ from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyR
 from compressor.runtime.stored import Stored
 from compressor.steps import account, run_files
 from compressor.unification.curvature import curvatures
+from compressor.unification.layer_rows import ideal_bytes, layer_row, output_error, training_row, why_nothing
 from compressor.unification.layers import Found, find_weights
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.project import target
-from compressor.unification.rows import ideal_bytes, layer_row, output_error, training_row, why_nothing
 from compressor.unification.train import ProgressLines, Trained, UnificationTraining, UnifySamples
 from compressor.unification.unified import Unified, with_unified
 from compressor.unification.unpack import install
@@ -49,7 +49,7 @@ class Prepared:
     Attributes:
         model: a simplified copy of the user's model.
         shapes: its shapes.
-        found: its layers.
+        weights: of its layers.
         before: the user's model, counted.
         reference: the model before channels were reordered; the model itself where none were.
         permuted: what was reordered.
@@ -58,7 +58,7 @@ class Prepared:
 
     model: ir.Model
     shapes: Shapes
-    found: Found
+    weights: Found
     before: ModelStats
     reference: ir.Model
     permuted: Sequence[Permuted] = ()
@@ -106,25 +106,25 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     model, shapes = prepared_model(source, settings)
     clean.tidy(model, simplify=settings.simplify)
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
-    found = find_weights(coupling, settings)
-    if not found.layers:
-        raise NothingToPrune(why_nothing(found))
+    weights = find_weights(coupling, settings)
+    if not weights.layers:
+        raise NothingToPrune(why_nothing(weights))
     missing = prove_preparation(original, model, shapes, settings) if settings.verify == "full" else []
     before = before.model_copy(update={"path": None if path is None else str(path)})
-    ready = Prepared(model, shapes, found, before, model, not_proved=missing)
+    ready = Prepared(model, shapes, weights, before, model, not_proved=missing)
     if not settings.permute:
         return ready
     # Reordering changes the graph in place, and has to be proved against the order that was given.
     ready = replace(ready, reference=model.clone())
-    blocks = [layer for layer in found.layers if not layer.layout.block.values]  # codes may stand in any order
+    blocks = [layer for layer in weights.layers if not layer.layout.block.values]  # codes may stand in any order
     return replace(ready, permuted=permute(coupling, blocks, settings.seed))
 
 
 def weighed(ready: Prepared, data: Dataset, settings: UnifySettings) -> Prepared:
     """The same with the curvature of every layer of which it can be told, measured on samples."""
-    found = curvatures(ready.model, [layer.name for layer in ready.found.layers], data, settings)
-    layers = [replace(layer, curvature=found.get(layer.name)) for layer in ready.found.layers]
-    return replace(ready, found=replace(ready.found, layers=layers))
+    curvature = curvatures(ready.model, [layer.name for layer in ready.weights.layers], data, settings)
+    layers = [replace(layer, curvature=curvature.get(layer.name)) for layer in ready.weights.layers]
+    return replace(ready, weights=replace(ready.weights, layers=layers))
 
 
 def trained(ready: Prepared, samples: UnifySamples, settings: UnifySettings, clock: Clock) -> Trained:
@@ -134,7 +134,7 @@ def trained(ready: Prepared, samples: UnifySamples, settings: UnifySettings, clo
         CompressorError: as :func:`compressor.train.finetune.finetune`, or the teacher cannot be read.
     """
     teacher = ready.model if settings.teacher is None else files.load_model(settings.teacher)
-    targets = {layer.name: target(layer, settings) for layer in ready.found.layers}
+    targets = {layer.name: target(layer, settings) for layer in ready.weights.layers}
     watch = ProgressLines(settings, clock)
     return UnificationTraining(ready.model, teacher, targets, settings, samples, watch).run()
 
@@ -154,42 +154,42 @@ def _lost_inputs(original: ir.Model, result: ir.Model) -> list[str]:
     return [_LOST.format(names=", ".join(map(repr, lost)))] if lost else []
 
 
-def prove_unified(ready: Prepared, done: Packed, settings: UnifySettings) -> UnifyProof:
+def prove_unified(ready: Prepared, result: Packed, settings: UnifySettings) -> UnifyProof:
     """Proves weights bit by bit and constraint by constraint, then outputs.
 
     Raises:
         ProofFailed: something differs.
     """
-    demand_unpacked(done.model, done.unified)
+    demand_unpacked(result.model, result.unified)
     with scratch() as place:
-        models = {"reference": ready.reference, "permuted": ready.model, "dense": done.dense, "packed": done.model}
+        models = {"reference": ready.reference, "permuted": ready.model, "dense": result.dense, "packed": result.model}
         stored = {name: Stored.write(model, place, settings.provider) for name, model in models.items()}
         # Reordered channels sum in another order, so this is a proof within rounding; packing is proved to the bit.
         if ready.permuted:
             masked = MaskedReference(ready.reference, stored["reference"])
             demand_proof(proof.prove(masked, stored["permuted"], ready.shapes, settings)[0])
-        plain = MaskedReference(done.dense, stored["dense"])
-        evidence, asked = proof.prove(plain, stored["packed"], ready.shapes, settings)
-        before = stored["reference"].run(asked.runs.feeds)
+        plain = MaskedReference(result.dense, stored["dense"])
+        evidence, standard = proof.prove(plain, stored["packed"], ready.shapes, settings)
+        before = stored["reference"].run(standard.runs.feeds)
     # What was trained has the weights that were to be unified, and nothing else.
     if settings.verify == "full":
-        prove_only_weights(ready.model, done.dense, asked.runs.feeds, settings)
+        prove_only_weights(ready.model, result.dense, standard.runs.feeds, settings)
     demand_proof(evidence)
     evidence.not_proved = list(ready.not_proved)
-    return UnifyProof(evidence, output_error(before, asked.runs))
+    return UnifyProof(evidence, output_error(before, standard.runs))
 
 
 def unify_report(
-    ready: Prepared, trained: Trained, made: Packed, proved: UnifyProof | None, settings: UnifySettings
+    ready: Prepared, trained: Trained, result: Packed, proved: UnifyProof | None, settings: UnifySettings
 ) -> UnifyReport:
     """The report of a run, without accuracy, seconds and what is known of the written file."""
-    rows = [layer_row(layer) for layer in made.unified]
+    rows = [layer_row(layer) for layer in result.unified]
     note = proved.evidence.note if proved is not None else None
     return UnifyReport(
         input=ready.before,
         layers=rows,
-        left=[LeftRow(**vars(left)) for left in ready.found.left],
-        ideal_bytes=ideal_bytes(made.dense, made.unified, rows),
+        left=[LeftRow(**vars(left)) for left in ready.weights.left],
+        ideal_bytes=ideal_bytes(result.dense, result.unified, rows),
         permuted=[PermutedRow(**vars(one)) for one in ready.permuted],
         training=training_row(settings, trained) if trained.kinds else None,
         exact=None if proved is None else True,
@@ -197,7 +197,7 @@ def unify_report(
         output_error=None if proved is None else proved.output_error,
         warnings=[
             *trained.warnings,
-            *_lost_inputs(ready.model, made.model),
+            *_lost_inputs(ready.model, result.model),
             *([f"proof: {note}"] if note else []),
         ],
         settings=settings.model_dump(mode="json"),

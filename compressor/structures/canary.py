@@ -27,12 +27,12 @@ ROUGH = "rounding decides its values, so that a small fault would not be seen"
 BLIND = "neither an output nor what it computes moves when the weights that it was written as are shifted by one"
 
 
-def try_wrong_weights(changed: Changed, asked: Standard, folder: Path, provider: str) -> Noticed:
+def try_wrong_weights(changed: Changed, standard: Standard, folder: Path, provider: str) -> Noticed:
     """Makes each layer wrong, and says of which that was noticed.
 
     Args:
         changed: the model and its layers.
-        asked: the standard that it met.
+        standard: the standard that it met.
         folder: where files may be put.
         provider: where they are run.
 
@@ -43,11 +43,11 @@ def try_wrong_weights(changed: Changed, asked: Standard, folder: Path, provider:
     alone = affordable(len(layers), changed.model.graph)
     found = tried_in_parts(
         filter(None, [*([layer] for layer in layers[:alone]), layers[alone:]]),
-        lambda part: is_noticed(_shifted(changed.model, part), asked, folder, provider),
+        lambda part: is_noticed(_shifted(changed.model, part), standard, folder, provider),
     )
     # What rounding explains of outputs may be more than a small fault, even where a large one is noticed.
-    doubtful = layers if asked.noise else found.blind
-    inside = _Inside(changed, asked, folder, provider)
+    doubtful = layers if standard.noise else found.blind
+    inside = _Inside(changed, standard, folder, provider)
     missing = inside.unproved(doubtful, found.blind) if doubtful else []
     unproved = {item.group for item in missing}
     count = found.count + sum(layer.node not in unproved for layer in found.blind)
@@ -59,7 +59,7 @@ class _Inside:
     """What layers compute, compared where outputs say little; fields as the arguments of :func:`try_wrong_weights`."""
 
     changed: Changed
-    asked: Standard
+    standard: Standard
     folder: Path
     provider: str
 
@@ -71,11 +71,11 @@ class _Inside:
         """
         made = {str(node.name): str(node.outputs[0].name) for node in self.changed.reference.graph}
         names = [made[layer.node] for layer in layers]
-        feeds = self.asked.runs.feeds[:1]
+        feeds = self.standard.runs.feeds[:1]
         values = partial(values_inside, folder=self.folder, provider=self.provider)
         whole = values(self.changed.reference, names, feeds)
         noise = noise_of([(whole.runs, moved_runs(whole, feeds))])
-        standard = Standard(whole.runs, Tolerance(self.asked.tolerance.rtol), noise)
+        standard = Standard(whole.runs, Tolerance(self.standard.tolerance.rtol), noise)
         found = values(self.changed.model, names, feeds).runs
         missing = list[NotProved]()
         for place, (layer, gap) in enumerate(zip(layers, standard.distances(found)[0], strict=True)):

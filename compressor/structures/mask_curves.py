@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from compressor.allocation.judge import PROBED, Probe
-from compressor.allocation.rows import Floats32
+from compressor.allocation.layer_samples import Floats32
 from compressor.reconstruct.form import Matrix
 from compressor.structures.interspace.basis import KernelSpace
 from compressor.structures.interspace.composed import CoefficientOption

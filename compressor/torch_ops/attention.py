@@ -93,7 +93,7 @@ def _attention(site: Site) -> Function:
         if fused:
             y = F.scaled_dot_product_attention(q, k, v, bias, scale=scale, enable_gqa=shared)
         else:
-            y, scores = _spelled_out(site, (q, k, v), bias, precise)
+            y, scores = _spelled_out(site, q, k, v, bias, precise)
         y = y.transpose(1, 2).flatten(2) if flat else y
         return (y, k, v, scores) if any(site.wanted[1:]) else y
 
@@ -101,10 +101,9 @@ def _attention(site: Site) -> Function:
 
 
 def _spelled_out(
-    site: Site, operands: tuple[Tensor, Tensor, Tensor], bias: Tensor | None, precise: torch.dtype | None
+    site: Site, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, precise: torch.dtype | None
 ) -> tuple[Tensor, Tensor]:
     """Attention in steps, with the scores of the step that ``qk_matmul_output_mode`` names."""
-    q, k, v = operands
     softcap, mode = site.get("softcap", 0.0), site.get("qk_matmul_output_mode", 0)
     if q.shape[1] != k.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
@@ -163,7 +162,16 @@ def _linear_attention(site: Site) -> Function:
         rates = None if beta is None else beta.transpose(1, 2).unsqueeze(-1).to(wide)
         made = []
         for t in range(q.shape[2]):
-            state = _write(rule, state, (k[:, :, t], v[:, :, t]), (fades, rates, t))
+            state = _write(
+                rule,
+                state,
+                _Token(
+                    k[:, :, t],
+                    v[:, :, t],
+                    None if fades is None else fades[:, :, t],
+                    None if rates is None else rates[:, :, t],
+                ),
+            )
             read = state.repeat_interleave(heads // kv_heads, 1)
             made.append(torch.einsum("bhk,bhkv->bhv", q[:, :, t], read) * scale)
         y = torch.stack(made, 1).flatten(2).to(kind)
@@ -172,15 +180,27 @@ def _linear_attention(site: Site) -> Function:
     return run
 
 
-def _write(
-    rule: str, state: Tensor, token: tuple[Tensor, Tensor], rates: tuple[Tensor | None, Tensor | None, int]
-) -> Tensor:
+@dataclass(frozen=True)
+class _Token:
+    """What one token writes: a key and a value, how much of the state stays, and how much of the value is new."""
+
+    key: Tensor
+    value: Tensor
+    fade: Tensor | None
+    rate: Tensor | None
+
+
+def _at(rates: Tensor | None, token: int) -> Tensor | None:
+    return None if rates is None else rates[:, :, token]
+
+
+def _write(rule: str, state: Tensor, token: _Token) -> Tensor:
     """State of linear attention after one token: what was in it, decayed, plus the token's key times its value."""
-    (key, value), (fades, steps, t) = token, rates
-    if fades is not None and rule.startswith("gated"):
-        state = state * fades[:, :, t].unsqueeze(-1)
-    if steps is not None and rule.endswith("delta"):
-        value = steps[:, :, t] * (value - torch.einsum("bhkv,bhk->bhv", state, key))
+    key, value = token.key, token.value
+    if token.fade is not None and rule.startswith("gated"):
+        state = state * token.fade.unsqueeze(-1)
+    if token.rate is not None and rule.endswith("delta"):
+        value = token.rate * (value - torch.einsum("bhkv,bhk->bhv", state, key))
     return state + key.unsqueeze(-1) * value.unsqueeze(-2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
@@ -19,7 +20,7 @@ def _gemm(site: Site) -> Function:
     """Where the weight is transposed and nothing is scaled this is a linear layer in torch's own layout."""
     alpha, beta = site.get("alpha", 1.0), site.get("beta", 1.0)
     flip_a, flip_b = bool(site.get("transA", 0)), bool(site.get("transB", 0))
-    general = partial(_general, (alpha, beta), (flip_a, flip_b))
+    general = partial(_general, _Gemm(alpha, beta, flip_a, flip_b))
     if alpha != 1 or beta != 1 or flip_a or not flip_b:
         return general
 
@@ -32,12 +33,21 @@ def _gemm(site: Site) -> Function:
     return run
 
 
-def _general(
-    scales: tuple[float, float], flips: tuple[bool, bool], a: Tensor, b: Tensor, c: Tensor | None = None
-) -> Tensor:
+@dataclass(frozen=True)
+class _Gemm:
+    """Attributes of a Gemm: factors of the product and of what is added, and which operands are turned."""
+
+    alpha: float
+    beta: float
+    flip_a: bool
+    flip_b: bool
+
+
+def _general(gemm: _Gemm, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     # Torch refuses fractional factors for integers.
-    alpha, beta = scales if a.is_floating_point() else (int(scales[0]), int(scales[1]))
-    a, b = a.t() if flips[0] else a, b.t() if flips[1] else b
+    whole = not a.is_floating_point()
+    alpha, beta = (int(gemm.alpha), int(gemm.beta)) if whole else (gemm.alpha, gemm.beta)
+    a, b = a.t() if gemm.flip_a else a, b.t() if gemm.flip_b else b
     if c is None:
         product = a @ b
         return product if alpha == 1 else product * alpha

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import ceil
 from types import MappingProxyType
 
@@ -118,13 +119,13 @@ def _non_max_suppression(site: Site) -> Function:
 
     def run(boxes: Tensor, scores: Tensor, *given: Tensor | None) -> Tensor:
         tensors = (*given, None, None, None)
-        count, limit = (most(tensors[0]) or [0])[0], (overlap(tensors[1]) or [0.0])[0]
-        threshold = (least(tensors[2]) or [None])[0]
+        count, shared = (most(tensors[0]) or [0])[0], (overlap(tensors[1]) or [0.0])[0]
+        limits = _Limits(count, shared, (least(tensors[2]) or [None])[0])
         found = []
         for image in range(boxes.shape[0]):
             overlaps = _overlaps(boxes[image].detach().cpu(), centred)
             for kind in range(scores.shape[1]):
-                for place in _suppressed(scores[image, kind].detach().cpu(), overlaps, (count, limit, threshold)):
+                for place in _suppressed(scores[image, kind].detach().cpu(), overlaps, limits):
                     found.append([image, kind, place])
         return torch.tensor(found, dtype=torch.int64, device=boxes.device).reshape(-1, 3)
 
@@ -143,15 +144,23 @@ def _overlaps(boxes: Tensor, centred: bool) -> Tensor:
     return torch.where(union > 0, shared / union, torch.zeros_like(union))
 
 
-def _suppressed(scores: Tensor, overlaps: Tensor, limits: tuple[int, float, float | None]) -> list[int]:
+@dataclass(frozen=True)
+class _Limits:
+    """Most boxes of a class, the largest overlap of two that stay, and the score below which none does."""
+
+    count: int
+    overlap: float
+    score: float | None
+
+
+def _suppressed(scores: Tensor, overlaps: Tensor, limits: _Limits) -> list[int]:
     """Boxes by falling score, none of which overlaps one taken before it too much."""
-    count, limit, threshold = limits
     taken: list[int] = []
     # Stable, so that of equal scores the first box wins.
     for place in torch.argsort(scores, descending=True, stable=True).tolist():
-        if len(taken) >= count or (threshold is not None and scores[place] <= threshold):
+        if len(taken) >= limits.count or (limits.score is not None and scores[place] <= limits.score):
             break
-        if not taken or bool((overlaps[place, taken] <= limit).all()):
+        if not taken or bool((overlaps[place, taken] <= limits.overlap).all()):
             taken.append(place)
     return taken
 

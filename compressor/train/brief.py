@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -43,10 +44,23 @@ class TooSlow(Exception):  # noqa: N818 -- an outcome, which the caller puts int
     """Not even the fewest steps take seconds; the text says how long they would take."""
 
 
+@dataclass(frozen=True)
+class BriefSamples:
+    """What a short training sees.
+
+    Attributes:
+        train: samples to learn from. Least squares was fitted to them, which flatters the weights from before.
+        unseen: others, which judge whether it helped; None where there are no others.
+    """
+
+    train: Dataset
+    unseen: Dataset | None
+
+
 def distil(
     model: ir.Model,
     original: ir.Model,
-    given: tuple[Dataset, Dataset | None],
+    samples: BriefSamples,
     settings: PruneSettings,
     extensions: Sequence[Extension] = (),
     observe: Observer | None = None,
@@ -56,8 +70,7 @@ def distil(
     Args:
         model: that is trained; not changed.
         original: that is imitated.
-        given: samples to learn from, and others that judge whether it helped, None where there are no others. No labels
-            are looked at. Least squares was fitted to the former, which flatters the weights from before.
+        samples: to learn from, and to judge by. No labels are looked at.
         settings: of the run; what they say of the optimiser counts, and epochs follow from the time that a step takes.
         extensions: take part in the training.
         observe: receives progress.
@@ -67,7 +80,7 @@ def distil(
         ModelError: torch lacks an operator of the graphs, or no output has a gradient.
     """
     # Some of the two may have labels and the other none, and neither is judged by them.
-    data, unseen = Unlabelled(given[0]), None if given[1] is None else Unlabelled(given[1])
+    data, unseen = Unlabelled(samples.train), None if samples.unseen is None else Unlabelled(samples.unseen)
     size = min(BATCH, len(data))
     steps = steps_within(SECONDS, step_seconds(model, original, data, settings, size))
     # One epoch over the samples as often as steps take them, changed otherwise each time; of many, not all are seen.

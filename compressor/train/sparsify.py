@@ -31,7 +31,13 @@ from compressor.train.loop.history import History
 from compressor.train.loop.split import Splits
 from compressor.train.regularizers.coupled_channels import CoupledChannels, couple
 from compressor.train.regularizers.decay import is_exact
-from compressor.train.regularizers.regularizer import AskedMethod, Flags, Method, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import (
+    ChosenRegularizer,
+    Flags,
+    Regularizer,
+    RegularizerRow,
+    TrainedChannels,
+)
 
 PLAIN = MappingProxyType({**TOWARDS_A_SET, "expand": 0.0})
 """What cannot be had meanwhile; a product has no weight to look at."""
@@ -88,13 +94,13 @@ class Sparsified:
 
 
 def sparsify(
-    found: Analysis, choice: Choice, asked: AskedMethod, settings: PruneSettings, means: TrainingMeans
+    analysis: Analysis, choice: Choice, asked: ChosenRegularizer, settings: PruneSettings, means: TrainingMeans
 ) -> Sparsified:
     """Trains an analysed model towards a cut.
 
     Args:
-        found: the model; not changed.
-        choice: what would be cut now, on ``found``: how many channels of every group go, and for methods that do not
+        analysis: the model; not changed.
+        choice: what would be cut now, on ``analysis``: how many channels of every group go, and for methods that do not
             choose themselves which.
         asked: how it is trained.
         settings: of the training, with its number of epochs, and of what hangs together.
@@ -104,19 +110,19 @@ def sparsify(
         UsageError: the graph has nothing that the method acts on, or the settings contradict it.
         CompressorError: as :func:`compressor.train.finetune.finetune`.
     """
-    method: Method = REGULARIZERS.find(asked.name)
-    chosen = training_defaults(settings, found.model).model_copy(update=PLAIN)
+    method: RegularizerRow = REGULARIZERS.find(asked.name)
+    chosen = training_defaults(settings, analysis.model).model_copy(update=PLAIN)
     # Penalties move weights by the rate; one that falls to nothing would end their work early.
     if method.decides == "after" and not settings.given("final_rate"):
         chosen = chosen.model_copy(update={"final_rate": 1.0})
-    model = found.model
+    model = analysis.model
     if chosen.insert_bn:
         model = training_options.with_batchnorm(model, chosen, means.parts.train).model
     plain = chosen.model_copy(update={"insert_bn": False, "train_bn": chosen.insert_bn or chosen.train_bn})
     # The graph is simplified already, and has to keep the names that the plan speaks of.
-    again = analyse(model, settings.model_copy(update={"simplify": False}), found.coupling.distrusted)
+    again = analyse(model, settings.model_copy(update={"simplify": False}), analysis.coupling.distrusted)
     groups = _groups(again, settings, balanced=method.decides != "before")
-    channels = _channels(again, groups, method, choice, found)
+    channels = _channels(again, groups, method, choice, analysis)
     if not channels.gone.any():
         raise UsageError(
             f"no channel goes by these settings, so that there is nothing to train towards; raise {asked.flags.amount}"
@@ -136,7 +142,7 @@ def sparsify(
         trained = training_options.without_batchnorm(trained, chosen, means.parts.train)
     plan = _plan(method, regularizer, again, groups, choice, settings)
     # Asked of the model without BatchNormalization, as it is what will be cut.
-    exact = method.fades and plan is not None and is_exact(cut_of(plan, found), found.model)
+    exact = method.fades and plan is not None and is_exact(cut_of(plan, analysis), analysis.model)
     return Sparsified(trained, plan, replace(done, warnings=[*done.warnings, *regularizer.notes]), exact)
 
 
@@ -168,30 +174,30 @@ def regularized(
     # Only what was set, so that defaults of training are still chosen by the network.
     given = settings.model_dump(exclude_unset=True, include=set(TuneSettings.model_fields))
     later = PruneSettings.model_validate({**given, **LATER, "ratio": settings.sparsity})
-    found = analyse(model, later)
-    asked = AskedMethod(settings.regularizer, ALONE, settings.regularizer_strength)
+    analysis = analyse(model, later)
+    asked = ChosenRegularizer(settings.regularizer, ALONE, settings.regularizer_strength)
     try:
-        choice = choose_channels(found.coupling, later, 1)
+        choice = choose_channels(analysis.coupling, later, 1)
     # Its remedies are flags of pruning.
     except NothingToPrune as nothing:
         raise NothingToPrune(f"{str(nothing).partition(';')[0]}; raise {ALONE.amount}") from None
     train, valid = open_parts(settings, model)
     parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
     means = TrainingMeans(teacher or model, parts, observe)
-    done = sparsify(found, choice, asked, later, means)
+    done = sparsify(analysis, choice, asked, later, means)
     return replace(done.tuned, model=done.model)
 
 
-def _groups(found: Analysis, settings: PruneSettings, *, balanced: bool) -> list[ChannelGroup]:
+def _groups(analysis: Analysis, settings: PruneSettings, *, balanced: bool) -> list[ChannelGroup]:
     """Groups that may lose channels; balanced, their units can go one by one."""
     if balanced:
         # Scores only pair rows of joint axes, for which nothing has to be measured.
-        return list(scored_groups(found.coupling, by_weights(settings))[1])
-    return permitted(group(found.coupling), settings)
+        return list(scored_groups(analysis.coupling, by_weights(settings))[1])
+    return permitted(group(analysis.coupling), settings)
 
 
 def _channels(
-    again: Analysis, groups: list[ChannelGroup], method: Method, choice: Choice, found: Analysis
+    again: Analysis, groups: list[ChannelGroup], method: RegularizerRow, choice: Choice, analysis: Analysis
 ) -> CoupledChannels:
     """The units of the model that is trained, with those that the plan removes."""
     gone: dict[str, npt.NDArray[np.bool_]] = {}
@@ -200,7 +206,7 @@ def _channels(
         cut = cut_of(choice.plan, again)
         gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
     else:
-        cut = cut_of(choice.plan, found)
+        cut = cut_of(choice.plan, analysis)
         sizes: Mapping[str, int] = {g.name: len(g.units) for g in groups}
         # Only numbers are taken over, and those by group: a group that the balanced view splits otherwise has none.
         gone = {g.name: ~cut.keeps_units(g.units) for g in choice.groups if sizes.get(g.name) == len(g.units)}
@@ -208,7 +214,7 @@ def _channels(
 
 
 def _plan(
-    method: Method,
+    method: RegularizerRow,
     regularizer: Regularizer,
     again: Analysis,
     groups: list[ChannelGroup],

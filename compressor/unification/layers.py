@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.channels.meeting import NodeOperands
+from compressor.channels.node_operands import NodeOperands
 from compressor.config import BlockShape, UnifySettings
 from compressor.core.globs import any_match
 from compressor.errors import UsageError
@@ -94,6 +94,14 @@ def find_weights(coupling: Coupling, settings: UnifySettings) -> Found:
     return _Search(coupling, settings).run()
 
 
+@dataclass(frozen=True)
+class _Globs:
+    """Is a weight included and excluded by a glob?"""
+
+    included: bool
+    excluded: bool
+
+
 class _Search:
     def __init__(self, coupling: Coupling, settings: UnifySettings) -> None:
         self.coupling, self.settings = coupling, settings
@@ -165,19 +173,19 @@ class _Search:
                 return block
         return None
 
-    def _tried(self, names: list[str]) -> tuple[bool, bool]:
+    def _tried(self, names: list[str]) -> _Globs:
         """Whether the weight is included and excluded by a glob; every glob is tried."""
         included, excluded = (
             [glob for glob in globs if self._matches(glob, names)]
             for globs in (self.settings.include, self.settings.exclude)
         )
-        return bool(included), bool(excluded)
+        return _Globs(bool(included), bool(excluded))
 
     def _defaults(
-        self, tried: tuple[bool, bool], nodes: list[ir.Node], size: int, first: set[ir.Node], last: set[ir.Node]
+        self, tried: _Globs, nodes: list[ir.Node], size: int, first: set[ir.Node], last: set[ir.Node]
     ) -> None:
         """Raises _Refused where the settings leave a weight alone."""
-        settings, (included, excluded) = self.settings, tried
+        settings, included, excluded = self.settings, tried.included, tried.excluded
         if settings.include and not included:
             raise _Refused("it is not included")
         if excluded:
@@ -221,13 +229,13 @@ class _Search:
 
     def _uses(self, value: ir.Value) -> Iterator[_Use]:
         for node in dict.fromkeys(node for node, _ in value.uses()):
-            meeting = self.coupling.meetings.get(node)
-            if meeting is None or not operator_of(node).multiplies:
+            operands = self.coupling.node_operands.get(node)
+            if operands is None or not operator_of(node).multiplies:
                 continue
-            found = _read(value, meeting, self.coupling.shapes(value))
+            found = _read(value, operands, self.coupling.shapes(value))
             if found is not None:
                 # Other initializers are operands too, but a layer sits where its activations come from.
-                yield _Use(node, found, tuple(p.value for p in meeting.parts if not p.value.is_initializer()))
+                yield _Use(node, found, tuple(p.value for p in operands.parts if not p.value.is_initializer()))
 
     def _ends(self) -> tuple[set[ir.Node], set[ir.Node]]:
         """Linear nodes with no other linear node before them, and with none behind them."""
@@ -253,19 +261,19 @@ class _Search:
         return first, last
 
 
-def _read(value: ir.Value, meeting: NodeOperands, shape: tuple[int, ...] | None) -> CanonicalAxes | None:
+def _read(value: ir.Value, operands: NodeOperands, shape: tuple[int, ...] | None) -> CanonicalAxes | None:
     """How a node reads the weight ``value``, by the names of its axes; None where it is a bias, a scale or a table.
 
     A name in the weight and in an output only counts outputs, in the weight and in an activation only is summed over,
     in all three it counts groups, and in the weight alone it is a tap of the kernel.
     """
-    part = next((p for p in meeting.parts if p.value is value), None)
-    others = {n for p in meeting.parts if p.value is not value and not p.value.is_initializer() for n in p.names}
-    if part is None or shape is None or not others or all(name in meeting.kept for name in part.names):
+    part = next((p for p in operands.parts if p.value is value), None)
+    others = {n for p in operands.parts if p.value is not value and not p.value.is_initializer() for n in p.names}
+    if part is None or shape is None or not others or all(name in operands.kept for name in part.names):
         return None
     kinds = {(True, False): "o", (True, True): "g", (False, True): "i", (False, False): "t"}
-    roles = "".join(kinds[name in meeting.kept, name in others] for name in part.names)
-    split = tuple(meeting.sizes[name] for name in part.names)
+    roles = "".join(kinds[name in operands.kept, name in others] for name in part.names)
+    split = tuple(operands.sizes[name] for name in part.names)
     # A broadcast axis is not told apart, so that the weight cannot be read as these axes.
     if prod(split) != prod(shape):
         return None

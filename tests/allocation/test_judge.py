@@ -44,9 +44,9 @@ def network(kind: str) -> onnx.ModelProto:
 
 
 def view_of(proto: onnx.ModelProto) -> tuple[LinearView, ir.Model]:
-    found = analyse(in_memory(proto), PruneSettings(ratio=0.5, simplify=False))
-    seen = views(found.model, found.coupling)
-    return next(v for v in seen if v.layer.weight.initializer.name == "v"), found.model
+    analysis = analyse(in_memory(proto), PruneSettings(ratio=0.5, simplify=False))
+    seen = views(analysis.model, analysis.coupling)
+    return next(v for v in seen if v.layer.weight.initializer.name == "v"), analysis.model
 
 
 @pytest.mark.parametrize("kind", LAYERS)

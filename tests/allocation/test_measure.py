@@ -29,16 +29,19 @@ CHAIN = """
 
 def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[Analysis, GroupScores, LossEvidence]:
     settings = PruneSettings(ratio=0.5, criterion="consumers", round_to=1)
-    found = analyse(in_memory(proto), settings)
-    _, ranked = scored_groups(found.coupling, settings)
-    parts = views(found.model, found.coupling)
+    analysis = analyse(in_memory(proto), settings)
+    _, ranked = scored_groups(analysis.coupling, settings)
+    parts = views(analysis.model, analysis.coupling)
     size = Sizing(len(data), 16, 10_000)
     if torch:
         pytest.importorskip("torch")
-        rows, exact = with_gradients(found.model, parts, data, size, 0), exactly(found.model, parts, data, size, 0)
+        rows, exact = (
+            with_gradients(analysis.model, parts, data, size, 0),
+            exactly(analysis.model, parts, data, size, 0),
+        )
     else:
-        rows, exact = without_gradients(found.model, parts, data, size, (0, "cpu")), None
-    return found, ranked, LossEvidence(parts, rows, covered(found.coupling, list(ranked), parts), exact)
+        rows, exact = without_gradients(analysis.model, parts, data, size, 0, "cpu"), None
+    return analysis, ranked, LossEvidence(parts, rows, covered(analysis.coupling, list(ranked), parts), exact)
 
 
 def measured(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[GroupScores, Curves]:

@@ -24,9 +24,9 @@ SEEN = PLAIN.replace("(float[N,5] y)", "(float[N,5] y, float[N,8,4,4] e)")
 
 
 def _places(text: str) -> tuple[object, list[object]]:
-    found = analyse(in_memory(model(text)), PruneSettings.parse({"ratio": 0.5}))
-    holders = Holders(found.coupling)
-    return found.model, [place for member in group(found.coupling) for place in holders.places(member)]
+    analysis = analyse(in_memory(model(text)), PruneSettings.parse({"ratio": 0.5}))
+    holders = Holders(analysis.coupling)
+    return analysis.model, [place for member in group(analysis.coupling) for place in holders.places(member)]
 
 
 def test_all_that_holds_a_group_moves_as_one() -> None:

@@ -145,7 +145,7 @@ def test_outputs_and_inputs_are_found_from_the_operators_rule(case: str) -> None
         x = Relu(x0)  q = Reshape(x, q3)  t = Reshape(x, s3)  v0 = Reshape(x, s5)  v = Expand(v0, e5)  y = {call} }}"""
     source = models.in_memory(models.model(text))
     ready = steps.get_ready(source, chosen(source, all_layers=True, block="1x4"), 0, None)
-    [layer] = ready.found.layers
+    [layer] = ready.weights.layers
     assert layer.layout.view.canonical == canonical
     assert outcome(source, all_layers=True, block="1x4").report.exact
 

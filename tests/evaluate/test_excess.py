@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
-from compressor.evaluate.rows import Tally, accuracy_rows, likeness_rows, potential_rows, shift_groups
+from compressor.evaluate.shift_rows import Tally, accuracy_rows, likeness_rows, potential_rows, shift_groups
 from compressor.evaluate.shifts import Shift
 from compressor.results.robustness import Estimate
 

@@ -14,7 +14,7 @@ from compressor.config import PruneSettings, RunSettings
 from compressor.graph import clean
 from compressor.graph.feeds import feeds
 from compressor.pruning.analysis import prepared_model
-from compressor.pruning.signature import same_signature
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.runtime.stored import run_once
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS
@@ -38,7 +38,7 @@ def test_outputs_stay(name: str) -> None:
     source = in_memory(IDIOMS[name]())
     made, shapes = prepared_model(source, RunSettings())
     clean.tidy(made, simplify=True)
-    same_signature(source, made)
+    demand_same_interface(source, made)
     assert made.graph.num_nodes() <= source.graph.num_nodes()
     for inputs in (shapes.inputs, shapes.other_inputs):
         given = [feeds(source, inputs, shapes, 0)]

@@ -78,7 +78,7 @@ def test_functions_that_come_back_as_others_fail_the_proof(
         return said
 
     # By its full name, as the module is called like the function in it.
-    monkeypatch.setattr("compressor.commands.prune.keep_functions", wrong)
+    monkeypatch.setattr("compressor.steps.prune.functions.keep_functions", wrong)
     with pytest.raises(ProofFailed):
         prune(tmp_path / "in.onnx", PruneSettings.parse(asked))
 

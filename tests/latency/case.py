@@ -86,11 +86,11 @@ class FakeTimer:
 def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[OperatorChain], list[WidthLine], FakeTimer]:
     """Operators and widths of a model under these settings, and a timer for it."""
     settings = PruneSettings.parse({"target_latency": "0.5x", **asked})
-    found = analyse(in_memory(proto), settings)
-    groups, scores = scored_groups(found.coupling, settings)
-    origin = origin_of(found.coupling, groups, 0)
+    analysis = analyse(in_memory(proto), settings)
+    groups, scores = scored_groups(analysis.coupling, settings)
+    origin = origin_of(analysis.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
-    return operators(found.coupling, [line.group for line in of_groups]), of_groups, FakeTimer(in_memory(proto))
+    return operators(analysis.coupling, [line.group for line in of_groups]), of_groups, FakeTimer(in_memory(proto))
 
 
 def counted(parts: list[OperatorChain]) -> Callable[[OperatorChain, list[float]], float]:

@@ -42,7 +42,7 @@ def test_reached_whatever_the_prediction_is_worth(seen, text):
     looking.demand_reachable()
     trial = looking.run()
     assert trial.hits
-    assert abs(trial.found.after_ms - Aim(text).milliseconds(trial.found)) <= TOLERANCE * 5.0 * 2
+    assert abs(trial.latency.after_ms - Aim(text).milliseconds(trial.latency)) <= TOLERANCE * 5.0 * 2
     assert len(looking.trials) <= 1 + CORRECTIONS
 
 

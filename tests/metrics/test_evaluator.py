@@ -17,7 +17,7 @@ from compressor.config import PruneSettings
 from compressor.config.choices import METRICS
 from compressor.data import Array, Dataset, open_data
 from compressor.errors import UsageError
-from compressor.metrics.evaluator import Evaluator, evaluator_for, labels_unread
+from compressor.metrics.evaluator import Evaluator, demand_metric, evaluator_for, labels_unread
 from tests import models
 
 NET = """
@@ -182,7 +182,7 @@ def test_what_cannot_be_measured_is_said(
     data = npz(tmp_path / "s.npz", x=np.ones((5, 4), np.float32), **more)
     chosen = PruneSettings.parse({"data": data, "eval": eval_})
     with pytest.raises(UsageError, match=words):
-        evaluator_for(chosen, open_data(chosen, net), gate)
+        demand_metric(chosen, open_data(chosen, net), gate)
 
 
 def test_where_nobody_asked_nothing_is_measured(net: ir.Model, tmp_path: Path) -> None:

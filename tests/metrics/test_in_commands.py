@@ -93,7 +93,7 @@ def test_a_function_sees_the_samples_that_are_set_aside(folder: Path) -> None:
 
 
 def test_labels_that_do_not_fit_are_said_before_any_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.steps.prune.run.chosen_changes", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("compressor.steps.prune.step.chosen_changes", lambda *_: pytest.fail("work was done"))
     with pytest.raises(UsageError, match=r"--eval map needs labels \[n, m, 5\]"):
         prune_file(folder / "net.onnx", None, pruned(eval="map", data="classes.npz"))
     with pytest.raises(UsageError, match="no module 'nowhere'"):

@@ -105,9 +105,9 @@ def test_integer(case: Case) -> None:
 def test_the_reference_masks_bytes_with_sign_as_wider_integers() -> None:
     """ONNX Runtime 1.24 has no Where for int8."""
     case = next(c for c in CASES if c.name == "QLinearConv of signed activations")
-    found = analyse(in_memory(case.build()), PruneSettings())
-    cut = ChannelMask(found.coupling, group(found.coupling)[0].units[:4])
-    reference, _ = surgery.mask(found.model, cut)
+    analysis = analyse(in_memory(case.build()), PruneSettings())
+    cut = ChannelMask(analysis.coupling, group(analysis.coupling)[0].units[:4])
+    reference, _ = surgery.mask(analysis.model, cut)
     where = [node for node in reference.graph if node.op_type == "Where"]
     sources = [v.producer() for node in where for v in node.inputs[1:] if v is not None]
     assert {n.op_type for n in sources if n is not None} == {"Cast"}
@@ -116,8 +116,8 @@ def test_the_reference_masks_bytes_with_sign_as_wider_integers() -> None:
 def test_scales_by_row_of_the_activations_are_declined() -> None:
     body = f"{IN} r = QLinearMatMul(q, s, zk, k, fine, zero, coarse, low) {OUT}"
     proto = tokens(body, more=f"{GRID}, uint8[16,16] k, float[3,5,1] s, uint8[3,5,1] zk")
-    found = analyse(in_memory(proto), PruneSettings())
-    reasons = [row.reason.reason for row in blocked(found.coupling)]
+    analysis = analyse(in_memory(proto), PruneSettings())
+    reasons = [row.reason.reason for row in blocked(analysis.coupling)]
     assert "QLinearMatMul: has scales or zero points along an axis of activations" in reasons
 
 

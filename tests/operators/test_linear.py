@@ -87,5 +87,5 @@ def test_linear(case: Case) -> None:
 )
 def test_fused_products_that_are_declined(attributes: str, reason: str) -> None:
     proto = tokens(f"c = Neg(a) b = com.microsoft.FusedMatMul{attributes}(c, u)", more="float[1,3,5,16] u", **MICROSOFT)
-    found = analyse(in_memory(proto), PruneSettings())
-    assert f"FusedMatMul: {reason}" in [row.reason.reason for row in blocked(found.coupling)]
+    analysis = analyse(in_memory(proto), PruneSettings())
+    assert f"FusedMatMul: {reason}" in [row.reason.reason for row in blocked(analysis.coupling)]

@@ -78,10 +78,10 @@ NET = """
 
 
 def grouped() -> tuple[dict[ChannelGroup, Scores], Origin]:
-    found = analyse(in_memory(model(NET)), PruneSettings())
-    groups = group(found.coupling)
+    analysis = analyse(in_memory(model(NET)), PruneSettings())
+    groups = group(analysis.coupling)
     rng = np.random.default_rng(0)
-    return {g: rng.random(len(g.units)) for g in groups}, origin_of(found.coupling, groups, 1)
+    return {g: rng.random(len(g.units)) for g in groups}, origin_of(analysis.coupling, groups, 1)
 
 
 def report(curves: dict[str, list[tuple[int, float, float]]], channels: dict[str, int]) -> SensitivityReport:

@@ -24,14 +24,14 @@ AMOUNTS = ("target_macs", "target_params", "target_size")
 def setup(proto, weights=None, **settings):
     """The analysed model, its ranking, and a curve of losses that rise by the square, weighted by group."""
     settings = PruneSettings.parse({"criterion": "consumers", **settings})
-    found = analyse(in_memory(proto), settings)
-    ranking = ranking_of(found.coupling, settings, 200_000)
+    analysis = analyse(in_memory(proto), settings)
+    ranking = ranking_of(analysis.coupling, settings, 200_000)
     curves = {}
     for group, scores in ranking.scores.items():
         order = group.units[np.argsort(scores, kind="stable")][: int(np.isfinite(scores).sum())]
         losses = (weights or {}).get(group.name, 1.0) * (np.arange(len(order) + 1) / len(group.units)) ** 2
         curves[group.name] = LossCurve(order, losses)
-    return found, settings, ranking, curves
+    return analysis, settings, ranking, curves
 
 
 def removed(found, settings, ranking, curves):

@@ -190,13 +190,13 @@ def test_least_influence_goes_first() -> None:
 
 
 def test_what_a_block_costs() -> None:
-    found = analyse(net(), settings())
-    cost = CostModel(found.coupling)
-    block = found.coupling.blocks[0]
+    analysis = analyse(net(), settings())
+    cost = CostModel(analysis.coupling)
+    block = analysis.coupling.blocks[0]
     units = np.asarray([block.unit])
-    assert cost.macs - cost.macs_after(units) == 2 * 8 * 8 * 9 * 64 * found.shapes.batch
+    assert cost.macs - cost.macs_after(units) == 2 * 8 * 8 * 9 * 64 * analysis.shapes.batch
     assert cost.params - cost.params_after(units) == 2 * 8 * 8 * 9
-    parts = operators(found.coupling, group(found.coupling))
+    parts = operators(analysis.coupling, group(analysis.coupling))
     there, gone = (sum(p.macs(p.sizes(g)) for p in parts) for g in (lasting(parts, 0.0), lasting(parts, 0.5)))
     assert there == cost.macs
     assert gone == cost.macs_after(units)
@@ -234,8 +234,8 @@ def test_what_is_zero_whatever_the_input(branch: str, zero: bool) -> None:
     text = NET.replace("r = Conv<pads=[1,1,1,1]>(q, a2)", f"r0 = Conv<pads=[1,1,1,1]>(q, a2)  r = {branch}")
     text = text.replace("float[16,10] head", "float[8] off, float[8] on, float[8,1,1] off1, float[16,10] head")
     source = zeroed("off", "off1", text=text)
-    found = analyse(source, settings(ratio=None, lossless=True))
-    idle = idle_blocks(found.coupling, learn_constants(found.coupling))
+    analysis = analyse(source, settings(ratio=None, lossless=True))
+    idle = idle_blocks(analysis.coupling, learn_constants(analysis.coupling))
     assert [b.name for b in idle] == (["first"] if zero else [])
 
 

@@ -82,19 +82,19 @@ def test_settings_of_nodes_that_no_cut_changes(
 @pytest.mark.parametrize("seed", range(30))
 def test_right_cuts_are_exact(seed: int) -> None:
     source = in_memory(random_model(np.random.default_rng(seed)))
-    found = analyse(source, SETTINGS)
+    analysis = analyse(source, SETTINGS)
     try:
-        plan = choose_channels(found.coupling, SETTINGS, 1).plan
+        plan = choose_channels(analysis.coupling, SETTINGS, 1).plan
     except NothingToPrune:
         return
-    assert demand_exact(cut_of(plan, found), apply_plan(found, plan)) > 0
+    assert demand_exact(cut_of(plan, analysis), apply_plan(analysis, plan)) > 0
 
 
 def test_weights_that_are_made_when_they_are_written() -> None:
-    found = analyse(in_memory(between("b = Relu(a)")), SETTINGS)
+    analysis = analyse(in_memory(between("b = Relu(a)")), SETTINGS)
     plan = prune(in_memory(between("b = Relu(a)")), SETTINGS).plan
     assert plan is not None
-    cut, small = cut_of(plan, found), apply_plan(found, plan)
+    cut, small = cut_of(plan, analysis), apply_plan(analysis, plan)
     for name, value in small.graph.initializers.items():
         source = cut.coupling.graph.initializers.get(name)
         if source is not None and source.const_value is not None and value.const_value is not None:

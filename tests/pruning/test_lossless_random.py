@@ -31,16 +31,16 @@ def masked_model(seed: int) -> tuple[ir.Model, PruneSettings, str]:
     attention = str(rng.choice(["heads", "dims"]))
     simplify = bool(rng.random() < 0.7)
     settings = PruneSettings.parse({"lossless": True, "attention": attention, "simplify": simplify})
-    found = analyse(ir.from_proto(proto), settings)
+    analysis = analyse(ir.from_proto(proto), settings)
     arrays: dict[str, Array] = {}
-    for member in group(found.coupling):
+    for member in group(analysis.coupling):
         units = member.units[rng.random(len(member.units)) < rng.choice([0.0, 0.3, 0.6])]
         roles = ROLES[str(rng.choice(list(ROLES)))]
         for slot in [s for s in member.slots if s.role in roles]:
             _clear(slot, units, arrays)
     for name, array in arrays.items():
-        found.model.graph.initializers[name].const_value = ir.tensor(array, name=name)
-    return ir.from_proto(ir.to_proto(found.model)), settings, " ".join(blocks_of(proto))
+        analysis.model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    return ir.from_proto(ir.to_proto(analysis.model)), settings, " ".join(blocks_of(proto))
 
 
 def _clear(slot: Slot, units: Array, arrays: dict[str, Array]) -> None:
@@ -56,8 +56,8 @@ def _clear(slot: Slot, units: Array, arrays: dict[str, Array]) -> None:
 
 def _finite(model: ir.Model, settings: PruneSettings) -> bool:
     """Zeros where a variance or divisor was leave nothing to compare."""
-    found = analyse(model, settings)
-    outputs = run_once(found.model, Inputs(found.model, found.shapes, settings.seed).both, "cpu").outputs
+    analysis = analyse(model, settings)
+    outputs = run_once(analysis.model, Inputs(analysis.model, analysis.shapes, settings.seed).both, "cpu").outputs
     return all(np.isfinite(a).all() for run in outputs for a in run if a.dtype.kind == "f")
 
 

@@ -62,16 +62,16 @@ def test_what_comes_first_is_a_part_of_its_own():
 @pytest.mark.parametrize("seed", range(4))
 def test_sizes_are_those_of_the_smaller_model(proto, seed):
     settings = PruneSettings.parse({"target_latency": "0.5x", "round_to": 1})
-    found = analyse(in_memory(proto), settings)
-    groups, scores = scored_groups(found.coupling, settings)
-    origin = origin_of(found.coupling, groups, 0)
+    analysis = analyse(in_memory(proto), settings)
+    groups, scores = scored_groups(analysis.coupling, settings)
+    origin = origin_of(analysis.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
-    parts = operators(found.coupling, list(scores))
+    parts = operators(analysis.coupling, list(scores))
     rng = np.random.default_rng(seed)
     levels = [int(rng.integers(len(line.losses))) for line in of_groups]
     gone = [line.gone(level) for line, level in zip(of_groups, levels, strict=True)]
     removed = {line.group.name: line.removed[level] for line, level in zip(of_groups, levels, strict=True)}
-    small = Candidates(found, groups, settings).model(removed)
+    small = Candidates(analysis, groups, settings).model(removed)
     costs = node_costs(small)
     for part in parts:
         real = sum(costs.get(str(node.name), 0.0) for node in part.nodes)

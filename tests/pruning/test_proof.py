@@ -30,12 +30,12 @@ from compressor.pruning import analysis, apply, proof, surgery
 from compressor.pruning.apply import apply_plan
 from compressor.pruning.evidence import Evidence, demand_proof, together
 from compressor.pruning.inputs import Inputs
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import choose_channels
-from compressor.pruning.signature import same_signature
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, Stored, run_once
-from compressor.steps.prune import step
+from compressor.steps.prune import choose, prove_cut
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 from tests.oracle import Pair, couple, pair
 
@@ -246,7 +246,7 @@ def test_a_model_that_runs_at_one_size_only() -> None:
 
 def test_values_that_are_compared_at_one_size_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """There the shapes of outputs are held against those that follow from the graph."""
-    monkeypatch.setattr(step, "at_second_size", lambda *_: None)
+    monkeypatch.setattr(prove_cut, "at_second_size", lambda *_: None)
     found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
     assert found is not None
     assert [(row.group, row.reason) for row in found.not_proved] == [("sizes", proof.SIZED)]
@@ -388,17 +388,17 @@ def test_signatures_that_differ(change: str) -> None:
     else:
         after.graph.outputs.append(after.graph.node(0).outputs[0])
     with pytest.raises(ProofFailed, match=r"inputs or outputs|'y' was"):
-        same_signature(before, after)
+        demand_same_interface(before, after)
 
 
 def test_what_the_original_leaves_open_nobody_binds_to() -> None:
     before, after = (in_memory(between("b = Relu(a)")) for _ in range(2))
     before.graph.outputs[0].shape = None
-    same_signature(before, after)
+    demand_same_interface(before, after)
 
 
 def test_signatures_that_agree() -> None:
-    same_signature(in_memory(between("b = Relu(a)")), in_memory(between("b = Abs(a)")))
+    demand_same_interface(in_memory(between("b = Relu(a)")), in_memory(between("b = Abs(a)")))
 
 
 def test_an_index_that_the_runtime_refuses_is_replaced() -> None:
@@ -447,7 +447,7 @@ def test_reading_is_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_lossless_run_is_not_compared_with_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the channels go, dead or not."""
-    monkeypatch.setattr(step, "lossless_plan", lambda coupling, *_: (half(coupling), group(coupling)))
+    monkeypatch.setattr(choose, "lossless_plan", lambda coupling, *_: (half(coupling), group(coupling)))
 
     def half(coupling: Coupling) -> PruningPlan:
         return choose_channels(coupling, SETTINGS, 1).plan

@@ -13,7 +13,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.core.compare import Tolerance
 from compressor.errors import ProofFailed
-from compressor.pruning.routes import ROUTES, on_route, prove_routes, routes
+from compressor.pruning.routes import ROUTES, ModelPair, on_route, prove_routes, routes
 from compressor.runtime.stored import run_once
 from tests.models import in_memory, model
 
@@ -99,7 +99,7 @@ def weights(source: ir.Model, name: str, array: np.ndarray) -> ir.Model:
 
 
 def compared(one: ir.Model, two: ir.Model, folder: Path) -> bool:
-    found = prove_routes((one, two), [X], Tolerance(1e-4, 0.0, by_channel=True), folder, "cpu")
+    found = prove_routes(ModelPair(one, two), [X], Tolerance(1e-4, 0.0, by_channel=True), folder, "cpu")
     assert not found.missing
     return all(evidence.passed for evidence in found.shown)
 

@@ -13,7 +13,7 @@ from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.operators.reference import Reference
 from compressor.pruning import surgery
-from compressor.steps.prune import step
+from compressor.steps.prune import prove_cut
 from tests.models import MERGED_HEADS, in_memory, model
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
@@ -74,5 +74,5 @@ def test_values_that_are_wrong_at_another_size_alone_fail(monkeypatch: pytest.Mo
     monkeypatch.setattr(surgery, "remove", wrong)
     with pytest.raises(ProofFailed):
         prune(in_memory(model(MERGED_HEADS)), SETTINGS)
-    monkeypatch.setattr(step, "at_second_size", lambda *_: None)
+    monkeypatch.setattr(prove_cut, "at_second_size", lambda *_: None)
     assert prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof is not None

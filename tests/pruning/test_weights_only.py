@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,8 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.steps.prune import changes
-from compressor.steps.prune import recover as steps_recover
-from compressor.steps.prune import run as steps_run
-from compressor.steps.prune.recover import Recovery
+from compressor.steps.prune import changes, pruned, trainer
+from compressor.steps.prune.recover import Recovered, Recovery
 from compressor.structures.apply import Changed
 from tests.models import between, in_memory, model
 
@@ -29,16 +28,12 @@ def settings(recover: str, **more: Any) -> PruneSettings:
 
 def planted(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
     """Recovery leaves another operator behind."""
-    honest = Recovery.recover
 
-    def wrong(self: Recovery, *a: Any, **k: Any) -> None:
-        honest(self, *a, **k)
-        self.model = self.model.clone()
-        for node in self.model.graph.all_nodes():
-            if node.op_type == old:
-                node.op_type = new
+    def edit(found: ir.Model) -> None:
+        for node in found.graph.all_nodes():
+            node.op_type = new if node.op_type == old else node.op_type
 
-    monkeypatch.setattr(Recovery, "recover", wrong)
+    left_as(monkeypatch, edit)
 
 
 @pytest.mark.parametrize("recover", ["bias", "lstsq"])
@@ -67,10 +62,11 @@ TABLES = """(float[n,8] x, bool c) => (float[n,2] y) <float[8,16] w, float[16,8]
 def left_as(monkeypatch: pytest.MonkeyPatch, edit: Callable[[ir.Model], None]) -> None:
     honest = Recovery.recover
 
-    def wrong(self: Recovery, *a: Any, **k: Any) -> None:
-        honest(self, *a, **k)
-        self.model = self.model.clone()
-        edit(self.model)
+    def wrong(*a: Any, **k: Any) -> Recovered:
+        recovered = honest(*a, **k)
+        model = recovered.plain.clone()
+        edit(model)
+        return replace(recovered, plain=model)
 
     monkeypatch.setattr(Recovery, "recover", wrong)
 
@@ -156,8 +152,8 @@ def test_training_before_the_cut(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     training = import_module("compressor.train.sparsify")
     monkeypatch.setattr(training, "sparsify", wrongly(training.sparsify))
-    monkeypatch.setattr(steps_recover, "reinitialised", wrongly(reinitialised))
-    monkeypatch.setattr(steps_run, "reinitialised", wrongly(reinitialised))
+    monkeypatch.setattr(trainer, "reinitialised", wrongly(reinitialised))
+    monkeypatch.setattr(pruned, "reinitialised", wrongly(reinitialised))
     with pytest.raises(ProofFailed, match="changed more than weights"):
         prune(net, asked)
 

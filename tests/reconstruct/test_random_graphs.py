@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from compressor import errors
 from compressor.data import Batch
-from compressor.pruning.signature import same_signature
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.reconstruct import ReconstructOptions
 from tests.models import model
 from tests.property.graphs import blocks_of, random_inputs, random_model
@@ -63,7 +63,7 @@ def check(seed: int) -> int:
     data = Drawn(proto)
     result = found.recover("bias" if seed % 4 == 0 else "lstsq", data, options)
     where = f"seed {seed} ({', '.join(blocks_of(proto))})"
-    same_signature(ir.from_proto(proto), found.model)
+    demand_same_interface(ir.from_proto(proto), found.model)
     onnx.checker.check_model(ir.to_proto(found.model), full_check=True)
     for layer in result.layers:
         assert layer.after <= layer.before, f"{where}: {layer}"

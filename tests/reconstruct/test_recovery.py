@@ -14,7 +14,7 @@ from compressor.channels.plan import Removal
 from compressor.config.choices import RECOVERIES
 from compressor.data import batch_limit
 from compressor.errors import UsageError
-from compressor.pruning.signature import same_signature
+from compressor.pruning.interface_match import demand_same_interface
 from compressor.reconstruct import ReconstructOptions, layers, run
 from compressor.reconstruct.fit import Affine
 from tests.models import model, weight
@@ -397,6 +397,6 @@ def test_signature_and_names_stay() -> None:
     found = pruned(model(REDUNDANT["matmul_bare"][0]))
     names = set(found.model.graph.initializers)
     found.recover("lstsq", Arrays(x=noise(64, 5, 6)))
-    same_signature(found.dense, found.model)
+    demand_same_interface(found.dense, found.model)
     assert names <= set(found.model.graph.initializers)
     assert [n.op_type for n in found.model.graph][-2:] == ["MatMul", "Add"], "a product without a bias gets an Add"

@@ -14,8 +14,8 @@ from tests.models import between
 
 
 def rows(proto: onnx.ModelProto, **settings: bool) -> list[OpaqueRow]:
-    found = analyse(ir.from_proto(proto), PruneSettings(**settings))
-    return opaque_rows(found, frozen_rows(found))
+    analysis = analyse(ir.from_proto(proto), PruneSettings(**settings))
+    return opaque_rows(analysis, frozen_rows(analysis))
 
 
 def test_every_node_without_a_rule_is_told_with_what_stops_there() -> None:

@@ -112,9 +112,9 @@ def test_an_operator_without_a_gradient_is_named(name: str) -> None:
         checked=False,
     )
     chosen = settings(name)
-    found = analyse(in_memory(proto), chosen)
+    analysis = analyse(in_memory(proto), chosen)
     with pytest.raises(ModelError, match=f"--criterion {name} needs gradients.*Magic.*choose --criterion activation"):
-        measure_for_criterion(found, chosen, Seeded(4))
+        measure_for_criterion(analysis, chosen, Seeded(4))
 
 
 PROGRAM = """

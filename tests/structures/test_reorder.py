@@ -14,7 +14,7 @@ from compressor.core.clock import Clock
 from compressor.errors import ProofFailed
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
-from compressor.steps.prune.structure import prove_changed
+from compressor.steps.prune.prove_changed import prove_changed
 from compressor.structures import reorder
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.layers import candidate_layers
@@ -45,10 +45,12 @@ def _scattered() -> np.ndarray:
 
 
 def _changed(text: str, option: MaskOption, **how: Any) -> tuple[Changed, Analysis]:
-    found = analyse(in_memory(model(text)), SETTINGS)
-    cut = ChannelMask(found.coupling, np.zeros(0, np.int64))
+    analysis = analyse(in_memory(model(text)), SETTINGS)
+    cut = ChannelMask(analysis.coupling, np.zeros(0, np.int64))
     calibration = Calibration(None, "lstsq", ReconstructOptions(), **how)
-    return change_layers(found.model.clone(), found.model, cut, {"Conv_2": option}, calibration, SETTINGS), found
+    return change_layers(
+        analysis.model.clone(), analysis.model, cut, {"Conv_2": option}, calibration, SETTINGS
+    ), analysis
 
 
 def _kinds(source: ir.Model) -> list[str]:
@@ -94,9 +96,9 @@ def test_overlapping_sets_are_read_in_runs() -> None:
 
 
 def test_n_of_m_stands_in_the_order_that_keeps_most() -> None:
-    found = analyse(in_memory(model(TEXT)), SETTINGS)
-    layers, _ = candidate_layers(found.model, found.coupling)
-    assert movable(found.coupling, layers) == {"Conv_2", "Conv_4"}
+    analysis = analyse(in_memory(model(TEXT)), SETTINGS)
+    layers, _ = candidate_layers(analysis.model, analysis.coupling)
+    assert movable(analysis.coupling, layers) == {"Conv_2", "Conv_4"}
     energy = np.square(noise(32, 16, 3, 3)).astype(np.float64)
     energy[:, :4] *= 10
     order = NofM().order(energy, 0)

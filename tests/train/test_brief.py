@@ -12,7 +12,7 @@ from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
 from compressor.graph import files
 from compressor.train import brief
-from compressor.train.brief import LEAST_STEPS, STEPS, TooSlow, distil, steps_within
+from compressor.train.brief import LEAST_STEPS, STEPS, BriefSamples, TooSlow, distil, steps_within
 from tests.train.training import Memory
 
 NET = Path(__file__).parents[2] / "models" / "digits-resnet.onnx"
@@ -40,7 +40,7 @@ def test_it_comes_nearer_to_the_original(monkeypatch: pytest.MonkeyPatch) -> Non
     original = files.load_model(NET)
     settings = PruneSettings.parse({"ratio": 0.7, "recover": "lstsq", "data": str(DATA), "samples": 64})
     cut = prune(original, settings).model
-    done = distil(cut, original, (images(128), None), settings)
+    done = distil(cut, original, BriefSamples(images(128), None), settings)
     assert done.history.steps == LEAST_STEPS
     assert done.history.after.loss < done.history.before.loss
     shapes = [{name: v.shape for name, v in m.graph.initializers.items()} for m in (cut, done.model)]
@@ -57,7 +57,7 @@ def test_labels_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         labelled = Memory({"image": data["x"][:64].astype(np.float32)}, data["y"][:64])
     assert labelled.labelled
     for given in ((labelled, images(16)), (images(64), labelled)):
-        assert distil(cut, original, given, settings).history.steps == LEAST_STEPS
+        assert distil(cut, original, BriefSamples(*given), settings).history.steps == LEAST_STEPS
 
 
 def test_of_many_samples_as_many_are_seen_as_steps_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +74,6 @@ def test_of_many_samples_as_many_are_seen_as_steps_have_room_for(monkeypatch: py
     original = files.load_model(NET)
     settings = PruneSettings.parse({"ratio": 0.5})
     cut = prune(original, settings).model
-    assert distil(cut, original, (data, images(8)), settings).history.steps == LEAST_STEPS
+    assert distil(cut, original, BriefSamples(data, images(8)), settings).history.steps == LEAST_STEPS
     # As many as the steps have room for, those that norms are calibrated on, and the first two, which time a step.
     assert 2 * LEAST_STEPS <= len(set(taken)) < len(data)

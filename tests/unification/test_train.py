@@ -105,7 +105,7 @@ def test_blocks_that_are_trained_imitate_better_than_those_that_are_not(data: Pa
 def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, values: dict[str, Any]) -> None:
     settings = chosen(data, **values)
     ready = get_ready(net(), settings, 0, None)
-    targets = {layer.name: project.target(layer, settings) for layer in ready.found.layers}
+    targets = {layer.name: project.target(layer, settings) for layer in ready.weights.layers}
     samples = Memory({"x": np.random.default_rng(1).standard_normal((32, 4, 6, 6)).astype(np.float32)})
     ties = {name: groups for name, target in targets.items() if (groups := target.ties()) is not None}
     assert {*ties} == {"w", "t"}
@@ -162,7 +162,7 @@ def test_an_interrupted_run_resumes_in_either_phase(
 def test_free_blocks_are_what_was_trained(data: Path) -> None:
     ready = get_ready(net(), chosen(data, unify_share=0.5), 0, None)
     result = unify(net(), chosen(data, unify_share=0.5))
-    for layer in ready.found.layers:
+    for layer in ready.weights.layers:
         weight = models.weight(result.dense, layer.name)
         kinds = project.target(layer, chosen(data, unify_share=0.5)).kinds(weight)
         assert measure.satisfied(weight, weight, layer.layout, kinds)

@@ -9,9 +9,9 @@ from compressor.pruning.criteria.measurement import Measurement, Need
 
 def criterion(name: str) -> Criterion:
     """The criterion called ``name``; raises UsageError where there is none."""
-    found = CRITERIA.find(name)
-    made: Criterion = found() if callable(found) else found
-    return made
+    record = CRITERIA.find(name)
+    instance: Criterion = record() if callable(record) else record
+    return instance
 
 
 __all__ = ["CRITERIA", "Criterion", "Measurement", "Need", "Scores", "Weights", "criterion"]

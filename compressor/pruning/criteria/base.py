@@ -56,11 +56,11 @@ class Weights:
             tensor = slot.value.const_value
             assert tensor is not None
             if grid_of(slot.value) is not None:
-                found = _energy(real(slot.value, tensor.numpy()), slot.term.axes, power)
+                energies = _energy(real(slot.value, tensor.numpy()), slot.term.axes, power)
             else:
                 split = [_energy(array, slot.term.axes, power) for _, array in parts(tensor)]
-                found = np.concatenate(split) if 0 in slot.term.axes else np.sum(split, axis=0)
-            self._energy[key] = np.nan_to_num(found, posinf=LARGEST_ENERGY)
+                energies = np.concatenate(split) if 0 in slot.term.axes else np.sum(split, axis=0)
+            self._energy[key] = np.nan_to_num(energies, posinf=LARGEST_ENERGY)
         return self._energy[key]
 
     def of_units(self, group: ChannelGroup, slot: Slot, power: int) -> Scores:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import onnx_ir as ir
-
-from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError
+from compressor.pruning.apply import CutModel
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps.account import left_alone
 from compressor.steps.prune.lowering import lowered
@@ -46,37 +44,31 @@ class Making:
         # Training that matches values inside the original needs channels where they are there.
         self._how = Calibration(data, method, options, reorder=not self.settings.features)
 
-    def changed(
-        self, models: tuple[ir.Model, ir.Model], cut: ChannelMask, changes: Mapping[str, LayerChange]
-    ) -> Changed:
+    def changed(self, cut: CutModel, changes: Mapping[str, LayerChange]) -> Changed:
         """The smaller model with its changes, beside the dense one."""
-        small, dense = models
         # Changing edits the model, and may have done so in part when the error comes.
-        spare = small.clone()
+        spare = cut.small.clone()
         try:
-            return change_layers(small, dense, cut, changes, self._how, self.settings)
+            return change_layers(cut.small, cut.dense, cut.cut, changes, self._how, self.settings)
         except ModelError as error:
             # What somebody asked for must not be replaced in silence by something else.
             if self._how.data is None or self.asked:
                 raise
             self.notes.append(NOT_FITTED.format(reason=str(error).partition(";")[0]))
-            return change_layers(spare, dense, cut, changes, replace(self._how, data=None), self.settings)
+            return change_layers(spare, cut.dense, cut.cut, changes, replace(self._how, data=None), self.settings)
 
 
-def make_changes(
-    models: tuple[ir.Model, ir.Model], cut: ChannelMask, changes: Mapping[str, LayerChange], making: Making
-) -> Changed:
+def make_changes(cut: CutModel, changes: Mapping[str, LayerChange], making: Making) -> Changed:
     """Makes changes and decides which of them are written as something else.
 
     Args:
-        models: the model that channels were removed from, which becomes the reference, and the analysed one.
-        cut: what was removed.
+        cut: the model that channels were removed from; what is left becomes the reference.
         changes: node -> what it becomes.
         making: how; takes up notes.
 
     Raises:
         ModelError: a net does not run on the samples that were asked for.
     """
-    done, notes = lowered(making.changed(models, cut, changes), making.settings, making.clock)
-    making.notes += [*notes, *left_alone(done.skipped)]
-    return done
+    changed, notes = lowered(making.changed(cut, changes), making.settings, making.clock)
+    making.notes += [*notes, *left_alone(changed.skipped)]
+    return changed

@@ -92,13 +92,13 @@ NO_SAMPLES = "nothing was recovered: {reason}; give --data, or say --recover non
 
 
 def resolve_defaults(
-    settings: PruneSettings, found: Analysis, *, available: int | None
+    settings: PruneSettings, analysis: Analysis, *, available: int | None
 ) -> tuple[PruneSettings, list[str]]:
     """The settings with a recovery by name and a number of samples, and what the report has to say.
 
     Args:
         settings: as they were given.
-        found: the analysed model.
+        analysis: the analysed model.
         available: samples that the user has; None where they are made up.
     """
     if settings.recover != "auto":
@@ -109,9 +109,11 @@ def resolve_defaults(
     if _nothing_goes(settings):
         # Channels that nobody takes need no ranking by losses either.
         return settings.resolved(recover="none", scope="local" if settings.scope == "auto" else settings.scope), []
-    work = RecoveryWork.of(found.model, found.shapes if available is not None else _of_samples(settings, found))
+    work = RecoveryWork.of(
+        analysis.model, analysis.shapes if available is not None else _of_samples(settings, analysis)
+    )
     if not work.layers:
-        return settings.resolved(recover="none"), [_no_layer(found.model)]
+        return settings.resolved(recover="none"), [_no_layer(analysis.model)]
     # A number that the user gave is kept; only the default is lowered.
     asked = settings.given("samples")
     least = settings.samples if asked or available is not None else _made_up_at_least(work, settings)
@@ -153,15 +155,15 @@ def _nothing_goes(settings: PruneSettings) -> bool:
     return (settings.ratio == 0 or whole) and not settings.layer_ratio and not settings.depth
 
 
-def _of_samples(settings: PruneSettings, found: Analysis) -> Shapes:
+def _of_samples(settings: PruneSettings, analysis: Analysis) -> Shapes:
     """Shapes of made-up samples, which are larger than those of the proof where the model leaves sizes open."""
-    sizes = [dim for value in found.model.graph.inputs for dim in list(value.shape or ())[1:]]
+    sizes = [dim for value in analysis.model.graph.inputs for dim in list(value.shape or ())[1:]]
     if all(isinstance(dim, int) for dim in sizes):
-        return found.shapes
+        return analysis.shapes
     try:
-        return sample_shapes(found.model, settings.input_shapes, settings.dims)
+        return sample_shapes(analysis.model, settings.input_shapes, settings.dims)
     except (ModelError, UsageError):
-        return found.shapes  # whoever makes the samples up will say why not
+        return analysis.shapes  # whoever makes the samples up will say why not
 
 
 def _within_seconds(work: RecoveryWork, wanted: int, *, losses: bool, asked: bool) -> tuple[int, Effort]:
@@ -200,14 +202,14 @@ def resized(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
 
 
 def made_up(
-    settings: PruneSettings, source: ir.Model, found: Analysis, notes: list[str], *, asked: bool
+    settings: PruneSettings, source: ir.Model, analysis: Analysis, notes: list[str], *, asked: bool
 ) -> RunSamples | None:
     """Samples for a run without data; None where it needs none.
 
     Args:
         settings: of the run, settled.
         source: the model.
-        found: the analysed model.
+        analysis: the analysed model.
         notes: takes up why there are none, where nobody asked for what they are for.
         asked: somebody asked for the recovery.
 
@@ -226,7 +228,7 @@ def made_up(
         return None
     # Samples of whose class the model is sure tell more of what its late layers do (docs/recovery.md).
     if isinstance(samples.train, Synthetic):
-        train = _sharpened(samples.train, found)
+        train = _sharpened(samples.train, analysis)
         # What a short training learns from samples as they were drawn is worth less than what it unlearns by them.
         if settings.recover == "distill" and train.sharpened:
             train = replace(train, count=max(settings.samples, len(train.sharpened)))
@@ -234,21 +236,21 @@ def made_up(
     return replace(samples, asked=asked)
 
 
-def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
+def _sharpened(samples: Synthetic, analysis: Analysis) -> Synthetic:
     """The samples, as many as take seconds moved to where a classifier is sure of them, if torch is there to do it."""
     # Looked for without importing it, which takes seconds.
     if find_spec("torch") is None:
         return samples
     from compressor.train.gradients.sharpening import PASSES, sharpened
 
-    macs = float(PASSES * macs_per_sample(found.model.graph, found.shapes))
+    macs = float(PASSES * macs_per_sample(analysis.model.graph, analysis.shapes))
     for kind in samples.kinds:  # of sizes that the model leaves open, samples may have larger ones
-        bound = found.shapes.inputs.get(kind.name, (1, *kind.shape))[1:]
+        bound = analysis.shapes.inputs.get(kind.name, (1, *kind.shape))[1:]
         macs *= max(1.0, prod(kind.shape) / max(prod(bound), 1)) if kind.pixels else 1.0
     # They stay in memory.
     size = sum(prod(kind.shape) * kind.dtype.itemsize for kind in samples.kinds)
     try:
-        return sharpened(found.model, samples, int(min(SHARPENING / max(macs, 1.0), REMEMBERED / max(size, 1))))
+        return sharpened(analysis.model, samples, int(min(SHARPENING / max(macs, 1.0), REMEMBERED / max(size, 1))))
     except (ModelError, RuntimeError):
         return samples  # as they were drawn; what torch cannot run is no fault of the samples
 
@@ -256,11 +258,11 @@ def _sharpened(samples: Synthetic, found: Analysis) -> Synthetic:
 def size_lags_macs(report: Report) -> list[str]:
     """A note where channels went for their multiply-accumulates, and the file shrank by much less."""
     after, before = report.output, report.input
-    asked = report.settings
-    if after is None or asked.get("scope") != "loss" or not before.macs or not before.bytes:
+    settings = report.settings
+    if after is None or settings.get("scope") != "loss" or not before.macs or not before.bytes:
         return []
     # Other targets count bytes or parameters themselves, or milliseconds.
-    if asked.get("target_macs") is None and asked.get("ratio") is None:
+    if settings.get("target_macs") is None and settings.get("ratio") is None:
         return []
     macs, size = after.macs / before.macs, after.bytes / before.bytes
     if size < macs + HEAVIER:

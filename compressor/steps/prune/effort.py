@@ -72,8 +72,8 @@ class RecoveryWork:
     @staticmethod
     def of(model: ir.Model, shapes: Shapes) -> RecoveryWork:
         """Of a model in normal form, at the shapes that samples have."""
-        made = (shapes(value) for node in model.graph for value in node.outputs)
-        held = 4.0 * sum(prod(shape) for shape in made if shape is not None) / max(shapes.batch, 1)
+        shaped = (shapes(value) for node in model.graph for value in node.outputs)
+        held = 4.0 * sum(prod(shape) for shape in shaped if shape is not None) / max(shapes.batch, 1)
         macs = macs_per_sample(model.graph, shapes)
         return RecoveryWork(_layers(model, shapes), macs, weight_bytes(model), held)
 
@@ -131,7 +131,7 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
     from compressor.reconstruct.recurrent_layers import recurrent_layers
 
     values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
-    found = []
+    layers = []
     for layer in repairable_layers(model, model, values)[0]:
         x, y = shapes(layer.node.inputs[1 - layer.held]), shapes(layer.node.outputs[0])  # type: ignore[arg-type]
         if x is None or y is None or not operator_of(layer.node).linear:
@@ -142,11 +142,11 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
             groups, _, unknowns = form.sizes
         except Unrepairable:
             continue  # recovery leaves it alone, and says why
-        found.append(LayerSize(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
+        layers.append(LayerSize(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
     for recurrent in recurrent_layers(model, model, values)[0]:
         x = shapes(recurrent.node.inputs[0])  # type: ignore[arg-type]
         if x is not None:
             matrices, unknowns = recurrent.sizes
             # A row for each step; each round fits all matrices anew.
-            found.append(LayerSize(unknowns, matrices * ROUNDS, prod(x[:-1]) / max(shapes.batch, 1)))
-    return found
+            layers.append(LayerSize(unknowns, matrices * ROUNDS, prod(x[:-1]) / max(shapes.batch, 1)))
+    return layers

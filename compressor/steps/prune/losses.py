@@ -22,8 +22,8 @@ from compressor.pruning.select import Ranking, by_weights
 
 if TYPE_CHECKING:
     from compressor.allocation.judge import ExactLosses
+    from compressor.allocation.layer_samples import Rows
     from compressor.allocation.reading import Sizing
-    from compressor.allocation.rows import Rows
     from compressor.allocation.views import LinearView
 
 MOST_MEASURED = 512
@@ -82,7 +82,7 @@ class Losses:
         self._shares: list[tuple[float, float]] = []
         self._held: tuple[ir.Model, Sizing, dict[str, Rows], bool] | None = None
 
-    def share(self, found: Analysis, ranking: Ranking, settings: PruneSettings) -> float | None:
+    def share(self, analysis: Analysis, ranking: Ranking, settings: PruneSettings) -> float | None:
         """What a ratio leaves of the multiply-accumulates of the original; None where there is no ratio.
 
         Counted before the first step, as the groups are no longer even after it; between ratios it is interpolated.
@@ -93,15 +93,15 @@ class Losses:
         if not self._shares:
             ratios = [settings.ratio] if settings.steps == 1 else np.linspace(0.0, 1.0, RATIOS).tolist()
             even = (settings.model_copy(update={"ratio": ratio}) for ratio in ratios)
-            self._shares = [(one.ratio or 0.0, uniform_share(found.coupling, ranking, one)) for one in even]
+            self._shares = [(one.ratio or 0.0, uniform_share(analysis.coupling, ranking, one)) for one in even]
         ratios, shares = np.asarray(self._shares, np.float64).T
         return float(np.interp(settings.ratio, ratios, shares))
 
-    def curves(self, found: Analysis, ranked: GroupScores, also: Sequence[LinearView] = ()) -> Curves | None:
+    def curves(self, analysis: Analysis, ranked: GroupScores, also: Sequence[LinearView] = ()) -> Curves | None:
         """The curve of every group; None where no linear layer reads one of them, or the model does not run on samples.
 
         Args:
-            found: the analysed model.
+            analysis: the analysed model.
             ranked: its groups.
             also: layers that will be read next, which is done along.
 
@@ -112,8 +112,8 @@ class Losses:
         from compressor.allocation.measure import LossEvidence, loss_curves
         from compressor.allocation.views import covered, views
 
-        seen = views(found.model, found.coupling)
-        known = covered(found.coupling, list(ranked), seen)
+        seen = views(analysis.model, analysis.coupling)
+        known = covered(analysis.coupling, list(ranked), seen)
         if not known:
             # Asked for by name it is an error; the default falls back and says so.
             if self._settings.scope == "loss":
@@ -121,7 +121,7 @@ class Losses:
             self.warnings.append(NO_VIEW)
             return None
         try:
-            rows, exact = self.read(found, seen, also)
+            rows, exact = self.read(analysis, seen, also)
         except ModelError as error:
             if self._settings.scope == "loss":
                 raise
@@ -134,12 +134,12 @@ class Losses:
         return with_depth(loss_curves(ranked, evidence, self._settings.seed), ranked)
 
     def read(
-        self, found: Analysis, seen: Sequence[LinearView], also: Sequence[LinearView] = ()
+        self, analysis: Analysis, seen: Sequence[LinearView], also: Sequence[LinearView] = ()
     ) -> tuple[list[Rows], ExactLosses | None]:
         """Rows of layers, and what takes losses exactly where there are gradients.
 
         Args:
-            found: the analysed model.
+            analysis: the analysed model.
             seen: the layers.
             also: layers that are asked for next: the samples are run once for both, and these rows kept until then.
 
@@ -148,24 +148,24 @@ class Losses:
         """
         from compressor.allocation.reading import exactly
 
-        names, model = [view.layer.name for view in seen], found.model
+        names, model = [view.layer.name for view in seen], analysis.model
         held, self._held = self._held, None
         if held is None or held[0] is not model or not set(names) <= set(held[2]):
             every = {view.layer.name: view for view in (*also, *seen)}
-            size, rows, gradients = self._run(found, list(every.values()))
+            size, rows, gradients = self._run(analysis, list(every.values()))
             held = (model, size, dict(zip(every, rows, strict=True)), gradients)
             self._held = held if also else None
         _, size, known, gradients = held
         exact = exactly(model, seen, self._data, size, self._settings.seed) if gradients else None
         return [known[name] for name in names], exact
 
-    def _run(self, found: Analysis, seen: list[LinearView]) -> tuple[Sizing, list[Rows], bool]:
+    def _run(self, analysis: Analysis, seen: list[LinearView]) -> tuple[Sizing, list[Rows], bool]:
         """Samples through the model: how many, the rows of layers, and whether these have gradients."""
         from compressor.allocation.reading import sizing, with_gradients, without_gradients
 
-        settings, model = self._settings, found.model
-        macs = macs_per_sample(model.graph, found.shapes)
-        size = sizing(found.coupling, seen, macs, min(settings.samples, len(self._data), MOST_MEASURED))
+        settings, model = self._settings, analysis.model
+        macs = macs_per_sample(model.graph, analysis.shapes)
+        size = sizing(analysis.coupling, seen, macs, min(settings.samples, len(self._data), MOST_MEASURED))
         self._clock.tell(f"losses: reading {size.samples} samples")
         reason = "torch is not installed"
         # With gradients layers are weighed by what they do to the outputs; without, by their own change alone.
@@ -175,4 +175,4 @@ class Losses:
             except ModelError as error:
                 reason = str(error).partition(";")[0]
         self.warnings.append(NO_GRADIENTS.format(reason=reason))
-        return size, without_gradients(model, seen, self._data, size, (settings.seed, settings.provider)), False
+        return size, without_gradients(model, seen, self._data, size, settings.seed, settings.provider), False

@@ -112,7 +112,7 @@ def layers_by_name(model: ir.Model, layers: Sequence[str]) -> dict[str, str]:
     Nodes that a layer was written as have its name and a suffix. What is no product counts for the last product whose
     results reach it, as the runtime may run it within that.
     """
-    found: dict[str, str] = {}
+    owners: dict[str, str] = {}
     last: dict[ir.Value, tuple[int, str]] = {}
     for number, node in enumerate(model.graph):
         # The dot keeps "conv1" from taking what belongs to "conv10".
@@ -125,5 +125,5 @@ def layers_by_name(model: ir.Model, layers: Sequence[str]) -> dict[str, str]:
             # Tuples compare by the number of the node first, so the largest is the last producer.
             owner = max((last[v] for v in node.inputs if v in last), default=(number, REST))
         last.update(dict.fromkeys(node.outputs, owner))
-        found |= {str(v.name): owner[1] for v in node.outputs} | {str(node.name): owner[1]}
-    return found
+        owners |= {str(v.name): owner[1] for v in node.outputs} | {str(node.name): owner[1]}
+    return owners

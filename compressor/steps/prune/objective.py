@@ -25,7 +25,7 @@ def macs_lag_time(report: Report) -> list[str]:
     return [DEAR.format(share=share, macs=macs)] if macs * DEARER < share else []
 
 
-def by_time(settings: PruneSettings, found: Analysis, size: int) -> PruneSettings:
+def by_time(settings: PruneSettings, analysis: Analysis, size: int) -> PruneSettings:
     """The settings with a latency for the target, where ``--objective latency`` asks for that.
 
     A run is to take the share of its time that a ratio, or a target of multiply-accumulates, leaves of these. Where
@@ -33,7 +33,7 @@ def by_time(settings: PruneSettings, found: Analysis, size: int) -> PruneSetting
 
     Args:
         settings: of the run.
-        found: the analysed model.
+        analysis: the analysed model.
         size: bytes of its file.
 
     Raises:
@@ -44,5 +44,5 @@ def by_time(settings: PruneSettings, found: Analysis, size: int) -> PruneSetting
     share = settings.target_macs
     if share is None:
         # No sample is read yet, and a share of every group takes its width alone.
-        share = uniform_share(found.coupling, ranking_of(found.coupling, by_weights(settings), size), settings)
+        share = uniform_share(analysis.coupling, ranking_of(analysis.coupling, by_weights(settings), size), settings)
     return settings.model_copy(update={"target_latency": f"{share:.6f}x", "ratio": None, "target_macs": None})

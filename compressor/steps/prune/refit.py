@@ -22,10 +22,10 @@ def refitted(model: ir.Model, data: Dataset) -> str:
     Raises:
         CompressorError: as :func:`compressor.reconstruct.labels.refit_last`.
     """
-    done = refit_last(model, data)
-    if not done.changed:
-        return f"--refit-last left layer {done.node!r} as it was: {done.reason}, of which {done.before:.1%} are missed"
+    fit = refit_last(model, data)
+    if not fit.changed:
+        return f"--refit-last left layer {fit.node!r} as it was: {fit.reason}, of which {fit.before:.1%} are missed"
     return (
-        f"--refit-last fitted layer {done.node!r} to labels: of the held-out samples {done.after:.1%} are missed now, "
-        f"{done.before:.1%} before"
+        f"--refit-last fitted layer {fit.node!r} to labels: of the held-out samples {fit.after:.1%} are missed now, "
+        f"{fit.before:.1%} before"
     )

@@ -12,28 +12,29 @@ from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import PruneSettings
 from compressor.config.contradictions import contradiction
 from compressor.core.clock import Clock
-from compressor.errors import UsageError
+from compressor.errors import ModelError, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
-from compressor.graph.joined import joined_of
+from compressor.graph.joined import Given, joined_of
 from compressor.graph.restore_packed import is_packed
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
 from compressor.pruning.lossless import exact
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.preparation import Original
+from compressor.pruning.refusal import refusal
 from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
+from compressor.steps.prune.choose import reasons_given
 from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
 from compressor.steps.prune.objective import by_time
-from compressor.steps.prune.step import reasons_given
 from compressor.steps.run_samples import RunSamples, reads_samples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens
 
 
 @dataclass(frozen=True)
-class Asked:
+class PruneRequest:
     """What a run was given.
 
     Attributes:
@@ -52,8 +53,17 @@ class Asked:
     plan: PruningPlan | None
     samples: RunSamples | None
 
+    @property
+    def given(self) -> Given:
+        """Where it came from: a file, several of a joined model, or the model in memory."""
+        return joined_of(self.model) or self.file or self.model
+
+    def refused(self, settings: PruneSettings) -> ModelError | None:
+        """What ONNX Runtime says of a model that does not run before anything is removed; None where it runs."""
+        return refusal(self.given, self.model, settings)
+
     @staticmethod
-    def of(model: str | Path | ir.Model, settings: PruneSettings, plan: PruningPlan | None) -> Asked:
+    def of(model: str | Path | ir.Model, settings: PruneSettings, plan: PruningPlan | None) -> PruneRequest:
         """Opens what was given.
 
         Raises:
@@ -69,7 +79,7 @@ class Asked:
             raise UsageError(said)
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
-        return Asked(source, size, None if isinstance(model, ir.Model) else Path(model), settings, plan, samples)
+        return PruneRequest(source, size, None if isinstance(model, ir.Model) else Path(model), settings, plan, samples)
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Settled:
     Attributes:
         source: the original, with the tokens that stay.
         read: what ``source`` is proved against to have been prepared rightly.
-        found: the analysed model.
+        analysis: of the model.
         settings: with every default resolved.
         before: the original, counted.
         notes: what the report has to say of it all.
@@ -89,7 +99,7 @@ class Settled:
 
     source: ir.Model
     read: Original
-    found: Analysis
+    analysis: Analysis
     settings: PruneSettings
     before: ModelStats
     notes: list[str]
@@ -97,11 +107,11 @@ class Settled:
     samples: RunSamples | None
 
 
-def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settled:
+def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) -> Settled:
     """Analyses a model, decides what the settings leave open, and makes samples up where there are none.
 
     Args:
-        asked: what was given.
+        request: what was given.
         distrusted: node -> why its rule is not believed.
         clock: receives the time of each phase.
 
@@ -109,46 +119,50 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
         CompressorError: settings do not fit the model, or no samples do.
     """
     with clock.phase("analyse"):
-        read = Original(joined_of(asked.model) or asked.file or asked.model, asked.model)
-        fewer = of_tokens(read, asked.settings)
+        read = Original(request.given, request.model)
+        fewer = of_tokens(read, request.settings)
         read = fewer or read
         source = read.model
-        found = analyse(source, asked.settings, distrusted)
-        demand_matches(asked.settings, source, found.model)
-        if asked.plan is not None:
-            cut_of(asked.plan, found)  # a plan of another model is refused before samples are made up
+        analysis = analyse(source, request.settings, distrusted)
+        demand_matches(request.settings, source, analysis.model)
+        if request.plan is not None:
+            cut_of(request.plan, analysis)  # a plan of another model is refused before samples are made up
         # Needs the analysed model, as it counts what a recovery would take.
-        settings, notes = resized(asked.settings)
-        available = None if asked.samples is None else len(asked.samples.train)
-        settings, more = resolve_defaults(settings, found, available=available)
+        settings, notes = resized(request.settings)
+        available = None if request.samples is None else len(request.samples.train)
+        settings, more = resolve_defaults(settings, analysis, available=available)
         notes += [*more, *([UNPACKED] if is_packed(source) else [])]
-        settings = settings if asked.plan is not None else by_time(settings, found, asked.size)
-        if asked.plan is not None and not (asked.plan.removals or asked.plan.blocks):
+        settings = settings if request.plan is not None else by_time(settings, analysis, request.size)
+        if request.plan is not None and not (request.plan.removals or request.plan.blocks):
             notes.append("the plan removes nothing, so that no channel went")
-        before = account.stats_of(source, found, asked.size, asked.file)
+        before = account.stats_of(source, analysis, request.size, request.file)
         if read.renumbering is not None:
             sides = zip(("input", "output"), read.renumbering.names, strict=True)
             where = " and ".join(f"{what} {', '.join(map(repr, names))}" for what, names in sides if names)
             notes.append(f"tokens have new numbers in {where}; OUT.tokens.json has the old ones")
         if fewer is not None:
             # Shares are of the model as it was given, which has another vocabulary.
-            whole = account.stats_in_memory(asked.model, settings, asked.size)
+            whole = account.stats_in_memory(request.model, settings, request.size)
             before = whole.model_copy(update={"path": before.path})
-        if asked.plan is None and _aims(settings):
-            with reasons_given(found):
-                demand_target(analyse(source, settings, distrusted).coupling, settings, asked.size)
-    samples = asked.samples
+        if request.plan is None and _aims(settings):
+            with reasons_given(analysis):
+                demand_target(analyse(source, settings, distrusted).coupling, settings, request.size)
+    samples = request.samples
     if samples is None:
         with clock.phase("samples"):
-            samples = made_up(settings, source, found, notes, asked=asked.settings.recover != "auto")
+            samples = made_up(settings, source, analysis, notes, asked=request.settings.recover != "auto")
         if samples is not None:
             tell_sizes(samples.train, clock)
     if samples is not None:
         with clock.phase("samples"):
-            notes += given_samples_notes(found.model, samples.train, settings)
-            notes += follow_batch([source, found.model], samples.train, settings)
+            notes += given_samples_notes(analysis.model, samples.train, settings)
+            notes += follow_batch([source, analysis.model], samples.train, settings)
+        if settings.refit_last:
+            from compressor.steps.prune.refit import demand_labels
+
+            demand_labels(source, samples.train)
     tokens = None if read.renumbering is None else read.renumbering.tokens
-    return Settled(source, read, found, settings, before, notes, tokens, samples)
+    return Settled(source, read, analysis, settings, before, notes, tokens, samples)
 
 
 def _aims(settings: PruneSettings) -> bool:

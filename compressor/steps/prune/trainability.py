@@ -18,13 +18,13 @@ def trainability_row(source: ir.Model, model: ir.Model, data: Dataset) -> Traina
     from compressor.train.module.graph_module import GraphModule
 
     size = batch_limit(source) or BATCH
-    found = [
+    measured = [
         trainability(GraphModule(m), islice(batches(data, size, drop_last=True), BATCHES)) for m in (source, model)
     ]
     return TrainabilityRow(
-        mean_before=found[0].mean,
-        mean_after=found[1].mean,
-        condition_before=found[0].condition,
-        condition_after=found[1].condition,
-        samples=found[0].samples,
+        mean_before=measured[0].mean,
+        mean_after=measured[1].mean,
+        condition_before=measured[0].condition,
+        condition_after=measured[1].condition,
+        samples=measured[0].samples,
     )

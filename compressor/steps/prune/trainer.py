@@ -1,4 +1,4 @@
-"""Training of a model that was cut, within a pruning run: as the settings ask for it, or briefly of its own accord."""
+"""Training within a pruning run: before a cut, after it as the settings ask for it, or briefly of its own accord."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import onnx_ir as ir
 
+from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
+from compressor.config.choices import REGULARIZERS
 from compressor.core.clock import Clock
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation
@@ -18,9 +20,12 @@ from compressor.data.synthetic.dataset import UNSEEN
 from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.fresh_weights import reinitialised
+from compressor.pruning.select import Choice
 from compressor.results.detail import Curve
-from compressor.steps.prune.curves import training_curves
 from compressor.steps.prune.lowering import kept_in_training
+from compressor.steps.prune.training_curves import training_curves
 from compressor.steps.run_sizes import outputs_against
 
 if TYPE_CHECKING:
@@ -31,6 +36,10 @@ if TYPE_CHECKING:
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
 NEAR = 0.25
 """Distance of outputs, as a share of their norm, below which a short training gained nothing (docs/recovery.md)."""
+INEXACT_NOTE = (
+    "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
+    "that outputs change then; what trains after the cut makes up for it"
+)
 NOT_DISTILLED = "weights were not trained after least squares, as {reason}"
 
 
@@ -61,12 +70,48 @@ class Phase:
     epochs: int | None = None
 
 
-class Trainer:
-    """What trains in one run, which may cut several times.
+@dataclass(frozen=True)
+class Trained:
+    """What a training made.
 
     Attributes:
-        curves: of all training.
+        model: with trained weights.
+        curves: of the training, for the report.
         warnings: what the report has to say about it.
+    """
+
+    model: ir.Model
+    curves: tuple[Curve, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainedTowards(Trained):
+    """What training towards a cut made.
+
+    Attributes:
+        plan: what goes: the one that was trained towards, or another of as many channels; None where the trained
+            weights are to decide.
+    """
+
+    plan: PruningPlan | None = None
+
+
+@dataclass(frozen=True)
+class Tickets:
+    """Fresh weights of two times.
+
+    Attributes:
+        kept: of an early epoch, which cuts go back to.
+        chosen_by: what they became, by which channels are chosen.
+    """
+
+    kept: Trained
+    chosen_by: Trained
+
+
+class Trainer:
+    """What trains in one run, which may cut several times.
 
     Args:
         source: the original, which is imitated.
@@ -76,13 +121,11 @@ class Trainer:
 
     def __init__(self, source: ir.Model, settings: PruneSettings, clock: Clock) -> None:
         self._source, self._settings, self._clock = source, settings, clock
-        self.curves: list[Curve] = []
-        self.warnings: list[str] = []
         self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
 
     def trained(
         self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int, phase: Phase | None = None
-    ) -> ir.Model:
+    ) -> Trained:
         """A copy, trained as the settings ask for.
 
         Args:
@@ -104,14 +147,12 @@ class Trainer:
         settings = training_defaults(settings, model)
         settings = settings if phase.epochs is None else settings.model_copy(update={"epochs": phase.epochs})
         parts, observe = self.parts(samples.train, samples.valid, model), self.teller(step)
-        done = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
-        self.warnings += done.warnings
-        self.record(done.history, phase.title, step)
-        if done.history.best_epoch == 0 and not done.history.notes:
-            self.warnings.append(f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}")
-        return done.model
+        tuned = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
+        in_vain = tuned.history.best_epoch == 0 and not tuned.history.notes
+        slower = [f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}"] if in_vain else []
+        return Trained(tuned.model, self._curves(tuned.history, phase.title, step), (*tuned.warnings, *slower))
 
-    def distilled(self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int) -> ir.Model:
+    def distilled(self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int) -> Trained:
         """A copy, trained for seconds to give what the original gives; the model itself where that is not possible.
 
         Args:
@@ -120,7 +161,7 @@ class Trainer:
             changed: as of :meth:`trained`.
             step: as of :meth:`trained`.
         """
-        from compressor.train.brief import TooSlow, distil
+        from compressor.train.brief import BriefSamples, TooSlow, distil
 
         settings, extensions = kept_in_training(changed, self._settings)
         unseen = self._unseen(samples.train)
@@ -128,21 +169,66 @@ class Trainer:
         try:
             before = self._distance(model, unseen)
             if before < NEAR:
-                return model
+                return Trained(model)
             observe = self.teller(step, lines.append)
-            done = distil(model, self._source, (samples.train, unseen), settings, extensions, observe)
+            tuned = distil(model, self._source, BriefSamples(samples.train, unseen), settings, extensions, observe)
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
-            if self._distance(done.model, unseen) > before:
-                return model
+            if self._distance(tuned.model, unseen) > before:
+                return Trained(model)
         # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
         except (CompressorError, TooSlow) as error:
-            self.warnings.append(NOT_DISTILLED.format(reason=str(error)))
-            return model
-        self.record(done.history, "training", step)
+            return Trained(model, warnings=(NOT_DISTILLED.format(reason=str(error)),))
         # As the curves of the report: of what was undone there is nothing to draw.
         for line in lines:
             self._write(line)
-        return done.model
+        return Trained(tuned.model, self._curves(tuned.history, "training", step))
+
+    def towards(self, analysis: Analysis, choice: Choice, samples: TrainingInputs, cuts: int) -> TrainedTowards | None:
+        """The model trained towards a cut, if asked to; None where nothing is to be trained now.
+
+        Methods that leave it to the trained weights what goes act before the first step alone.
+
+        Args:
+            analysis: the analysed model; not changed.
+            choice: what would be cut now.
+            samples: to train and judge on.
+            cuts: how many came before.
+
+        Raises:
+            CompressorError: as :func:`compressor.train.sparsify.sparsify`.
+        """
+        name = self._settings.sparsify
+        if name is None:
+            return None
+        from compressor.train.regularizers.regularizer import ChosenRegularizer
+        from compressor.train.sparsify import BEFORE_A_CUT, TrainingMeans, sparsify
+
+        # In later steps the channels that training made small are gone, and the rest was never made small.
+        if cuts and REGULARIZERS[name].decides == "after":
+            return None
+        place = self.placed(f"sparsify-{cuts + 1}")
+        settings = place.model_copy(update={"epochs": self._settings.sparsify_epochs})
+        with self._clock.phase("sparsify"):
+            parts = self.parts(samples.train, samples.valid, analysis.model)
+            means = TrainingMeans(self._source, parts, self.teller(cuts))
+            method = ChosenRegularizer(name, BEFORE_A_CUT, settings.sparsify_strength)
+            sparse = sparsify(analysis, choice, method, settings, means)
+        inexact = [INEXACT_NOTE] if REGULARIZERS[name].fades and not sparse.exact else []
+        curves = self._curves(sparse.history, "sparsity training", cuts)
+        return TrainedTowards(sparse.model, curves, (*sparse.warnings, *inexact), sparse.plan)
+
+    def tickets(self, model: ir.Model, samples: TrainingInputs) -> Tickets | None:
+        """Fresh weights, trained for ``--rewind`` epochs, and for ``--epochs`` more; None where nothing is rewound."""
+        epochs = self._settings.rewind
+        if epochs is None:
+            return None
+        with self._clock.phase("train"):
+            kept = Trained(reinitialised(model, self._settings.seed))
+            if epochs:
+                until = Phase("rewind", "training up to where it is rewound", epochs)
+                kept = self.trained(kept.model, samples, None, 0, until)
+            phase = Phase("whole", "training before the cut")
+            return Tickets(kept, self.trained(kept.model.clone(), samples, None, 0, phase))
 
     def _unseen(self, data: Dataset) -> Dataset | None:
         """Made-up samples that nothing was fitted to; None where none can be made."""
@@ -183,9 +269,8 @@ class Trainer:
 
         return Splits(train, valid, lambda epoch: augmentation(self._settings, model, epoch))
 
-    def record(self, history: History, phase: str, step: int) -> None:
-        """Adds the curves of a phase."""
-        self.curves += training_curves(history, phase if self._settings.steps == 1 else f"{phase} {max(1, step)}")
+    def _curves(self, history: History, phase: str, step: int) -> tuple[Curve, ...]:
+        return tuple(training_curves(history, phase if self._settings.steps == 1 else f"{phase} {max(1, step)}"))
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._metrics is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.allocation.judge import ExactLosses, Halves, Held, Probed, factors
-from compressor.allocation.rows import Floats32, Rows
+from compressor.allocation.layer_samples import Floats32, Rows
 from compressor.reconstruct.form import Matrix, as_float64
 from compressor.reconstruct.ridge import factor_of_rows
 from compressor.structures.layer.layers import CandidateLayer

@@ -17,7 +17,7 @@ import torch
 from compressor.train.constraints.admm import Admm, AdmmSchedule
 from compressor.train.constraints.constrained import Tensors
 from compressor.train.regularizers.coupled_channels import CoupledChannels
-from compressor.train.regularizers.regularizer import Method, TrainedChannels
+from compressor.train.regularizers.regularizer import RegularizerRow, TrainedChannels
 from compressor.train.regularizers.shrinking import ChannelSet
 
 SCHEDULE = AdmmSchedule(pull=0.3, growth=1.1)
@@ -103,4 +103,4 @@ class ChannelAdmm(ChannelSet):
         self._loop.load_state_dict(state)
 
 
-ADMM = Method(ChannelAdmm, "within", fades=True)
+ADMM = RegularizerRow(ChannelAdmm, "within", fades=True)

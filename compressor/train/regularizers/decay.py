@@ -22,7 +22,7 @@ from compressor.operators.table import operator_of
 from compressor.pruning import surgery
 from compressor.train.module.trainable import parameters
 from compressor.train.regularizers.coupled_channels import may_vanish
-from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import Regularizer, RegularizerRow, TrainedChannels
 
 
 class Decay(Regularizer):
@@ -109,4 +109,4 @@ def _make(subject: TrainedChannels) -> Regularizer:
     return found
 
 
-DECAY = Method(_make, "before", fades=True)
+DECAY = RegularizerRow(_make, "before", fades=True)

@@ -16,7 +16,7 @@ import torch
 
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import Holding
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import Penalty, Regularizer, RegularizerRow, TrainedChannels
 
 REACH = 1.0
 """How far scales would move, in means of their group, in a run in which the strength is raised at every look."""
@@ -120,5 +120,5 @@ def _l2(subject: TrainedChannels) -> Regularizer:
     return ScalePenalty(subject, 2)
 
 
-DEPENDENCY = Method(_l1, "after")
-DEPENDENCY_L2 = Method(_l2, "after")
+DEPENDENCY = RegularizerRow(_l1, "after")
+DEPENDENCY_L2 = RegularizerRow(_l2, "after")

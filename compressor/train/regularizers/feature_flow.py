@@ -31,7 +31,7 @@ from compressor.channels.coupling import Coupling
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import adds, operator_of
 from compressor.train.loop.extension import Values
-from compressor.train.regularizers.regularizer import Method, Regularizer, TrainedChannels, scaled
+from compressor.train.regularizers.regularizer import Regularizer, RegularizerRow, TrainedChannels, scaled
 
 SHARE = 0.1
 SETTLES = 2 / 3
@@ -218,5 +218,5 @@ def _make(subject: TrainedChannels, *, angle: bool) -> Regularizer:
     return FeatureFlow(stages, subject, angle=angle)
 
 
-FLOW = Method(partial(_make, angle=False), "after")
-FLOW_ANGLE = Method(partial(_make, angle=True), "after")
+FLOW = RegularizerRow(partial(_make, angle=False), "after")
+FLOW_ANGLE = RegularizerRow(partial(_make, angle=True), "after")

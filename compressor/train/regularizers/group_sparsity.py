@@ -12,7 +12,7 @@ import torch
 
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import CoupledChannels, Parameters
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import Penalty, Regularizer, RegularizerRow, TrainedChannels
 
 STEEPNESS = 4.0
 SHARE = 0.1
@@ -67,4 +67,4 @@ def _make(subject: TrainedChannels) -> Regularizer:
     return GroupSparsity(subject)
 
 
-GROUP = Method(_make, "after")
+GROUP = RegularizerRow(_make, "after")

@@ -34,7 +34,7 @@ class Flags:
 
 
 @dataclass(frozen=True)
-class AskedMethod:
+class ChosenRegularizer:
     """A method as somebody asked for it.
 
     Attributes:
@@ -62,7 +62,7 @@ class TrainedChannels:
     analysis: Analysis
     channels: CoupledChannels
     cut: ChannelMask
-    asked: AskedMethod
+    asked: ChosenRegularizer
 
     @property
     def strength(self) -> float | None:
@@ -79,7 +79,7 @@ class TrainedChannels:
 
 
 @dataclass(frozen=True)
-class Method:
+class RegularizerRow:
     """A row of :data:`compressor.config.choices.REGULARIZERS`.
 
     Attributes:

@@ -23,7 +23,7 @@ import torch
 
 from compressor.core.group_envelope import remaining
 from compressor.train.regularizers.group_sparsity import unit_importance
-from compressor.train.regularizers.regularizer import ChannelRegularizer, Method, TrainedChannels
+from compressor.train.regularizers.regularizer import ChannelRegularizer, RegularizerRow, TrainedChannels
 
 ALPHA = 0.95
 """What a step leaves of a weak unit in the end; of the authors' commands."""
@@ -145,5 +145,5 @@ class ChannelEnvelope(Shrinking):
         return found
 
 
-ISS = Method(ChannelShrinkage, "within", fades=True)
-ENVELOPE = Method(ChannelEnvelope, "within", fades=True)
+ISS = RegularizerRow(ChannelShrinkage, "within", fades=True)
+ENVELOPE = RegularizerRow(ChannelEnvelope, "within", fades=True)

@@ -22,7 +22,7 @@ import torch
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import slots_of
 from compressor.operators.table import operator_of
-from compressor.train.regularizers.regularizer import Method, Penalty, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import Penalty, Regularizer, RegularizerRow, TrainedChannels
 
 SHARE = 0.1
 RISE = 0.6
@@ -161,4 +161,4 @@ def _make(subject: TrainedChannels) -> Regularizer:
     return TrainabilityPreserving(subject, filters)
 
 
-TPP = Method(_make, "before", fades=True)
+TPP = RegularizerRow(_make, "before", fades=True)

@@ -41,8 +41,8 @@ def auto(proto, available: int | None = None, **settings: object) -> tuple[Prune
 
 
 def work_of(proto) -> RecoveryWork:
-    found = analyse(in_memory(proto), PruneSettings(ratio=0.5))
-    return RecoveryWork.of(found.model, found.shapes)
+    analysis = analyse(in_memory(proto), PruneSettings(ratio=0.5))
+    return RecoveryWork.of(analysis.model, analysis.shapes)
 
 
 @pytest.mark.recovers

@@ -48,6 +48,6 @@ def test_cores_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_layers_are_read_from_the_graph() -> None:
     text = """(float[n,4,8,8] x) => (float[n,5] y) <float[6,2,3,3] w, float[6,5] v> {
         a = Conv<group=2>(x, w) b = Relu(a) c = GlobalAveragePool(b) d = Flatten(c) y = MatMul(d, v) }"""
-    found = analyse(in_memory(model(text)), PruneSettings())
-    work = RecoveryWork.of(found.model, found.shapes)
+    analysis = analyse(in_memory(model(text)), PruneSettings())
+    work = RecoveryWork.of(analysis.model, analysis.shapes)
     assert [(layer.unknowns, layer.groups, layer.rows) for layer in work.layers] == [(18, 2, 36.0), (6, 1, 1.0)]

@@ -15,9 +15,8 @@ from compressor.commands.prune_report import report_file
 from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.steps.gates import demand_gates
-from compressor.steps.prune.recover import ALL_DRAWN, INEXACT_NOTE
 from compressor.steps.prune.result import PruneResult
-from compressor.steps.prune.trainer import IN_VAIN, Trainer
+from compressor.steps.prune.trainer import IN_VAIN, INEXACT_NOTE, Trained, Trainer
 from tests.models import between, in_memory, model
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -91,7 +90,7 @@ def test_a_replayed_plan_is_distilled_after_its_one_step(monkeypatch: pytest.Mon
     pytest.importorskip("torch")
     plan = prune(NET, PruneSettings.parse({**SETTINGS, "recover": "none"})).plan
     asked: list[int] = []
-    monkeypatch.setattr(Trainer, "distilled", lambda _, model, *__: asked.append(1) or model)
+    monkeypatch.setattr(Trainer, "distilled", lambda _, model, *__: asked.append(1) or Trained(model))
     prune(NET, PruneSettings.parse({**SETTINGS, "recover": "distill", "steps": 3}), plan=plan)
     assert asked == [1]
 
@@ -172,14 +171,6 @@ def test_fading_that_changes_outputs_at_the_cut_is_told(op: str, inexact: bool) 
     assert (INEXACT_NOTE in report.warnings) == inexact
 
 
-def test_trainability_is_told() -> None:
-    pytest.importorskip("torch")
-    row = prune(NET, PruneSettings.parse({**SETTINGS, "trainability": True})).report.trainability
-    assert row is not None
-    assert 0 < row.mean_after != row.mean_before > 0
-    assert row.samples > 100
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -237,15 +228,3 @@ def test_html_report(tmp_path: Path) -> None:
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "top-1" in text
     assert "://" not in text.replace("http://www.w3.org", "")
-
-
-def test_what_is_drawn_at_random_is_no_distance() -> None:
-    text = """(float[n,8] x) => (float[n,4] r{also}) <float[8,16] w, float[16,4] v> {{
-        a = MatMul(x, w) b = Relu(a) y = MatMul(b, v) noise = RandomNormalLike(y) r = Add(y, noise) }}"""
-    settings = PruneSettings.parse({"ratio": 0.5, "recover": "lstsq", "round_to": 1, "scope": "local"})
-    whole, drawn = (prune(in_memory(model(text.format(also=also))), settings).report for also in (", float[n,4] y", ""))
-    assert whole.outputs is not None
-    assert whole.outputs.drawn == ["r"]
-    assert ALL_DRAWN not in whole.warnings
-    assert drawn.outputs is None
-    assert ALL_DRAWN in drawn.warnings

@@ -42,6 +42,6 @@ def test_it_is_done_and_told(tmp_path: Path) -> None:
 def test_without_labels_it_is_refused_before_any_work(
     labels: bool, more: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("compressor.commands.prune.PruningRun")
+    monkeypatch.delattr("compressor.commands.prune.PruningRun.of")
     with pytest.raises(UsageError, match=words):
         prune(in_memory(model(HEAD)), settings(tmp_path, labels=labels, **more))

@@ -16,8 +16,8 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings, SparsifySettings
 from compressor.errors import NothingToPrune, UsageError
 from compressor.pruning.fresh_weights import reinitialised
+from compressor.steps.prune.prove_cut import cut_and_prove
 from compressor.steps.prune.result import PruneResult
-from compressor.steps.prune.step import cut_and_prove
 from compressor.train.sparsify import regularized
 from tests.models import in_memory, model, weight
 from tests.train.regularizers.case import CHAIN, RESIDUAL
@@ -172,7 +172,7 @@ def test_the_cut_goes_back_to_weights_of_an_early_epoch(rewind: str | int, asked
     kept: list[ir.Model] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "compressor.steps.prune.run.cut_and_prove",
+            "compressor.steps.prune.step.cut_and_prove",
             lambda found, *rest: kept.append(found.model) or cut_and_prove(found, *rest),
         )
         result = run(RESIDUAL, asked, rewind=rewind, steps=2, learning_rate=0.05)

@@ -1,54 +1,37 @@
-"""What a step chooses by: every criterion goes with everything that a budget may be taken from."""
+"""A step gives a value and leaves what it was given as it was."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 
-from compressor.config import PruneSettings
-from compressor.config.choices import CRITERIA, STRUCTURES
-from compressor.config.selection import CRITERION
-from compressor.core.clock import Clock
-from compressor.pruning.analysis import analyse
-from compressor.steps.prune.losses import Losses
-from compressor.steps.prune.objective import by_time
-from compressor.steps.prune.step import chosen_changes, means_of
-from compressor.steps.run_samples import RunSamples
-from tests.models import between, in_memory
-from tests.reconstruct.case import noise
+from compressor.errors import NothingToPrune
+from compressor.steps.prune.pruned import begun
+from compressor.steps.prune.step import step
+from tests.models import weight
+from tests.steps.prune.run_case import started
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> str:
-    np.savez(tmp_path / "data.npz", x=noise(16, 4, 6, 6))
-    return str(tmp_path / "data.npz")
+def test_a_step_can_be_taken_twice() -> None:
+    case = started()
+    start = begun(case.run, case.start)
+    one, two = (step(case.run, case.run.settings, start) for _ in range(2))
+    assert one.choice.plan == two.choice.plan
+    assert one.rows == two.rows
+    assert (start.steps, start.evidence, start.rows) == (0, (), ())
+    assert weight(one.recovered.model, "w").shape == weight(two.recovered.model, "w").shape == (8, 4, 3, 3)
+    assert weight(start.model, "w").shape == (16, 4, 3, 3)
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_every_criterion_goes_with_every_structure(criterion: str, structure: str, data: str) -> None:
-    asked = {"ratio": 0.3, "round_to": 1, "samples": 16, "data": data, "val_share": 0}
-    settings = PruneSettings.parse({**asked, "criterion": criterion, "structure": structure})
-    source = in_memory(between("c = Relu(a) b = Conv<pads=[1,1,1,1]>(c, u)", more="float[16,16,3,3] u"))
-    means = means_of(source, settings, RunSamples.of(settings, source), Clock())
-    done = chosen_changes(analyse(source, settings), settings, None, 1000, means)
-    assert done.choice.plan.removals or done.changes
+def test_every_cut_is_proved() -> None:
+    case = started()
+    result = step(case.run, case.run.settings, begun(case.run, case.start))
+    assert [proof.passed for proof in result.evidence] == [True]
+    assert result.last
+    assert not result.warnings
 
 
-def test_what_ranked_the_channels_is_told_where_losses_cannot_be_read(
-    data: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "data": data})
-    source = in_memory(between("b = Relu(a)"))
-    monkeypatch.setattr(Losses, "curves", lambda *_, **__: None)
-    means = means_of(source, settings, RunSamples.of(settings, source), Clock())
-    done = chosen_changes(analyse(source, settings), settings, None, 1000, means)
-    assert {scored.ranked_by for scored in done.choice.scored.values()} == {CRITERION}
-
-
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_every_criterion_goes_with_a_budget_of_time(criterion: str) -> None:
-    settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "objective": "latency", "criterion": criterion})
-    assert by_time(settings, analyse(in_memory(between("b = Relu(a)")), settings), 1000).target_latency is not None
+def test_reasons_are_given_where_nothing_can_go() -> None:
+    case = started(round_to=16, exclude=("v",))
+    with pytest.raises(NothingToPrune) as raised:
+        step(case.run, case.run.settings, begun(case.run, case.start))
+    assert raised.value.frozen

@@ -29,13 +29,13 @@ def _option(form: tuple[str, str, str], maker: Any, number: int, dtype: str) -> 
     x, w, attributes = form
     extra = f"<{attributes}>" if attributes else ""
     text = f"(float[{x}] x) => (float y) <float[{w}] w, float[16] b> {{ y = Conv{extra}(x, w, b) }}"
-    found = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
-    (candidate,), _ = candidate_layers(found.model, found.coupling)
+    analysis = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
+    (candidate,), _ = candidate_layers(analysis.model, analysis.coupling)
     space = STARTS["pca"](candidate.view.matrix, candidate.geometry.taps)
     shape = candidate.view.layer.weight.read().shape
     energy = np.square(space.coordinates(candidate.view.matrix[0])).reshape(shape)
     name, mask = list(maker().masks(energy, 0))[number]
-    return found.model, candidate, CoefficientOption.of(name, mask, space, np.dtype(dtype))
+    return analysis.model, candidate, CoefficientOption.of(name, mask, space, np.dtype(dtype))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -101,7 +101,7 @@ def test_numbers_that_float16_cannot_hold_stay_wide() -> None:
 
 def test_kernels_of_one_tap_have_no_columns() -> None:
     text = "(float[1,16,4,4] x) => (float y) <float[16,16,1,1] w> { y = Conv(x, w) }"
-    found = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
-    layers, refused = candidate_layers(found.model, found.coupling, suits=spatial)
+    analysis = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
+    layers, refused = candidate_layers(analysis.model, analysis.coupling, suits=spatial)
     assert not layers
     assert "one tap" in refused["Conv_0"]

@@ -34,8 +34,8 @@ MASKS = partial(mask_curves, offer=MaskOffer(Dropping())), lambda one: (abs(one)
 @pytest.mark.parametrize(("curves", "count", "places"), [RANKS, MASKS], ids=["ranks", "masks"])
 def test_losses_are_scaled_by_a_few_exact_ones(curves: Callable, count: Callable, places: list[int]) -> None:
     proto = model("(float[n,16,4,4] x) => (float[n,16,4,4] y) <float[16,16,1,1] w> { y = Conv(x, w) }")
-    found = analyse(in_memory(proto), PruneSettings())
-    layers, _ = candidate_layers(found.model, found.coupling)
+    analysis = analyse(in_memory(proto), PruneSettings())
+    layers, _ = candidate_layers(analysis.model, analysis.coupling)
     [plain] = curves(layers, LayerEvidence(None))
 
     def exact(sets: Sequence[Sequence[Probe]]) -> np.ndarray:

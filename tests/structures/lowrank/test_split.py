@@ -37,20 +37,20 @@ def _built(case: tuple[str, str, str, str], *, left: bool, bias: str = "") -> on
 
 
 def _checked(proto: onnx.ModelProto, side: ThinnedSide, rank: int) -> ir.Model:
-    found = analyse(ir.from_proto(proto), PruneSettings.parse({"ratio": 0.5}))
-    (layer,), refused = candidate_layers(found.model, found.coupling)
+    analysis = analyse(ir.from_proto(proto), PruneSettings.parse({"ratio": 0.5}))
+    (layer,), refused = candidate_layers(analysis.model, analysis.coupling)
     assert not refused
     matrix = layer.view.matrix
     metrics = [Weighting.none(m) for m in matrix]
     factors = rounded(factorised(matrix, metrics, layer.geometry.inputs, side, rank), np.dtype(np.float32))
-    whole = found.model.clone()
+    whole = analysis.model.clone()
     layer.view.layer.weight.write(layer.view.form.weight(factors.product()))
-    whole.graph.initializers["w"].const_value = found.model.graph.initializers["w"].const_value
+    whole.graph.initializers["w"].const_value = analysis.model.graph.initializers["w"].const_value
     write_factors(layer.view.layer, layer.view.form, factors)
-    feeds = {"x": noise(*(int(d) for d in found.model.graph.inputs[0].shape.numpy()))}  # type: ignore[union-attr]
-    (want,), (got,) = outputs(whole, feeds), outputs(found.model, feeds)
+    feeds = {"x": noise(*(int(d) for d in analysis.model.graph.inputs[0].shape.numpy()))}  # type: ignore[union-attr]
+    (want,), (got,) = outputs(whole, feeds), outputs(analysis.model, feeds)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
-    return found.model
+    return analysis.model
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -86,8 +86,8 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_others_are_refused_by_name(name: str) -> None:
     case, reason = REFUSED[name]
-    found = analyse(ir.from_proto(_built(case, left=False)), PruneSettings.parse({"ratio": 0.5}))
-    layers, refused = candidate_layers(found.model, found.coupling)
+    analysis = analyse(ir.from_proto(_built(case, left=False)), PruneSettings.parse({"ratio": 0.5}))
+    layers, refused = candidate_layers(analysis.model, analysis.coupling)
     assert not layers
     ((node, text),) = refused.items()
     assert node.endswith("_0")
@@ -97,10 +97,10 @@ def test_others_are_refused_by_name(name: str) -> None:
 def test_a_shared_weight_is_refused() -> None:
     text = "(float[3,8] x) => (float y) <float[8,8] w> { a = MatMul(x, w)\n b = Relu(a)\n y = MatMul(b, w) }"
     # Small shared weights are un-shared: exporters merge equal constants, and would tie what has nothing in common.
-    found = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
-    assert len(candidate_layers(found.model, found.coupling)[0]) == 2
+    analysis = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
+    assert len(candidate_layers(analysis.model, analysis.coupling)[0]) == 2
     wide = "(float[3,300] x) => (float y) <float[300,300] w> { a = MatMul(x, w)\n b = Relu(a)\n y = MatMul(b, w) }"
-    found = analyse(ir.from_proto(model(wide)), PruneSettings.parse({"ratio": 0.5}))
-    layers, refused = candidate_layers(found.model, found.coupling)
+    analysis = analyse(ir.from_proto(model(wide)), PruneSettings.parse({"ratio": 0.5}))
+    layers, refused = candidate_layers(analysis.model, analysis.coupling)
     assert not layers
     assert set(refused.values()) == {"several layers share its weight"}

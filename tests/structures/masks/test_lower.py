@@ -42,24 +42,24 @@ def _written(form: tuple[str, str, str], mask: Mask, *, bias: bool = True) -> ir
     operands = "x, w, b" if bias else "x, w"
     extra = f"<{attributes}>" if attributes else ""
     text = f"(float[{x}] x) => (float y) <float[{w}] w, float[16] b> {{ y = Conv{extra}({operands}) }}"
-    found = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
-    (candidate,), _ = candidate_layers(found.model, found.coupling)
+    analysis = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
+    (candidate,), _ = candidate_layers(analysis.model, analysis.coupling)
     layer = candidate.view.layer
     array = layer.weight.read()
     layer.weight.write(np.where(mask, array, 0))
-    whole = found.model.clone()
+    whole = analysis.model.clone()
     windowing = Windowing.of(layer.node, tuple(array.shape[2:]))
     assert windowing is not None
     held = layer.node.inputs[2].const_value.numpy() if bias else None  # type: ignore[union-attr]
     Lowering(layer, windowing).write(np.where(mask, array, 0), held, classes_of(mask))
-    proto = ir.to_proto(found.model)
+    proto = ir.to_proto(analysis.model)
     onnx.checker.check_model(onnx.shape_inference.infer_shapes(proto), full_check=True)
     feeds = {"x": noise(*(int(d) for d in x.split(",")))}
-    (want,), (got,) = outputs(whole, feeds), outputs(found.model, feeds)
+    (want,), (got,) = outputs(whole, feeds), outputs(analysis.model, feeds)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
-    assert [v.name for v in found.model.graph.outputs] == ["y"]
-    assert "Conv_0" in {n.name for n in found.model.graph}
-    return found.model
+    assert [v.name for v in analysis.model.graph.outputs] == ["y"]
+    assert "Conv_0" in {n.name for n in analysis.model.graph}
+    return analysis.model
 
 
 def _energy(shape: str) -> np.ndarray:

@@ -44,11 +44,13 @@ RESIDUAL = """
 
 
 def measured(name: str, proto: onnx.ModelProto, batches: Iterable[Batch], seed: int = 0) -> tuple[Analysis, Weights]:
-    found = analyse(in_memory(proto), SETTINGS)
+    analysis = analyse(in_memory(proto), SETTINGS)
     need = criterion(name).needs
     assert need is not None
     listed = list(batches)
-    return found, Weights("mean", saliency.measure_gradients(need, found.model, found.coupling, lambda: listed, seed))
+    return analysis, Weights(
+        "mean", saliency.measure_gradients(need, analysis.model, analysis.coupling, lambda: listed, seed)
+    )
 
 
 def scores(name: str, proto: onnx.ModelProto, *batches: Batch, of: str = "w", seed: int = 0) -> Numbers:
@@ -56,8 +58,8 @@ def scores(name: str, proto: onnx.ModelProto, *batches: Batch, of: str = "w", se
     return criterion(name).score(named(found, of), weights)
 
 
-def named(found: Analysis, name: str) -> ChannelGroup:
-    return next(g for g in group(found.coupling) if g.name == name)
+def named(analysis: Analysis, name: str) -> ChannelGroup:
+    return next(g for g in group(analysis.coupling) if g.name == name)
 
 
 def images(rng: np.random.Generator, labels: bool = True, count: int = 3) -> Batch:
@@ -315,11 +317,11 @@ def check(seed: int) -> int:
     rng = np.random.default_rng(seed)
     proto = random_model(rng)
     try:
-        found = analyse(ir.from_proto(proto), SETTINGS)
+        analysis = analyse(ir.from_proto(proto), SETTINGS)
     except errors.ModelError:
         return 0
-    groups = group(found.coupling)
-    sizes = {k: v[0] for k, v in found.shapes.inputs.items() if v}
+    groups = group(analysis.coupling)
+    sizes = {k: v[0] for k, v in analysis.shapes.inputs.items() if v}
     batches = [Batch(dict(random_inputs(proto, rng, next(iter(sizes.values()), 3)))) for _ in range(2)]
     for name in CRITERIA:
         need = criterion(name).needs
@@ -328,9 +330,9 @@ def check(seed: int) -> int:
         try:
             by_activation = need in activations.MEASURES
             result = (
-                activations.measure_activations(need, found.model, found.coupling, batches, "cpu")
+                activations.measure_activations(need, analysis.model, analysis.coupling, batches, "cpu")
                 if by_activation
-                else saliency.measure_gradients(need, found.model, found.coupling, lambda: batches, seed)
+                else saliency.measure_gradients(need, analysis.model, analysis.coupling, lambda: batches, seed)
             )
         except Exception as error:
             raise AssertionError(f"seed {seed} ({', '.join(blocks_of(proto))}), {name}: {error}") from error

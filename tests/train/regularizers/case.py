@@ -17,7 +17,7 @@ from compressor.train import GraphModule
 from compressor.train.loop.objective import Objective
 from compressor.train.loop.split import Splits
 from compressor.train.regularizers.coupled_channels import couple
-from compressor.train.regularizers.regularizer import AskedMethod, Flags, Penalty, Regularizer, TrainedChannels
+from compressor.train.regularizers.regularizer import ChosenRegularizer, Flags, Penalty, Regularizer, TrainedChannels
 from compressor.train.sparsify import BEFORE_A_CUT
 from tests.models import in_memory, model
 from tests.train.training import Memory
@@ -56,13 +56,13 @@ def subject(
     """What would be cut at this ratio."""
     read = in_memory(model(source)) if isinstance(source, str) else source
     settings = PruneSettings(ratio=ratio, round_to=1)
-    found = analyse(read, settings)
-    choice = choose_channels(found.coupling, settings, 1)
-    cut = cut_of(choice.plan, found)
-    groups = group(found.coupling)
-    asked = AskedMethod(name, flags, strength)
+    analysis = analyse(read, settings)
+    choice = choose_channels(analysis.coupling, settings, 1)
+    cut = cut_of(choice.plan, analysis)
+    groups = group(analysis.coupling)
+    asked = ChosenRegularizer(name, flags, strength)
     gone = {g.name: ~cut.keeps_units(g.units) for g in groups}
-    return TrainedChannels(found, couple(found.coupling, groups, gone, found.model), cut, asked)
+    return TrainedChannels(analysis, couple(analysis.coupling, groups, gone, analysis.model), cut, asked)
 
 
 def images(count: int, seed: int) -> torch.Tensor:

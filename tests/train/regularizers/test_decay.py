@@ -30,10 +30,12 @@ STEPS = 4
 
 def cut_of(source: ir.Model, ratio: float = 0.5) -> tuple[Analysis, ChannelMask]:
     settings = PruneSettings(ratio=ratio, round_to=1)
-    found = analyse(source, settings)
-    cut = ChannelMask(found.coupling, units_of(choose_channels(found.coupling, settings, 1).plan, found.coupling))
+    analysis = analyse(source, settings)
+    cut = ChannelMask(
+        analysis.coupling, units_of(choose_channels(analysis.coupling, settings, 1).plan, analysis.coupling)
+    )
     cut.check()
-    return found, cut
+    return analysis, cut
 
 
 def train(module: GraphModule, extension: Decay, feeds: Feed, steps: int = STEPS) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.allocation.rows import Collector
+from compressor.allocation.layer_samples import Collector
 from compressor.allocation.views import views
 from compressor.config import PruneSettings
 from compressor.errors import ModelError
@@ -17,8 +17,8 @@ NET = "(float[n,4] x) => (float[n,3] y) <float[4,8] w, float[8,3] v> { a = MatMu
 
 @pytest.fixture
 def collector() -> Collector:
-    found = analyse(in_memory(model(NET)), PruneSettings(ratio=0.5))
-    [view] = views(found.model, found.coupling)
+    analysis = analyse(in_memory(model(NET)), PruneSettings(ratio=0.5))
+    [view] = views(analysis.model, analysis.coupling)
     return Collector(view, seed=0)
 
 

@@ -6,31 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.core.clock import Clock
-from compressor.core.scratch import scratch
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
-from compressor.pruning import proof
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import Goal, finer
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
-from compressor.pruning.constants import demand_same_constants
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.curves import Curves
-from compressor.pruning.evidence import Evidence, demand_proof
-from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import MaskedReference
 from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
-from compressor.results.records import ChangedLayerRow
 from compressor.steps.offers import offer_of, ranks_of
 from compressor.steps.prune.losses import Losses
 
 if TYPE_CHECKING:
-    from compressor.structures.apply import Changed
     from compressor.structures.choose import JointChoice
     from compressor.structures.layer.change import ChangeLine, LayerChange
     from compressor.structures.layer.layers import CandidateLayer
@@ -42,13 +32,12 @@ NO_CURVES = (
     "and a linear layer that reads channels; choose --structure channels or lowrank"
 )
 COARSE = "{what} were brought to {left:.1%} instead of {share:.1%}, as what layers may become comes in coarse steps"
-WHOLE = "the same graph with every changed layer whole, its weight the product of what it became"
 
 
 def structure_of(settings: PruneSettings) -> Structure:
     """The record of ``--structure``: whether channels go, and what else may become of layers."""
-    found: Structure = STRUCTURES.find(settings.structure)
-    return found
+    structure: Structure = STRUCTURES.find(settings.structure)
+    return structure
 
 
 @dataclass(frozen=True)
@@ -84,11 +73,11 @@ class LayerOptions:
         self.refused: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def selected(self, found: Analysis, ranking: Ranking | None, curves: Curves | None, size: int) -> Selected:
+    def selected(self, analysis: Analysis, ranking: Ranking | None, curves: Curves | None, size: int) -> Selected:
         """What is done within the budget.
 
         Args:
-            found: the analysed model.
+            analysis: the analysed model.
             ranking: its groups; None where it has none that may lose channels.
             curves: what each group loses.
             size: bytes of the file.
@@ -102,48 +91,48 @@ class LayerOptions:
 
         settings = self._settings
         # Without groups there are still layers, whose costs are shares of the same model.
-        origin = ranking.origin if ranking is not None else origin_of(found.coupling, [], size)
-        goal = budget_of(found.coupling, settings, origin, self._share(found, ranking))
-        layers = self.candidates(found)
+        origin = ranking.origin if ranking is not None else origin_of(analysis.coupling, [], size)
+        goal = budget_of(analysis.coupling, settings, origin, self._share(analysis, ranking))
+        layers = self.candidates(analysis)
         if self._structure.channels and curves is None:
             raise UsageError(NO_CURVES)
-        options_of = self._lines(layers, found, goal)
+        options_of = self._lines(layers, analysis, goal)
         best, missed = None, None
         # The nearest answer over all step sizes is kept, as finer steps need not come nearer.
         for allowed in finer(settings):
             lines = []
             if self._structure.channels and ranking is not None and curves is not None:
-                lines = ByLoss(found.coupling, ranking.scores, curves, allowed, origin, goal.share).lines(allowed)
+                lines = ByLoss(analysis.coupling, ranking.scores, curves, allowed, origin, goal.share).lines(allowed)
             try:
-                chosen = choose_together(found.coupling, lines, options_of(allowed), goal)
+                chosen = choose_together(analysis.coupling, lines, options_of(allowed), goal)
             except TargetOutOfReach as error:
                 missed = error
                 continue
             if best is None or abs(chosen.left - goal.share) < abs(best.left - goal.share):
                 best = chosen
             if abs(best.left - goal.share) <= goal.slack:
-                return self._made(found, ranking, best)
+                return self._made(analysis, ranking, best)
         if best is None:
             raise missed or AssertionError
         if goal.exact:
             self.notes.append(COARSE.format(what=goal.what, left=best.left, share=goal.share))
-        return self._made(found, ranking, best)
+        return self._made(analysis, ranking, best)
 
-    def _share(self, found: Analysis, ranking: Ranking | None) -> float:
+    def _share(self, analysis: Analysis, ranking: Ranking | None) -> float:
         """What a ratio leaves of the multiply-accumulates: that of every group's channels; 1 for a target."""
         ratio = self._settings.ratio
         if ratio is None:
             return 1.0
         if self._structure.masks is not None:
-            whole = graph_macs(found.coupling.graph, found.coupling.shapes)
-            taken = sum(layer.geometry.macs for layer in self.candidates(found))
+            whole = graph_macs(analysis.coupling.graph, analysis.coupling.shapes)
+            taken = sum(layer.geometry.macs for layer in self.candidates(analysis))
             return 1 - (1 - self._structure.left(ratio)) * taken / max(whole, 1)
         if ranking is None:
             # What a ratio leaves of products of two widths, where no group can show it (docs/decisions/0003).
             return self._structure.left(ratio)
-        return uniform_share(found.coupling, ranking, self._settings)
+        return uniform_share(analysis.coupling, ranking, self._settings)
 
-    def candidates(self, found: Analysis) -> list[CandidateLayer]:
+    def candidates(self, analysis: Analysis) -> list[CandidateLayer]:
         """The layers that may change, looked for once for each analysed model.
 
         Raises:
@@ -151,18 +140,20 @@ class LayerOptions:
         """
         from compressor.structures.layer.layers import candidate_layers
 
-        if self._known is not None and self._known[0] is found:
+        if self._known is not None and self._known[0] is analysis:
             return self._known[1]
         settings, suits = self._settings, self._structure.suits
-        layers, self.refused = candidate_layers(found.model, found.coupling, settings.include, settings.exclude, suits)
+        layers, self.refused = candidate_layers(
+            analysis.model, analysis.coupling, settings.include, settings.exclude, suits
+        )
         if not layers and not self._structure.channels:
             reasons = ", ".join(sorted(set(self.refused.values())))
             raise NothingToPrune(NO_LAYER_TO_CHANGE.format(reasons=f" ({reasons})" if reasons else ""))
-        self._known = found, layers
+        self._known = analysis, layers
         return layers
 
     def _lines(
-        self, layers: list[CandidateLayer], found: Analysis, goal: Goal
+        self, layers: list[CandidateLayer], analysis: Analysis, goal: Goal
     ) -> Callable[[PruneSettings], list[ChangeLine]]:
         """What the settings allow of the options of all layers, which are measured once."""
         from compressor.structures.layer.judged import LayerEvidence, layer_curves
@@ -173,87 +164,21 @@ class LayerOptions:
         rows, exact = None, None
         if self._losses is not None and layers:
             # Once for all layers and settings: reading samples is the dear part.
-            rows, exact = self._losses.read(found, [layer.view for layer in layers])
+            rows, exact = self._losses.read(analysis, [layer.view for layer in layers])
         evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
         if self._structure.masks is not None:
             offer = offer_of(self._structure, self._settings, goal.kind)
             if not self._settings.features:
-                offer = replace(offer, movable=movable(found.coupling, layers))
+                offer = replace(offer, movable=movable(analysis.coupling, layers))
             lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
             return lambda _: lines
         curves = layer_curves(layers, evidence, "ranks", RankCurve)
         return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
 
-    def _made(self, found: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:
+    def _made(self, analysis: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:
         plan, groups = PruningPlan(()), []
         if ranking is not None:
             groups = ranking.groups
             if self._structure.channels:
-                plan = plan_of(found.coupling, groups, chosen.removed, policy_of(self._settings))
+                plan = plan_of(analysis.coupling, groups, chosen.removed, policy_of(self._settings))
         return Selected(Choice(plan, groups, None), chosen.changes)
-
-
-def prove_changed(changed: Changed | None, found: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
-    """Proves that what was written equals the graph with the same layers whole.
-
-    Raises:
-        ProofFailed: it does not.
-    """
-    if changed is None or not settings.proves or not changed.layers:
-        return []
-    # Constants of all other layers are the same.
-    demand_same_constants(changed.reference, changed.model, settings.provider)
-    with clock.phase("prove"), scratch() as folder:
-        reference = MaskedReference(changed.reference, runnable(changed.reference, folder, settings.provider))
-        written = runnable(changed.model, folder, settings.provider)
-        # The same proof as for a cut, with the whole weights in place of masks.
-        evidence, asked = proof.prove(reference, written, found.shapes, settings)
-        demand_proof(evidence)
-        evidence.reference = WHOLE
-        if settings.verify == "full":
-            from compressor.structures.canary import try_wrong_weights
-
-            evidence.not_proved += evidence.silent
-            evidence.take(try_wrong_weights(changed, asked, folder, settings.provider))
-        if changed.unordered is not None:
-            # Another order of channels sums in another order, so that this holds within rounding.
-            whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
-            order, _ = proof.prove(whole, reference.stored, found.shapes, settings)
-            demand_proof(order)
-            order.reference = WHOLE
-            return [order, evidence]
-        return [evidence]
-
-
-def prove_stored(
-    plain: ir.Model, packed: ir.Model, found: Analysis, settings: PruneSettings, clock: Clock
-) -> list[Evidence]:
-    """Proves that a model gives the same once coefficients are packed in it; nothing where they are not.
-
-    Raises:
-        ProofFailed: it does not.
-    """
-    if packed is plain or not settings.proves:
-        return []
-    with clock.phase("prove"), scratch() as folder:
-        reference = MaskedReference(plain, runnable(plain, folder, settings.provider))
-        evidence, _ = proof.prove(reference, runnable(packed, folder, settings.provider), found.shapes, settings)
-        demand_proof(evidence)
-        evidence.reference = WHOLE
-        return [evidence]
-
-
-def changed_rows(changed: Changed | None, samples: int) -> list[ChangedLayerRow]:
-    """The layers for the report; ``samples`` are those in one run."""
-    return [
-        ChangedLayerRow(
-            node=row.node,
-            became=row.words,
-            macs_before=round(row.before.macs / samples),
-            macs_after=round(row.macs / samples),
-            params_before=row.before.params,
-            params_after=round(row.params),
-            lowered=row.lowered,
-        )
-        for row in (changed.layers if changed is not None else ())
-    ]

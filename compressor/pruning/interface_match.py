@@ -36,12 +36,12 @@ def demand_declared(model: ir.Model, runs: Runs, names: Collection[str]) -> None
         if value.name not in names or value.shape is None:
             continue
         for row in runs.outputs:
-            found = row[list(runs.names).index(str(value.name))].shape
-            if len(found) != len(value.shape) or any(
-                isinstance(dim, int) and dim != size for dim, size in zip(value.shape, found, strict=True)
+            shape = row[list(runs.names).index(str(value.name))].shape
+            if len(shape) != len(value.shape) or any(
+                isinstance(dim, int) and dim != size for dim, size in zip(value.shape, shape, strict=True)
             ):
                 raise ProofFailed(
-                    f"output {value.name!r} is declared as {value.shape} and gives {list(found)}; {PLEASE}"
+                    f"output {value.name!r} is declared as {value.shape} and gives {list(shape)}; {PLEASE}"
                 )
 
 
@@ -57,17 +57,19 @@ def _size(dim: int | ir.SymbolicDim) -> str:
     return str(dim) if isinstance(dim, int) and dim >= 0 else str(getattr(dim, "value", None) or None)
 
 
-def same_signatures(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:
-    """As :func:`same_signature`, and of each file of a joined model; what one hands to another may have other sizes."""
-    same_signature(before, after, free)
+def demand_same_interfaces(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:
+    """As :func:`demand_same_interface`, and of each file of a joined model; what they hand on may have other sizes."""
+    demand_same_interface(before, after, free)
     joined = joined_of(before)
     whole = {str(value.name) for value in (*before.graph.inputs, *before.graph.outputs)}
-    for part, made in zip(joined.parts, split(after), strict=True) if joined is not None else ():
+    for part, smaller in zip(joined.parts, split(after), strict=True) if joined is not None else ():
         names = {**part.inputs, **part.outputs}
-        same_signature(part.model, made, [own for own, name in names.items() if name in free or name not in whole])
+        demand_same_interface(
+            part.model, smaller, [own for own, name in names.items() if name in free or name not in whole]
+        )
 
 
-def same_signature(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:
+def demand_same_interface(before: ir.Model, after: ir.Model, free: Collection[str] = ()) -> None:
     """Raises ProofFailed unless inputs and outputs have the same names, types and shapes.
 
     Inputs with a default in the file stay such; not weights that lost channels, which nobody can override any more.

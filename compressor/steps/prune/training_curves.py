@@ -16,9 +16,9 @@ def training_curves(history: History, phase: str) -> list[Curve]:
     later = [(float(row.epoch), row.valid) for row in history.epochs if row.valid is not None]
     judged = [(0.0, history.before), *later] if later else []
     series = [Series(name="training samples", points=learnt)]
-    metric = [(epoch, found.metric) for epoch, found in judged if found.metric is not None]
+    metric = [(epoch, score.metric) for epoch, score in judged if score.metric is not None]
     if judged:
-        series.append(Series(name="samples set aside", points=[(epoch, found.loss) for epoch, found in judged]))
+        series.append(Series(name="samples set aside", points=[(epoch, score.loss) for epoch, score in judged]))
     note = f"The weights of epoch {history.best_epoch} were kept."
     drawn = [Curve(title=f"Loss, {phase}", x_label="epoch", y_label="loss", series=series, note=note)]
     if metric and history.metric_name is not None:

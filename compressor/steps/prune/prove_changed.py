@@ -1,0 +1,72 @@
+"""Layers that changed are proved as they were written: against the same graph with these layers whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.core.scratch import scratch
+from compressor.pruning import proof
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.constants import demand_same_constants
+from compressor.pruning.evidence import Evidence, demand_proof
+from compressor.pruning.piecewise import runnable
+from compressor.pruning.proof import MaskedReference
+
+if TYPE_CHECKING:
+    from compressor.structures.apply import Changed
+
+WHOLE = "the same graph with every changed layer whole, its weight the product of what it became"
+
+
+def prove_changed(changed: Changed | None, analysis: Analysis, settings: PruneSettings, clock: Clock) -> list[Evidence]:
+    """Proves that what was written equals the graph with the same layers whole.
+
+    Raises:
+        ProofFailed: it does not.
+    """
+    if changed is None or not settings.proves or not changed.layers:
+        return []
+    # Constants of all other layers are the same.
+    demand_same_constants(changed.reference, changed.model, settings.provider)
+    with clock.phase("prove"), scratch() as folder:
+        reference = MaskedReference(changed.reference, runnable(changed.reference, folder, settings.provider))
+        written = runnable(changed.model, folder, settings.provider)
+        # The same proof as for a cut, with the whole weights in place of masks.
+        evidence, standard = proof.prove(reference, written, analysis.shapes, settings)
+        demand_proof(evidence)
+        evidence.reference = WHOLE
+        if settings.verify == "full":
+            from compressor.structures.canary import try_wrong_weights
+
+            evidence.not_proved += evidence.silent
+            evidence.take(try_wrong_weights(changed, standard, folder, settings.provider))
+        if changed.unordered is not None:
+            # Another order of channels sums in another order, so that this holds within rounding.
+            whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
+            order, _ = proof.prove(whole, reference.stored, analysis.shapes, settings)
+            demand_proof(order)
+            order.reference = WHOLE
+            return [order, evidence]
+        return [evidence]
+
+
+def prove_stored(
+    plain: ir.Model, packed: ir.Model, analysis: Analysis, settings: PruneSettings, clock: Clock
+) -> list[Evidence]:
+    """Proves that a model gives the same once coefficients are packed in it; nothing where they are not.
+
+    Raises:
+        ProofFailed: it does not.
+    """
+    if packed is plain or not settings.proves:
+        return []
+    with clock.phase("prove"), scratch() as folder:
+        reference = MaskedReference(plain, runnable(plain, folder, settings.provider))
+        evidence, _ = proof.prove(reference, runnable(packed, folder, settings.provider), analysis.shapes, settings)
+        demand_proof(evidence)
+        evidence.reference = WHOLE
+        return [evidence]

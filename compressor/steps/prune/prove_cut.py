@@ -1,0 +1,161 @@
+"""A model is cut, and removal proved to equal masking; and before, that preparing it changed no output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import ChannelMask
+from compressor.config import PruneSettings
+from compressor.core.clock import Clock
+from compressor.core.scratch import scratch
+from compressor.errors import ProofFailed
+from compressor.pruning import canary, proof, surgery
+from compressor.pruning.analysis import Analysis, audit
+from compressor.pruning.apply import apply_cut
+from compressor.pruning.evidence import Evidence, NotProved, demand_proof, with_comparisons
+from compressor.pruning.exact import demand_exact
+from compressor.pruning.interface_match import demand_declared
+from compressor.pruning.piecewise import runnable
+from compressor.pruning.preparation import Original, prove_preparation
+from compressor.pruning.proof import MaskedReference
+from compressor.pruning.routes import ModelPair, prove_routes
+from compressor.pruning.second_size import at_second_size
+from compressor.pruning.select import Choice
+from compressor.pruning.standard import all_finite
+from compressor.runtime.stored import Runnable
+from compressor.steps.prune.layer_options import structure_of
+
+if TYPE_CHECKING:
+    pass
+
+
+def prove_prepared(source: Original, analysis: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
+    """Proves that preparing the model changed no output; what of that could not be proved."""
+    if settings.verify != "full":
+        return []
+    with clock.phase("prove"):
+        numbers = not settings.lossless  # which says so itself, and that there is nothing to prune
+        return prove_preparation(source, analysis.model, analysis.shapes, settings, numbers=numbers)
+
+
+@dataclass(frozen=True)
+class ProvedCut:
+    """A model that was cut, and what was proved of the cut: nothing where no channel went, or nobody asked."""
+
+    model: ir.Model
+    evidence: tuple[Evidence, ...] = ()
+
+
+def cut_and_prove(
+    analysis: Analysis, choice: Choice, cut: ChannelMask, settings: PruneSettings, clock: Clock
+) -> ProvedCut:
+    """The model without what was chosen, and the proof that removal equals masking.
+
+    Args:
+        analysis: what is cut.
+        choice: what goes.
+        cut: the same, for every value.
+        settings: how it is proved.
+        clock: receives the time of each phase.
+
+    Raises:
+        ProofFailed: it does not.
+        RuleFault: a rule is to blame; see :func:`compressor.pruning.analysis.without_faulty_rules`.
+    """
+    # Layers change and no channel goes, so there is no cut to prove; the layers are proved later.
+    if not choice.plan.removals and structure_of(settings).layers:
+        return ProvedCut(analysis.model.clone())
+    if not settings.proves:
+        with clock.phase("cut"):
+            small = apply_cut(analysis, cut)
+            # Without a proof this is what is left to notice a rule that does not fit.
+            audit(analysis, small, settings)
+            return ProvedCut(small)
+    with scratch() as place:
+        case = _Case(analysis, choice, cut, settings, place)
+        with clock.phase("prove"):
+            # The reference is written before anything is cut; arrays that it shares with the cut model are read-only.
+            masked = case.masked()
+        with clock.phase("cut"):
+            small = apply_cut(analysis, cut)
+        with clock.phase("prove"):
+            try:
+                return ProvedCut(small, (case.prove(masked, small),))
+            # Where a rule no longer fits the smaller graph, audit names its node, and the run starts over without that
+            # rule.
+            except ProofFailed:
+                audit(analysis, small, settings)
+                raise
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A step that is proved; fields as the arguments of :func:`cut_and_prove`, and where files are put."""
+
+    analysis: Analysis
+    choice: Choice
+    cut: ChannelMask
+    settings: PruneSettings
+    folder: Path
+
+    def masked(self, *, thorough: bool = False) -> MaskedReference:
+        """The graph in which what goes does not count; where nothing that counts may go, the prepared one."""
+        if self.settings.lossless:
+            model, masks = self.analysis.model.clone(), None
+        else:
+            model, masks = surgery.mask(self.analysis.model, self.cut, thorough=thorough)
+        return MaskedReference(model, self._stored(model), masks)
+
+    def prove(self, masked: MaskedReference, small: ir.Model) -> Evidence:
+        """Compares; where the reference is no number, as zero times infinity is none, with one that masks more."""
+        stored = self._stored(small)
+        evidence, standard = proof.prove(masked, stored, self.analysis.shapes, self.settings)
+        # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
+        if not all_finite(standard.runs) and masked.masks is not None:
+            masked = self.masked(thorough=True)
+            evidence, standard = proof.prove(masked, stored, self.analysis.shapes, self.settings)
+        demand_proof(evidence)
+        if evidence.runs is not None:
+            demand_declared(small, evidence.runs, self.analysis.coupling.policy.free)
+        routed = prove_routes(
+            ModelPair(masked.model, small),
+            standard.runs.feeds,
+            proof.tolerance_of(self.settings),
+            self.folder,
+            self.settings.provider,
+        )
+        evidence = with_comparisons(evidence, routed.shown)
+        # The reference ran at one size: its masks may fit no other, while the file takes it.
+        if masked.masks is not None and any(item.reason in proof.ONE_SIZE_ALONE for item in evidence.not_proved):
+            evidence = self._at_second_size(evidence, stored)
+        evidence.not_proved += [*evidence.silent, *routed.missing]
+        if self.settings.verify == "full":
+            demand_exact(self.cut, small)
+            case = canary.Case(
+                cut=self.cut,
+                small=small,
+                reference=masked.model,
+                standard=standard,
+                folder=self.folder,
+                provider=self.settings.provider,
+                routes=routed.standards,
+                masked=masked.masks is not None,
+            )
+            evidence.take(case.try_wrong_cuts(self.choice.groups))
+        return evidence
+
+    def _at_second_size(self, evidence: Evidence, small: Runnable) -> Evidence:
+        """The evidence with a comparison at the second size, where a reference of that size can be made."""
+        more = at_second_size(self.analysis, self.choice.plan, small, self.settings, self.folder)
+        if more is None:
+            return evidence
+        both = with_comparisons(evidence, [more])
+        sizes = [item for item in evidence.not_proved if item.reason not in proof.ONE_SIZE_ALONE]
+        return replace(both, inputs=[*evidence.inputs, *more.inputs], not_proved=sizes)
+
+    def _stored(self, model: ir.Model) -> Runnable:
+        return runnable(model, self.folder, self.settings.provider)

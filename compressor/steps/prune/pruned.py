@@ -1,0 +1,167 @@
+"""How far a pruning run has come: what it begins with, what each step adds to that, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import ChannelMask
+from compressor.config import PruneSettings
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.budget import Origin
+from compressor.pruning.evidence import Evidence
+from compressor.pruning.fresh_weights import reinitialised
+from compressor.pruning.plan_history import PlanHistory
+from compressor.pruning.preparation import Original
+from compressor.pruning.select import Choice
+from compressor.results import GroupRow
+from compressor.results.detail import Curve, RecoveryRow
+from compressor.steps.prune.recover import Recovered
+from compressor.steps.prune.run import Analysed, PruningRun
+from compressor.steps.prune.settled import Settled
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step made.
+
+    Attributes:
+        analysis: the model that was cut.
+        choice: what went from it.
+        cut: the same, for every value.
+        evidence: proofs of the cut and of what recovery left.
+        recovered: the smaller model, and how it came about.
+        rows: groups, with what they lost in earlier steps too.
+        ticket: the smaller model at the weights that are rewound to; None without rewinding.
+        last: no step comes after it.
+        notes: what the report has to say of the choice.
+        curves: of all training in the step.
+        warnings: what the report has to say of training and recovery.
+    """
+
+    analysis: Analysis
+    choice: Choice
+    cut: ChannelMask
+    evidence: tuple[Evidence, ...]
+    recovered: Recovered
+    rows: tuple[GroupRow, ...]
+    ticket: ir.Model | None
+    last: bool
+    notes: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A model after the steps that were taken, and what they left for the report.
+
+    Attributes:
+        analysed: before the first step the model that it chooses by; after a step the model that it cut.
+        model: as the last step left it.
+        sealed: a copy from when its last proof was through; later steps and files start from that.
+        ticket: the model at the weights that are rewound to, cut as far as the run has come; None without rewinding.
+        steps: how many were taken.
+        history: what they cut.
+        recovered: what the last one left; None before the first.
+        origin: costs of the model before the first step; None before it.
+        evidence: proofs of every step.
+        rows: of the report, by group.
+        layers: of the report, what was fitted.
+        curves: of all training.
+        notes: what the report has to say of the choice.
+        warnings: what it has to say of training and recovery.
+    """
+
+    analysed: Analysed
+    model: ir.Model
+    sealed: ir.Model
+    ticket: ir.Model | None = None
+    steps: int = 0
+    history: PlanHistory = field(default_factory=PlanHistory)
+    recovered: Recovered | None = None
+    origin: Origin | None = None
+    evidence: tuple[Evidence, ...] = ()
+    rows: tuple[GroupRow, ...] = ()
+    layers: tuple[RecoveryRow, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def free(self) -> Collection[str]:
+        """Outputs whose channels may go, so that they are declared anew."""
+        return self.analysed.analysis.coupling.policy.free
+
+    @property
+    def cut_once(self) -> ir.Model | None:
+        """The model straight after the only cut; None after several, and where nothing was recovered."""
+        return self.recovered.unrecovered if self.steps == 1 and self.recovered is not None else None
+
+    def next_start(self, run: PruningRun) -> Analysed:
+        """What the next step chooses by."""
+        if not self.steps:
+            return self.analysed
+        # The model is another one since. Against its twin, so that an edit of either would show.
+        return replace(run.analysed(self.sealed), read=Original(self.model, self.model))
+
+    def after(self, step: StepResult) -> Pruned:
+        """What there is after one more step."""
+        model = step.recovered.model
+        return Pruned(
+            analysed=Analysed(step.analysis, self.analysed.read),
+            model=model,
+            sealed=model.clone(),
+            ticket=step.ticket,
+            steps=self.steps + 1,
+            history=self.history.with_cut(step.choice.plan, step.cut, last=step.last),
+            recovered=step.recovered,
+            origin=step.choice.origin,
+            evidence=(*self.evidence, *step.evidence),
+            rows=step.rows,
+            layers=(*self.layers, *step.recovered.layers),
+            curves=(*self.curves, *step.curves),
+            # Later steps have the same groups, narrower.
+            notes=self.notes if self.steps else step.notes,
+            warnings=(*self.warnings, *step.warnings),
+        )
+
+    def still_proved(self, settings: PruneSettings) -> Evidence | None:
+        """What was proved of the model as it is now: nothing, where its weights were fitted or trained since."""
+        changed = self.recovered is not None and self.recovered.changed is not None
+        rebuilt = settings.recover != "none" and (not changed or settings.uses_gradients)
+        untouched = not rebuilt and not settings.refit_last
+        return self.evidence[-1] if self.evidence and untouched else None
+
+
+def begun(run: PruningRun, start: Settled) -> Pruned:
+    """A run before its first step, with the weights that channels are chosen by and those that they are cut from."""
+    settings, first = run.settings, Analysed(start.analysis, start.read)
+    # From here on the fresh model is what the proof starts from.
+    if settings.reinitialise == "before":
+        fresh = reinitialised(first.analysis.model, settings.seed)
+        run.demand_only_weights(first.analysis, first.analysis.model, fresh)
+        first = run.analysed(fresh)
+    tickets = None if run.samples is None else run.trainer.tickets(first.analysis.model, run.samples)
+    if tickets is None:
+        return Pruned(first, start.source, start.source)
+    kept, later = tickets.kept, tickets.chosen_by
+    for trained in (kept, later):
+        run.demand_only_weights(first.analysis, first.analysis.model, trained.model)
+    curves, warnings = (*kept.curves, *later.curves), (*kept.warnings, *later.warnings)
+    chosen_by = run.analysed(later.model)
+    return Pruned(chosen_by, start.source, start.source, kept.model, curves=curves, warnings=warnings)
+
+
+def ended(run: PruningRun, pruned: Pruned) -> Pruned:
+    """A run after its last step: with the last layer fitted to labels where that is asked for, in place."""
+    if not run.settings.refit_last or run.samples is None:
+        return pruned
+    from compressor.steps.prune.refit import refitted
+
+    with run.clock.phase("refit"):
+        said = refitted(pruned.model, run.samples.train)
+    run.demand_only_weights(pruned.analysed.analysis, pruned.sealed, pruned.model)
+    return replace(pruned, sealed=pruned.model.clone(), warnings=(*pruned.warnings, said))

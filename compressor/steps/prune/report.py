@@ -1,0 +1,87 @@
+"""The report of a pruning run: what was done and came of it, and what is to be said once the file is counted."""
+
+from __future__ import annotations
+
+from compressor.config import PruneSettings
+from compressor.data.synthetic import Synthetic
+from compressor.evaluate.stand_in import describe_samples
+from compressor.pruning.evidence import together
+from compressor.results import Report
+from compressor.results.detail import SyntheticRow
+from compressor.results.records import ChangedLayerRow
+from compressor.steps import account
+from compressor.steps.gates import unresolved
+from compressor.steps.prune.defaults import size_lags_macs
+from compressor.steps.prune.judgement import Verdict
+from compressor.steps.prune.losses import Losses
+from compressor.steps.prune.lowering import zeros_in_target
+from compressor.steps.prune.objective import macs_lag_time
+from compressor.steps.prune.pruned import Pruned
+from compressor.steps.prune.recover import Recovered
+from compressor.steps.prune.run import PruningRun
+from compressor.steps.prune.settled import Settled
+from compressor.steps.run_samples import RunSamples
+
+
+def report_of(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict) -> Report:
+    """What was done, and what came of it.
+
+    Args:
+        run: what it was done with.
+        start: the original, counted, and what is to be said of the settings.
+        pruned: what all steps left.
+        verdict: the result beside the original.
+    """
+    analysis, losses, aim = pruned.analysed.analysis, run.means.losses, run.means.aim
+    settings = _as_chosen(run.settings, losses)
+    report = account.report(analysis, start.before, list(pruned.rows), together(pruned.evidence), settings)
+    report = report if aim is None else aim.added_to(report)
+    notes = dict.fromkeys([*start.notes, *pruned.notes, *run.means.notes])
+    later = dict.fromkeys([*pruned.warnings, *verdict.warnings])
+    return report.model_copy(
+        update={
+            "warnings": [*report.warnings, *notes, *later],
+            "changed": _changed_rows(pruned.recovered, analysis.shapes.batch),
+            "recovery": list(pruned.layers),
+            "accuracy": list(verdict.accuracy),
+            "outputs": verdict.outputs,
+            "synthetic": _made_up(run.samples),
+            "trainability": verdict.trainability,
+            "curves": list(pruned.curves),
+        }
+    )
+
+
+def _as_chosen(settings: PruneSettings, losses: Losses | None) -> PruneSettings:
+    """The settings with the scope that ``auto`` came to."""
+    if settings.scope != "auto":
+        return settings
+    return settings.model_copy(update={"scope": "loss" if losses is not None and losses.used else "local"})
+
+
+def _made_up(samples: RunSamples | None) -> SyntheticRow | None:
+    """What stood in for data; None where data was given, or none was needed."""
+    train = None if samples is None else samples.train
+    return describe_samples(train) if isinstance(train, Synthetic) else None
+
+
+def _changed_rows(recovered: Recovered | None, samples: int) -> list[ChangedLayerRow]:
+    """The layers that changed; ``samples`` are those in one run."""
+    changed = None if recovered is None else recovered.changed
+    return [
+        ChangedLayerRow(
+            node=row.node,
+            became=row.words,
+            macs_before=round(row.before.macs / samples),
+            macs_after=round(row.macs / samples),
+            params_before=row.before.params,
+            params_after=round(row.params),
+            lowered=row.lowered,
+        )
+        for row in (changed.layers if changed is not None else ())
+    ]
+
+
+def missed_aims(report: Report, settings: PruneSettings) -> list[str]:
+    """What is to be said once the file is counted: gates that cannot tell, and amounts that fall short of others."""
+    return [*unresolved(report, settings), *size_lags_macs(report), *macs_lag_time(report), *zeros_in_target(report)]
