@@ -39,6 +39,7 @@ from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.settled import Asked, settled
 from compressor.steps.prune.step import means_of
+from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.tokens import write_mapping
 
 NO_PLAN = "{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels"
@@ -87,7 +88,8 @@ def _prune(asked: Asked, clock: Clock, distrusted: Mapping[str, str]) -> PruneRe
     start = settled(asked, distrusted, clock)
     source, settings, samples = start.source, start.settings, start.samples
     recovery = Recovery(source, settings, samples, clock)
-    means = means_of(source, settings, samples, clock)
+    file = WrittenFile(asked.settings, settings)
+    means = means_of(source, settings, samples, clock, file)
     run = PruningRun(settings, asked.plan, distrusted, asked.size, means, recovery, clock)
     found = run.all_steps(start.found, start.read)
     # Once for all steps, on what will be written.
@@ -105,6 +107,7 @@ def _prune(asked: Asked, clock: Clock, distrusted: Mapping[str, str]) -> PruneRe
                 report = account.with_not_proved(report, prove_with_functions(plain, run.model, settings))
         sealed = run.model.clone()
     stamp_provenance(run.model, "prune", asked.settings, asked.file, pruning_facts(report, kept))
+    file.demand(run.model)
     return PruneResult(run.model, kept, report, run.still_proved(), start.tokens, sealed)
 
 

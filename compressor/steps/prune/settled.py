@@ -27,6 +27,7 @@ from compressor.steps import account, run_files
 from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
 from compressor.steps.prune.objective import by_time
 from compressor.steps.prune.step import reasons_given
+from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples, reads_samples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens
@@ -136,7 +137,9 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
             before = whole.model_copy(update={"path": before.path})
         if asked.plan is None and _aims(settings):
             with reasons_given(found):
-                demand_target(analyse(source, settings, distrusted).coupling, settings, asked.size)
+                again = analyse(source, settings, distrusted)
+                rest = None if settings.target_size is None else WrittenFile(asked.settings, settings).rest(again)
+                demand_target(again.coupling, settings, asked.size, rest)
     samples = asked.samples
     if samples is None:
         with clock.phase("samples"):

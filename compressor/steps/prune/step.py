@@ -38,6 +38,7 @@ from compressor.runtime.stored import Runnable
 from compressor.steps import account
 from compressor.steps.prune.losses import Losses, follows_losses, scored
 from compressor.steps.prune.structure import LayerOptions, Selected, structure_of
+from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.score import measure_depth, measure_for_criterion
 
@@ -88,12 +89,14 @@ class Means:
         losses: what measures loss curves, where groups lose by them.
         aim: the latency that is asked for, if one is.
         layers: options of single layers; None where channels alone go.
+        file: that will be written, for a budget of bytes; None: as large as the given one.
     """
 
     samples: RunSamples | None
     losses: Losses | None
     aim: LatencyTarget | None
     layers: LayerOptions | None = None
+    file: WrittenFile | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -104,13 +107,19 @@ class Means:
         return found
 
 
-def means_of(source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> Means:
+def means_of(
+    source: ir.Model,
+    settings: PruneSettings,
+    samples: RunSamples | None,
+    clock: Clock,
+    file: WrittenFile | None = None,
+) -> Means:
     """What the choices of a run are made with; see :class:`Means`."""
     losses = None
     if samples is not None and follows_losses(settings, samples=True):
         losses = Losses(settings, samples.train, clock, telling=samples.telling)
     layers = LayerOptions(settings, losses, clock) if structure_of(settings).layers else None
-    return Means(samples, losses, _latency_target(source, settings, clock), layers)
+    return Means(samples, losses, _latency_target(source, settings, clock), layers, file)
 
 
 def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:
@@ -135,7 +144,10 @@ def ranked(found: Analysis, settings: PruneSettings, origin: Origin | None, size
     data = means.samples.train if means.samples is not None else None
     measured = measure_for_criterion(found, by, data)
     measure_depth(found, by, data)
-    return ranking_of(found.coupling, by, size, origin, measured)
+    ranking = ranking_of(found.coupling, by, size, origin, measured)
+    if means.file is None or settings.target_size is None:
+        return ranking
+    return replace(ranking, origin=replace(ranking.origin, rest=means.file.rest(found)))
 
 
 def chosen_changes(
@@ -181,9 +193,13 @@ def chosen(found: Analysis, settings: PruneSettings, origin: Origin | None, size
         share = means.losses.share(found, ranking, settings)
     if means.aim is not None:
         return means.aim.choose(found, settings, ranking, curves)
-    if curves is not None:
-        return choose_by_loss(found, settings, ranking, curves, share)
-    return choose_by_scores(found.coupling, settings, ranking)
+
+    def choose(ranking: Ranking) -> Choice:
+        if curves is not None:
+            return choose_by_loss(found, settings, ranking, curves, share)
+        return choose_by_scores(found.coupling, settings, ranking)
+
+    return choose(ranking) if means.file is None else means.file.choose(found, settings, ranking, choose)
 
 
 def prove_prepared(source: Original, found: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:
