@@ -5,9 +5,9 @@ Written from the settings by ``python -m tests.interface.write_keywords``; a tes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from compressor.interface.samples import DataLike
 
@@ -138,7 +138,7 @@ class PruneKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -390,7 +390,7 @@ class QuantizeKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -475,7 +475,7 @@ class RobustnessKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -556,7 +556,7 @@ class SensitivityKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -819,7 +819,7 @@ class TuneKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -953,7 +953,7 @@ class UnifyKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -1149,7 +1149,7 @@ class VerifyKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
