@@ -11,7 +11,7 @@ from compressor.config import CleanSettings
 from compressor.core.clock import Clock, Progress
 from compressor.core.formatting import quantity
 from compressor.graph import clean
-from compressor.graph.model_result import ModelResult
+from compressor.graph.model_result import ProvedResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.evidence import Evidence
@@ -26,12 +26,12 @@ GREW = "the file has {more} more than before: less went than it now says of what
 
 
 @dataclass(repr=False)
-class CleanResult(ModelResult):
+class CleanResult(ProvedResult):
     """What a clean-up made: the model, the report, and what was proved of the model."""
 
     model: ir.Model
     report: Report
-    proved: Evidence | None = None
+    evidence: Evidence | None = None
 
 
 def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Clock | None = None) -> CleanResult:
@@ -75,7 +75,7 @@ def clean_file(source: Path, output: Path | None, settings: CleanSettings, progr
     clock = Clock(progress)
     result = clean_model(source, settings, clock)
     with clock.phase("write"):
-        stats = run_files.put_in_place(result.model, output, settings, result.proved)
+        stats = run_files.put_in_place(result.model, output, settings, result.evidence)
     report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
     more = stats.bytes - report.input.bytes
     return report.warned([GREW.format(more=quantity(more, "B"))] if more > 0 else [])

@@ -35,6 +35,7 @@ from compressor.steps.prune.settled import PruneRequest, settled
 from compressor.steps.prune.single_plan import single_plan
 from compressor.steps.prune.step import step
 from compressor.steps.prune.write import demand_channels_alone, write
+from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_files import in_one_file
 
 
@@ -93,6 +94,7 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
         report = account.with_not_proved(report.warned(functions.notes), functions.not_proved)
         pruned = functions.pruned
     stamp_provenance(pruned.model, "prune", request.settings, request.file, pruning_facts(report, plan))
+    WrittenFile(request.settings, run.settings).demand(pruned.model)
     return PruneResult(pruned.model, plan, report, pruned.still_proved(run.settings), start.tokens, pruned.sealed)
 
 

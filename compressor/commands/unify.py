@@ -13,7 +13,7 @@ from compressor.commands import bench
 from compressor.config import UnifySettings
 from compressor.core.clock import Clock, Progress
 from compressor.graph import files
-from compressor.graph.model_result import ModelResult
+from compressor.graph.model_result import ProvedResult
 from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.evidence import Evidence
@@ -38,16 +38,16 @@ from compressor.unification.unified import with_unified
 
 
 @dataclass(repr=False)
-class UnifyResult(ModelResult):
+class UnifyResult(ProvedResult):
     """What a unification run made: the model to be written, the same with plain tensors, and the report.
 
-    ``proved`` is what was proved of the model.
+    ``evidence`` is what was proved of the model.
     """
 
     model: ir.Model
     dense: ir.Model
     report: UnifyReport
-    proved: Evidence | None = None
+    evidence: Evidence | None = None
 
 
 def unify(model: str | Path | ir.Model, settings: UnifySettings, *, clock: Clock | None = None) -> UnifyResult:
@@ -119,7 +119,7 @@ def unify_file(
         folder = output.with_name(output.name + ".checkpoint")
     result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
     with clock.phase("write"):
-        stats = put_unified(result.model, output, settings, result.proved, result.report.input)
+        stats = put_unified(result.model, output, settings, result.evidence, result.report.input)
         more: dict[str, object] = {"output": stats}
         if output is not None:
             more["gzip_bytes"] = _gzip_bytes(files.model_files(output))

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from compressor.config.blocks import BlockText
 from compressor.config.common import Cluster, Jobs
-from compressor.config.gates import Drop
+from compressor.config.gates import Distance, Drop
 from compressor.config.section import Section, Shown
 from compressor.config.target import Size
 from compressor.config.unify import UnifySettings
@@ -37,11 +37,10 @@ class ChoosingSection(Section):
         description="Choose a block for each layer so that, before any training, no more accuracy is lost, such as "
         "0.01 or 1%; needs data with labels.",
     )
-    max_distance: float | None = Field(
+    max_distance: Annotated[Distance | None, Shown("SHARE")] = Field(
         default=None,
-        ge=0,
-        description="The same, so that outputs move by no more than this share of their norm; needs no labels, and "
-        "without --data no samples.",
+        description="The same, so that outputs move by no more than this share of their norm, such as 0.05 or 5%; "
+        "needs no labels, and without --data no samples.",
     )
     target_size: Annotated[Size | None, Shown("SIZE")] = Field(
         default=None,

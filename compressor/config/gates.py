@@ -40,6 +40,10 @@ Drop = Annotated[
 """How much a metric may lose: per cent, or a number in its own unit."""
 
 
+Distance = Annotated[float, Field(ge=0), BeforeValidator(parse_share)]
+"""How far outputs may move: a share of their norm."""
+
+
 class GatesSection(Section):
     """Limits on the result; one that is missed is exit code 6."""
 

@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from compressor.config.common import Globs, Latency, LeftWeights
 from compressor.config.data import DataSettings
-from compressor.config.gates import GatesSection
+from compressor.config.gates import Distance, GatesSection
 from compressor.config.section import Section, Shown
 
 
@@ -47,10 +47,10 @@ class DistanceGatesSection(GatesSection):
 
     title: ClassVar[str] = "Gates"
 
-    max_distance: Annotated[float | None, Shown("SHARE")] = Field(
+    max_distance: Annotated[Distance | None, Shown("SHARE")] = Field(
         default=None,
-        ge=0,
-        description="Most that outputs may move, as a share of their norm on the samples; needs no labels.",
+        description="Most that outputs may move, as a share of their norm on the samples, such as 0.05 or 5%; needs no "
+        "labels.",
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from compressor.config.common import Cluster, Jobs
-from compressor.config.gates import Drop
+from compressor.config.gates import Distance, Drop
 from compressor.config.proof import PROVIDERS, Provider
 from compressor.config.prune import PruneSettings
 from compressor.config.section import Section, Shown
@@ -50,9 +50,8 @@ class SweepSection(Section):
         description="A ratio is safe where it costs no more accuracy, such as 0.01 or 1%; needs labels. "
         f"Default: {MAX_DROP} with labels, unless --max-distance is given.",
     )
-    max_distance: float | None = Field(
+    max_distance: Annotated[Distance | None, Shown("SHARE")] = Field(
         default=None,
-        ge=0,
         description="A ratio is safe where outputs move by no more, as a share of their norm. "
         f"Default: {MAX_DISTANCE} without labels.",
     )

@@ -48,6 +48,30 @@ def imported(text: str, option: str) -> Callable[..., Any]:
     return target  # type: ignore[no-any-return]
 
 
+def name_of(function: Callable[..., Any], option: str) -> str:
+    """``package.module:function``, by which :func:`imported` finds a function that was given itself.
+
+    Args:
+        function: the function.
+        option: the keyword that it was given for, for messages.
+
+    Raises:
+        UsageError: it is none that stands in a module under its name.
+    """
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    text = f"{module}:{name}"
+    found: Any = sys.modules.get(str(module))
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not function or not NAMED.fullmatch(text):
+        raise UsageError(
+            f"{option} takes a function of a module, which other processes can import: define it with def at the top "
+            f"of one, and give it or its name, as {option}='package.module:function'; it is called with the model and "
+            "gives a number"
+        )
+    return text
+
+
 @contextmanager
 def importable() -> Iterator[None]:
     """Makes modules of the current directory importable, as they are for ``python -m``."""

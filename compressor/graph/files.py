@@ -29,7 +29,7 @@ from compressor.graph.external import check_tensors, embed_nested
 from compressor.graph.metadata import PREFIX
 from compressor.graph.normalise import open_negative_sizes
 from compressor.graph.slim import without_weights
-from compressor.graph.stream import MAPS, plan_files
+from compressor.graph.stream import MAPS, FileLayout, plan_files
 from compressor.graph.structure import check_header, check_structure
 from compressor.graph.walk import innermost
 from compressor.graph.weights import LARGE_MODEL, hold
@@ -226,10 +226,7 @@ def _writers(
     """What writes each file of a model, the model file last."""
     if not path.name or "\0" in path.name:
         raise UsageError(f"{str(path)!r} is not the name of a file; choose another output")
-    # Planned for one file first, because its size decides whether weights move out.
-    layout = plan_files(model)
-    if external_data or (external_data is None and layout.size > min(LARGE_MODEL, inline_limit)):
-        layout = plan_files(model, shards(model, path.name))
+    layout = layout_of(model, path.name, external_data, inline_limit)
     if layout.size > inline_limit:
         remedy = "allow external data" if external_data is False else "split the model, its graph alone is too large"
         raise UsageError(f"{path} would have {layout.size} bytes, too many for one file; {remedy}")
@@ -237,6 +234,17 @@ def _writers(
         path.with_name(name): partial(layout.write_data, name) for name in layout.external
     }
     return {**found, path: layout.write}
+
+
+def layout_of(
+    model: ir.Model, name: str, external_data: bool | None, inline_limit: int = MAX_INLINE_BYTES
+) -> FileLayout:
+    """The bytes of a model that is written under a name; arguments as of :func:`save_model`."""
+    # Planned for one file first, because its size decides whether weights move out.
+    layout = plan_files(model)
+    if external_data or (external_data is None and layout.size > min(LARGE_MODEL, inline_limit)):
+        layout = plan_files(model, shards(model, name))
+    return layout
 
 
 def shards(model: ir.Model, name: str) -> Callable[[str], str]:

@@ -34,3 +34,24 @@ class ModelResult(Summarised):
     def headline(self) -> list[tuple[str, str]]:
         """That of the report."""
         return self.report.headline()
+
+
+class ProvedResult(ModelResult):
+    """A result whose making is proved, unless ``verify="off"``.
+
+    Attributes:
+        evidence: what was compared of the model exactly as it is, the last of ``report.proof``; None where its weights
+            were fitted or trained after what was proved, or nothing was.
+    """
+
+    evidence: object
+
+    @property
+    def proved(self) -> bool:
+        """Did the proof of how the model was made pass?
+
+        ``report.proof`` says what was compared with what, how closely, and of which parts nothing is claimed; where
+        weights were rebuilt or trained afterwards, it is of the cut before that.
+        """
+        proof = getattr(self.report, "proof", None)
+        return bool(proof is not None and proof.passed)

@@ -74,6 +74,12 @@ class FileLayout:
         key = field_key(onnx.ModelProto.GRAPH_FIELD_NUMBER, self.graph_length)
         return len(self.head) + len(key) + self.graph_length
 
+    @property
+    def total(self) -> int:
+        """Bytes of the model file and of those of its external data."""
+        last = (weights[-1] for weights in self.external.values())
+        return self.size + sum(offset + tensor.nbytes for offset, tensor in last)
+
     def write(self, file: BinaryIO) -> None:
         """Write the model file."""
         file.write(self.head)

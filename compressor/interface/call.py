@@ -14,6 +14,7 @@ from compressor.config import RunSettings
 from compressor.config.recipe import DATA
 from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
+from compressor.core.user_code import name_of
 from compressor.errors import CompressorError, GateMissed, ProofFailed
 from compressor.interface.models import ModelLike, in_memory, on_disk
 from compressor.interface.progress import ProgressLike, progress_shown
@@ -86,6 +87,8 @@ def called(
                 elif known.get(name) is not None:
                     # A path object becomes text here, as settings want it.
                     known[name] = str(known[name])
+            if callable(known.get("eval")):
+                known["eval"] = name_of(known["eval"], "eval")
             yield InterfaceCall(kind.parse(known), placed, told, folder, renamed)
         except CompressorError as error:
             # In place, so that the error keeps its type, its attributes and its traceback.

@@ -5,9 +5,9 @@ Written from the settings by ``python -m tests.interface.write_keywords``; a tes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from compressor.interface.samples import DataLike
 
@@ -138,7 +138,7 @@ class PruneKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -390,7 +390,7 @@ class QuantizeKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -418,8 +418,8 @@ class QuantizeKeywords(TypedDict, total=False):
     number in its unit. Needs labels, or what --eval needs."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
-    max_distance: float | None
-    """Most that outputs may move, as a share of their norm on the samples; needs no labels."""
+    max_distance: float | str | None
+    """Most that outputs may move, as a share of their norm on the samples, such as 0.05 or 5%; needs no labels."""
     mode: Literal["auto", "static", "dynamic", "int4"]
     """auto: static, or dynamic where outputs stay clearly nearer to the original's or more weights are taken;
     static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: weights in
@@ -475,7 +475,7 @@ class RobustnessKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -556,7 +556,7 @@ class SensitivityKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -774,7 +774,7 @@ class SensitivityKeywords(TypedDict, total=False):
     ratios: Sequence[float] | str
     """Shares of its channels that each group loses, one after the other, while the rest of the model stays whole.
     Default: 0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9."""
-    max_distance: float | None
+    max_distance: float | str | None
     """A ratio is safe where outputs move by no more, as a share of their norm. Default: 0.1 without labels."""
     jobs: int
     """Measurements at a time, one thread each; 0 for one a core."""
@@ -819,7 +819,7 @@ class TuneKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -953,7 +953,7 @@ class UnifyKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""
@@ -1098,9 +1098,9 @@ class UnifyKeywords(TypedDict, total=False):
     max_drop: float | str | None
     """Choose a block for each layer so that, before any training, no more accuracy is lost, such as 0.01 or 1%;
     needs data with labels."""
-    max_distance: float | None
-    """The same, so that outputs move by no more than this share of their norm; needs no labels, and without --data
-    no samples."""
+    max_distance: float | str | None
+    """The same, so that outputs move by no more than this share of their norm, such as 0.05 or 5%; needs no labels,
+    and without --data no samples."""
     target_size: float | int | str | None
     """Choose a block or a codebook for each layer so that the file has at most so many bytes, such as 200kB, or this
     share of the original, and outputs move as little as can be before any training."""
@@ -1149,7 +1149,7 @@ class VerifyKeywords(TypedDict, total=False):
     samples where that is less, but at most a quarter."""
     labels: str | None
     """Name of the array that holds the labels. Default: y or labels."""
-    eval: str | None
+    eval: str | Callable[[Any], float] | None
     """What a model is judged by: top-1, top-5, miou, map, map50, perplexity, cosine, rmse; or
     package.module:function, which is called with the model and gives a number. Default: top-1, where labels are
     classes."""

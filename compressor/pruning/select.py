@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -167,13 +167,14 @@ def choose_by_scores(coupling: Coupling, settings: PruneSettings, ranking: Ranki
     return ranking.choice(coupling, settings, _fill(coupling, scores, settings, ranking.origin))
 
 
-def demand_target(coupling: Coupling, settings: PruneSettings, size: int) -> None:
+def demand_target(coupling: Coupling, settings: PruneSettings, size: int, rest: float | None = None) -> None:
     """Refuses a target that not even everything that may go reaches, before anything is measured for the choice.
 
     Args:
         coupling: as run, of an analysis of its own: balancing merges units in it by other scores than the choice has.
         settings: of the run.
         size: bytes of the original file.
+        rest: bytes of the written file that are no weights; None: as many as the original has.
 
     Raises:
         NothingToPrune: nothing may go, or the target is met.
@@ -182,7 +183,8 @@ def demand_target(coupling: Coupling, settings: PruneSettings, size: int) -> Non
     # How many units may go does not depend on what they are ranked by, so weights alone will do.
     ranking = ranking_of(coupling, settings.model_copy(update={"criterion": "l2"}), size)
     *_, finest = finer(settings)
-    goal = goal_of(CostModel(coupling), settings, ranking.origin)
+    origin = ranking.origin if rest is None else replace(ranking.origin, rest=rest)
+    goal = goal_of(CostModel(coupling), settings, origin)
     demand_reachable(line_up(ranking.scores, finest, ranking.origin), goal)
 
 
@@ -305,11 +307,21 @@ def _fill(
         return take(chunks, settings, total, total - sum(left.values()))
     goal = goal_of(CostModel(coupling), settings, origin)
     missed: TargetOutOfReach | None = None
+    nearest: tuple[float, Removed] | None = None
     # Wide multiples run faster, so finer ones are for targets that cannot be met otherwise.
     for allowed in finer(settings):
         try:
-            return reach(line_up(ranked, allowed, origin), goal)
+            removed = reach(line_up(ranked, allowed, origin), goal)
         except TargetOutOfReach as error:
             # The first error names the multiple that the user would expect.
             missed = missed or error
-    raise missed or AssertionError
+            continue
+        # Anything below a ceiling meets it, and more than was asked for need not go.
+        off = abs(goal.left_without(removed) - goal.share)
+        if nearest is None or off < nearest[0]:
+            nearest = off, removed
+        if not goal.ceiling or off <= goal.slack:
+            break
+    if nearest is None:
+        raise missed or AssertionError
+    return nearest[1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from compressor.channels.channel_mask import ChannelMask
 from compressor.graph.edit import add_constant, constant_array, free_name
 from compressor.graph.evaluate import Array
-from compressor.operators.table import adds
+from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
-from compressor.reconstruct.layers import LayerPair
+from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers
 
 
 def read_bias(layer: LayerPair, form: OperandForm, matrix: Matrix, rank: int) -> Matrix:
@@ -45,6 +46,34 @@ def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -
         put(add, index, (as_float64(constant_array(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
     else:
         _append(layer, spread.astype(dtype))
+
+
+def add_biases(model: ir.Model, dense: ir.Model, cut: ChannelMask) -> None:
+    """Gives each layer that a recovery may repair a bias of zeros, where it has none, in place.
+
+    So a model has the size that it has at most once it is recovered.
+
+    Args:
+        model: what a cut left.
+        dense: what was cut.
+        cut: what went.
+    """
+    _, wrong = affected(model.graph, Kept(cut))
+    for layer in repairable_layers(model, dense, wrong)[0]:
+        zeros, dtype = np.zeros(_width(layer)), layer.weight.read().dtype
+        if layer.kind.bias is None and _following(layer, zeros) is None:
+            _append(layer, zeros.astype(dtype))
+        elif layer.kind.bias is not None and _input(layer) is None:
+            put(layer.node, layer.kind.bias, zeros.astype(dtype))
+
+
+def _width(layer: LayerPair) -> int:
+    """How many channels a layer gives: of its output, else the widest axis of its weight."""
+    shape = layer.node.outputs[0].shape
+    # Of convolutions the channels come second, of products last.
+    axis = 1 if operator_of(layer.node).window is not None else -1
+    size = shape[axis] if shape is not None and len(shape) > 1 else None
+    return size if isinstance(size, int) else max(layer.weight.read().shape)
 
 
 def _factor(layer: LayerPair) -> float:

@@ -26,6 +26,13 @@ _RANGE_SOURCES = MappingProxyType(
 """How a report says where the range of pixels is from."""
 
 
+def on_disk(before: int, after: int) -> str:
+    """How many times smaller, or larger, a file is than it was."""
+    # A file of no bytes is no model, but must not divide by zero either.
+    ratio = before / max(1, after)
+    return f"{1 / ratio:.1f} times larger on disk" if after > before > 0 else f"{ratio:.1f} times smaller on disk"
+
+
 def line(console: Console, text: str, style: str = "") -> None:
     """Prints a line, whatever characters the names in it hold."""
     # As Text and not as markup: names of nodes hold brackets, which rich would read as styles.

@@ -41,9 +41,7 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
 
 
 def _bytes(report: UnifyReport, output: ModelStats, console: Console) -> None:
-    # A file of no bytes is no model, but must not divide by zero either.
-    ratio = report.input.bytes / max(1, output.bytes)
-    text = f"{ratio:.1f} times smaller on disk"
+    text = draw.on_disk(report.input.bytes, output.bytes)
     if report.gzip_bytes is not None:
         text += f"; {quantity(report.gzip_bytes, 'B')} after gzip"
     draw.line(console, f"{text}; {quantity(report.ideal_bytes, 'B')} by an ideal coder.")

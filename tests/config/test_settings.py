@@ -5,6 +5,9 @@ from pydantic import ValidationError
 
 from compressor.config import AMOUNTS, DEFAULT_RATIO, PROVIDERS, CleanSettings, PruneSettings, RunSettings
 from compressor.config.choices import CRITERIA
+from compressor.config.choosing import ChoosingSettings
+from compressor.config.quantize import QuantizeSettings
+from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import UsageError
 
 
@@ -122,3 +125,11 @@ def test_settings_are_composed_of_sections():
         named = [name for section in settings.sections() for name in section.own_fields()]
         assert sorted(named) == sorted(settings.model_fields)
         assert len(set(named)) == len(named)
+
+
+@pytest.mark.parametrize("kind", [QuantizeSettings, ChoosingSettings, SensitivitySettings])
+def test_distances_are_taken_in_per_cent(kind: type[RunSettings]) -> None:
+    asked = {"data": "x.npz"} if kind is SensitivitySettings else {}
+    assert kind.parse({**asked, "max_distance": "5%"}).max_distance == 0.05
+    with pytest.raises(UsageError, match="max_distance"):
+        kind.parse({**asked, "max_distance": "-5%"})

@@ -230,3 +230,28 @@ def test_progress_is_told_to_a_function_printed_or_left_out(proto, capsys) -> No
     assert capsys.readouterr().err.splitlines() == ["load", "analyse"]
     compressor.inspect(proto)
     assert capsys.readouterr() == ("", "")
+
+
+def half(_: object) -> float:
+    """A metric of a user's, which finds every model alike."""
+    return 0.5
+
+
+def test_a_function_judges(proto) -> None:
+    [row] = compressor.prune(proto, ratio=0.5, recover="none", eval=half).report.accuracy
+    assert (row.metric, row.before, row.after) == ("half", 0.5, 0.5)
+
+
+@pytest.mark.parametrize("function", [lambda _: 0.5, [].append], ids=["lambda", "method"])
+def test_a_function_without_a_name_to_import_is_told_what_to_be(proto, function) -> None:
+    with pytest.raises(UsageError, match=r"package\.module:function.*called with the model"):
+        compressor.prune(proto, ratio=0.5, eval=function)
+
+
+def test_a_result_says_whether_it_was_proved(proto) -> None:
+    results = {name: compressor.prune(proto, ratio=0.5, recover=name, samples=8) for name in ("none", "lstsq")}
+    assert all(result.proved is True for result in results.values())
+    assert results["none"].evidence is not None
+    assert results["lstsq"].evidence is None
+    assert compressor.prune(proto, ratio=0.5, recover="none", verify="off").proved is False
+    assert compressor.clean(proto).proved is True

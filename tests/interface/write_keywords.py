@@ -39,9 +39,9 @@ Written from the settings by ``python -m tests.interface.write_keywords``; a tes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from compressor.interface.samples import DataLike
 '''
@@ -77,6 +77,8 @@ def _line(line: str) -> str:
 def _kinds(field: str, info: FieldInfo) -> list[str]:
     if field in SAMPLES:
         return ["DataLike", "None"]
+    if field == "eval":
+        return ["str", "Callable[[Any], float]", "None"]
     found = _of(info.annotation)
     validators = any(isinstance(item, BeforeValidator) for item in info.metadata)
     read = validators or "BeforeValidator" in repr(info.annotation)

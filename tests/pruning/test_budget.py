@@ -223,7 +223,11 @@ def test_a_target_out_of_reach_is_said_before_samples_are_made_up(target: str, m
     monkeypatch.setattr(settled, "made_up", never)
     with pytest.raises(TargetOutOfReach) as soon:
         run(grouped, criterion="l2", recover="lstsq", **{target: 0.001})
-    assert str(soon.value) == str(late.value), "as far as the choice itself would have come"
+    said = [str(error.value) for error in (soon, late)]
+    if target == "target_size":
+        # A file that was recovered says by how much outputs moved, which are other bytes.
+        said = [text.partition("no less than")[0] for text in said]
+    assert said[0] == said[1], "as far as the choice itself would have come"
     assert soon.value.frozen
 
 

@@ -22,6 +22,8 @@ compressor.prune(proto, 0.5, data=(images, labels), val_data={"x": images, "y": 
 compressor.prune(model, data=[images], recover="lstsq", progress=print)
 compressor.prune(proto.SerializeToString(), data=lambda: images, criterion="mine")
 report: Report = result.report
+proved: bool = result.proved
+compressor.prune(model, eval=len, val_data=images)
 size: int = compressor.save(result, "small.onnx")
 
 compressor.unify(model, block="1x8", prune_share=0.2)

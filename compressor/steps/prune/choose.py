@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -23,6 +23,7 @@ from compressor.pruning.select import Choice, Ranking, by_weights, choose_by_sco
 from compressor.steps import account
 from compressor.steps.prune.layer_options import LayerOptions, Selected, structure_of
 from compressor.steps.prune.losses import Losses, follows_losses, scored
+from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.score import measure_depth, measure_for_criterion
 
@@ -54,12 +55,14 @@ class Means:
         losses: what measures loss curves, where groups lose by them.
         aim: the latency that is asked for, if one is.
         layers: options of single layers; None where channels alone go.
+        file: that will be written, for a budget of bytes; None: as large as the given one.
     """
 
     samples: RunSamples | None
     losses: Losses | None
     aim: LatencyTarget | None
     layers: LayerOptions | None = None
+    file: WrittenFile | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -70,13 +73,19 @@ class Means:
         return warnings
 
 
-def means_of(source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock) -> Means:
+def means_of(
+    source: ir.Model,
+    settings: PruneSettings,
+    samples: RunSamples | None,
+    clock: Clock,
+    file: WrittenFile | None = None,
+) -> Means:
     """What the choices of a run are made with; see :class:`Means`."""
     losses = None
     if samples is not None and follows_losses(settings, samples=True):
         losses = Losses(settings, samples.train, clock, telling=samples.telling)
     layers = LayerOptions(settings, losses, clock) if structure_of(settings).layers else None
-    return Means(samples, losses, _latency_target(source, settings, clock), layers)
+    return Means(samples, losses, _latency_target(source, settings, clock), layers, file)
 
 
 def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:
@@ -101,7 +110,10 @@ def ranked(analysis: Analysis, settings: PruneSettings, origin: Origin | None, s
     data = means.samples.train if means.samples is not None else None
     measured = measure_for_criterion(analysis, by, data)
     measure_depth(analysis, by, data)
-    return ranking_of(analysis.coupling, by, size, origin, measured)
+    ranking = ranking_of(analysis.coupling, by, size, origin, measured)
+    if means.file is None or settings.target_size is None:
+        return ranking
+    return replace(ranking, origin=replace(ranking.origin, rest=means.file.rest(analysis)))
 
 
 def chosen_changes(
@@ -147,6 +159,10 @@ def chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, s
         share = means.losses.share(analysis, ranking, settings)
     if means.aim is not None:
         return means.aim.choose(analysis, settings, ranking, curves)
-    if curves is not None:
-        return choose_by_loss(analysis, settings, ranking, curves, share)
-    return choose_by_scores(analysis.coupling, settings, ranking)
+
+    def choose(ranking: Ranking) -> Choice:
+        if curves is not None:
+            return choose_by_loss(analysis, settings, ranking, curves, share)
+        return choose_by_scores(analysis.coupling, settings, ranking)
+
+    return choose(ranking) if means.file is None else means.file.choose(analysis, settings, ranking, choose)

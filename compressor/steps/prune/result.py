@@ -11,17 +11,17 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.graph import files
 from compressor.graph.joined import split
-from compressor.graph.model_result import ModelResult
+from compressor.graph.model_result import ProvedResult
 from compressor.pruning.evidence import Evidence
 from compressor.results import Report
 from compressor.steps import run_files
 
 
 @dataclass(repr=False)
-class PruneResult(ModelResult):
+class PruneResult(ProvedResult):
     """What a pruning run made: the smaller model, the plan that leads to it, and the report.
 
-    The plan is None where several steps cannot be replayed as one. ``proved`` is what was proved of the smaller
+    The plan is None where several steps cannot be replayed as one. ``evidence`` is what was proved of the smaller
     model as it is. ``tokens`` are the old numbers of those that were kept, in the new order; None where all were. With
     ``also``, ``model`` is all files joined; :attr:`models` are they. ``sealed`` is a copy from when the last proof was
     through, which a file is held against.
@@ -30,7 +30,7 @@ class PruneResult(ModelResult):
     model: ir.Model
     plan: PruningPlan | None
     report: Report
-    proved: Evidence | None = None
+    evidence: Evidence | None = None
     tokens: tuple[int, ...] | None = None
     sealed: ir.Model | None = None
 
@@ -40,5 +40,5 @@ class PruneResult(ModelResult):
         return split(self.model)
 
     def save(self, path: str | os.PathLike[str]) -> int:
-        """As :meth:`ModelResult.save`; further files of the model go beside the first, all of them or none."""
+        """As :meth:`ProvedResult.save`; further files of the model go beside the first, all of them or none."""
         return files.save_models(run_files.places(self.model, Path(path)))

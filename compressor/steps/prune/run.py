@@ -19,6 +19,7 @@ from compressor.steps.prune.choose import Means, means_of
 from compressor.steps.prune.recover import Recovery
 from compressor.steps.prune.settled import PruneRequest, Settled
 from compressor.steps.prune.trainer import Trainer
+from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
 
 
@@ -66,7 +67,8 @@ class PruningRun:
         """
         trainer = Trainer(start.source, start.settings, clock)
         recovery = Recovery(start.settings, start.samples, trainer, clock)
-        means = means_of(start.source, start.settings, start.samples, clock)
+        file = WrittenFile(request.settings, start.settings)
+        means = means_of(start.source, start.settings, start.samples, clock, file)
         return PruningRun(start.settings, request.plan, distrusted, request.size, means, recovery, clock)
 
     @property

@@ -28,6 +28,7 @@ from compressor.steps import account, run_files
 from compressor.steps.prune.choose import reasons_given
 from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
 from compressor.steps.prune.objective import by_time
+from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples, reads_samples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens
@@ -146,7 +147,9 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
             before = whole.model_copy(update={"path": before.path})
         if request.plan is None and _aims(settings):
             with reasons_given(analysis):
-                demand_target(analyse(source, settings, distrusted).coupling, settings, request.size)
+                again = analyse(source, settings, distrusted)
+                rest = None if settings.target_size is None else WrittenFile(request.settings, settings).rest(again)
+                demand_target(again.coupling, settings, request.size, rest)
     samples = request.samples
     if samples is None:
         with clock.phase("samples"):

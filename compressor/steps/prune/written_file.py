@@ -1,0 +1,145 @@
+"""Budgets of bytes: they are of the file that will be written, and not of the one that was read.
+
+What exporters wrote beside the graph goes, nodes vanish with a cut, recovery may add biases, and the file says where it
+comes from. So what is no weight is counted on the graph that each choice leaves, and the choice is made again with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.plan import units_of
+from compressor.config import PruneSettings
+from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.graph.files import layout_of
+from compressor.graph.joined import split
+from compressor.graph.provenance import stamp_provenance
+from compressor.pruning.analysis import Analysis
+from compressor.pruning.apply import apply_cut, cut_of
+from compressor.pruning.budget import goal_of, too_coarse
+from compressor.pruning.cost import CostModel
+from compressor.pruning.select import Choice, Ranking
+from compressor.reconstruct.biases import add_biases
+from compressor.steps.run_samples import reads_samples
+
+TRIES = 5
+"""How often a choice is made for a target of bytes; the second one fits as a rule."""
+DIGEST, NUMBER = "0" * 64, "00000000.0000"
+"""As long as those that the file will say."""
+DISTANCE = "00.0000 of the outputs' norm on 512 made-up samples"
+SMALL = (
+    "without what exporters wrote beside the graph the file has {left:.1%} of its size, and --target-size allows "
+    "{share:.1%}; give a smaller size, or use clean"
+)
+ABOVE = "the file would have {size:,} bytes, and --target-size allows {most:,}; give a smaller size"
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """The file that a run will write.
+
+    Attributes:
+        asked: settings as they were given, which the file names.
+        settings: with every default resolved.
+    """
+
+    asked: PruneSettings
+    settings: PruneSettings
+
+    def size(self, model: ir.Model) -> int:
+        """Bytes of the files of a model that is written as it is."""
+        return sum(layout_of(part, "model.onnx", self.settings.external_data).total for part in split(model))
+
+    def expected(self, model: ir.Model) -> int:
+        """The same, at most, once it says where it comes from."""
+        stamped = model.clone()
+        stamp_provenance(stamped, "prune", self.asked, None, self._longest_facts())
+        return self.size(stamped)
+
+    def rest(self, found: Analysis) -> float:
+        """Bytes of the file that are no weights, counted before anything goes."""
+        return max(0.0, self.expected(found.model) - CostModel(found.coupling).bytes_after(np.zeros(0, np.int64)))
+
+    def choose(
+        self, found: Analysis, step: PruneSettings, ranking: Ranking, choose: Callable[[Ranking], Choice]
+    ) -> Choice:
+        """A choice with which the file has the bytes that a target asks for; any choice for another target.
+
+        Args:
+            found: the analysed model.
+            step: settings of the step.
+            ranking: its groups.
+            choose: makes a choice, with the bytes that are no weights in the ranking's origin.
+
+        Raises:
+            TargetOutOfReach: no choice comes within 2 %, or below a number of bytes.
+        """
+        if step.target_size is None:
+            return choose(ranking)
+        self._demand_larger(found, step, ranking)
+        cost, rest, best = CostModel(found.coupling), self.rest(found), None
+        for _ in range(TRIES):
+            origin = replace(ranking.origin, rest=rest)
+            choice, goal = choose(replace(ranking, origin=origin)), goal_of(cost, step, origin)
+            size = self._after(found, choice)
+            left = size / goal.whole
+            # Only the last step has to hit the target.
+            if not goal.exact or (abs(left - goal.share) <= goal.slack and left <= goal.most):
+                return choice
+            if left <= goal.most and (best is None or left > best[0]):
+                best = left, choice
+            # Made again with what was counted; a choice that comes again says that there is none between.
+            right = size - cost.bytes_after(units_of(choice.plan, found.coupling))
+            if right == rest:
+                break
+            rest = right
+        if best is not None and goal.met(best[0]):
+            return best[1]
+        raise TargetOutOfReach(too_coarse(goal, left))
+
+    def _after(self, found: Analysis, choice: Choice) -> int:
+        """Bytes of the file, at most, that a choice leaves."""
+        cut = cut_of(choice.plan, found)
+        small = apply_cut(found, cut)
+        if self.settings.recover != "none":
+            add_biases(small, found.model, cut)
+        return self.expected(small)
+
+    def _demand_larger(self, found: Analysis, step: PruneSettings, ranking: Ranking) -> None:
+        """Raises NothingToPrune where the file is small enough with every channel in it."""
+        cost, origin = CostModel(found.coupling), replace(ranking.origin, rest=self.rest(found))
+        goal = goal_of(cost, step, origin)
+        # Earlier steps may have met the target, and what is fixed goes in any case.
+        if goal.left([]) <= goal.most and self.settings.steps == 1 and not step.layer_ratio:
+            raise NothingToPrune(SMALL.format(left=goal.left([]), share=goal.share))
+
+    def demand(self, model: ir.Model) -> None:
+        """Holds the result against a target of bytes.
+
+        Raises:
+            TargetOutOfReach: the file would be larger.
+        """
+        most = self.asked.target_size
+        # Of layers that change, a near miss is told in the report.
+        if most is None or most <= 1 or self.settings.changes_layers:
+            return
+        if (size := self.size(model)) > most:
+            raise TargetOutOfReach(ABOVE.format(size=size, most=int(most)))
+
+    def _longest_facts(self) -> dict[str, str | None]:
+        """What the file will say of the run, at its longest."""
+        settings = self.settings
+        verdict = f"passed, {settings.verify}, within 1.23e-05 on 99 input sizes, {settings.provider}"
+        read = settings.data is not None or settings.val_data is not None or settings.eval is not None
+        accuracy = f"{settings.eval or 'top-1'} {NUMBER} before, {NUMBER} after, on 1000000 samples"
+        return {
+            "input_sha256": DIGEST,
+            "plan_sha256": DIGEST,
+            "proof": verdict if settings.proves else "none",
+            "distance": DISTANCE if read or reads_samples(settings) else None,
+            "accuracy": accuracy if read else None,
+        }
