@@ -38,6 +38,9 @@ from compressor.steps.prune.write import demand_channels_alone, write
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_files import in_one_file
 
+MARGIN = 256
+"""Bytes by which a file of changed layers may come out larger when it is made again."""
+
 
 def prune(
     model: str | Path | ir.Model,
@@ -94,7 +97,12 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
         report = account.with_not_proved(report.warned(functions.notes), functions.not_proved)
         pruned = functions.pruned
     stamp_provenance(pruned.model, "prune", request.settings, request.file, pruning_facts(report, plan))
-    WrittenFile(request.settings, run.settings).demand(pruned.model)
+    file = WrittenFile(request.settings, run.settings)
+    # What changed layers add to a graph shows only when they are written.
+    again = run.settings.changes_layers and not run.settings.trains and not request.spare
+    if again and (above := file.above(pruned.model)):
+        return _prune(replace(request, spare=above + MARGIN), clock, distrusted)
+    report = report.warned(file.demand(pruned.model))
     return PruneResult(pruned.model, plan, report, pruned.still_proved(run.settings), start.tokens, pruned.sealed)
 
 

@@ -45,6 +45,7 @@ class PruneRequest:
         settings: as they were asked for, with what a plan brings; they go into the file as provenance.
         plan: says what goes, where one is replayed.
         samples: the user's; None without any.
+        spare: bytes that are kept free of a target, as an earlier try came out larger by so much.
     """
 
     model: ir.Model
@@ -53,6 +54,7 @@ class PruneRequest:
     settings: PruneSettings
     plan: PruningPlan | None
     samples: RunSamples | None
+    spare: int = 0
 
     @property
     def given(self) -> Given:

@@ -45,10 +45,12 @@ class WrittenFile:
     Attributes:
         asked: settings as they were given, which the file names.
         settings: with every default resolved.
+        spare: bytes that are kept free, as an earlier try was larger by so much.
     """
 
     asked: PruneSettings
     settings: PruneSettings
+    spare: int = 0
 
     def size(self, model: ir.Model) -> int:
         """Bytes of the files of a model that is written as it is."""
@@ -60,17 +62,22 @@ class WrittenFile:
         stamp_provenance(stamped, "prune", self.asked, None, self._longest_facts())
         return self.size(stamped)
 
-    def rest(self, found: Analysis) -> float:
+    def rest(self, analysis: Analysis) -> float:
         """Bytes of the file that are no weights, counted before anything goes."""
-        return max(0.0, self.expected(found.model) - CostModel(found.coupling).bytes_after(np.zeros(0, np.int64)))
+        return max(
+            0.0,
+            self.spare
+            + self.expected(analysis.model)
+            - CostModel(analysis.coupling).bytes_after(np.zeros(0, np.int64)),
+        )
 
     def choose(
-        self, found: Analysis, step: PruneSettings, ranking: Ranking, choose: Callable[[Ranking], Choice]
+        self, analysis: Analysis, step: PruneSettings, ranking: Ranking, choose: Callable[[Ranking], Choice]
     ) -> Choice:
         """A choice with which the file has the bytes that a target asks for; any choice for another target.
 
         Args:
-            found: the analysed model.
+            analysis: the analysed model.
             step: settings of the step.
             ranking: its groups.
             choose: makes a choice, with the bytes that are no weights in the ranking's origin.
@@ -80,12 +87,18 @@ class WrittenFile:
         """
         if step.target_size is None:
             return choose(ranking)
-        self._demand_larger(found, step, ranking)
-        cost, rest, best = CostModel(found.coupling), self.rest(found), None
+        self._demand_larger(analysis, step, ranking)
+        cost, rest, best = CostModel(analysis.coupling), self.rest(analysis), None
         for _ in range(TRIES):
             origin = replace(ranking.origin, rest=rest)
-            choice, goal = choose(replace(ranking, origin=origin)), goal_of(cost, step, origin)
-            size = self._after(found, choice)
+            goal = goal_of(cost, step, origin)
+            try:
+                choice = choose(replace(ranking, origin=origin))
+            except TargetOutOfReach:
+                if best is None:
+                    raise
+                break
+            size = self._after(analysis, choice)
             left = size / goal.whole
             # Only the last step has to hit the target.
             if not goal.exact or (abs(left - goal.share) <= goal.slack and left <= goal.most):
@@ -93,7 +106,7 @@ class WrittenFile:
             if left <= goal.most and (best is None or left > best[0]):
                 best = left, choice
             # Made again with what was counted; a choice that comes again says that there is none between.
-            right = size - cost.bytes_after(units_of(choice.plan, found.coupling))
+            right = size - cost.bytes_after(units_of(choice.plan, analysis.coupling))
             if right == rest:
                 break
             rest = right
@@ -101,34 +114,40 @@ class WrittenFile:
             return best[1]
         raise TargetOutOfReach(too_coarse(goal, left))
 
-    def _after(self, found: Analysis, choice: Choice) -> int:
+    def _after(self, analysis: Analysis, choice: Choice) -> int:
         """Bytes of the file, at most, that a choice leaves."""
-        cut = cut_of(choice.plan, found)
-        small = apply_cut(found, cut)
+        cut = cut_of(choice.plan, analysis)
+        small = apply_cut(analysis, cut)
         if self.settings.recover != "none":
-            add_biases(small, found.model, cut)
+            add_biases(small, analysis.model, cut)
         return self.expected(small)
 
-    def _demand_larger(self, found: Analysis, step: PruneSettings, ranking: Ranking) -> None:
+    def _demand_larger(self, analysis: Analysis, step: PruneSettings, ranking: Ranking) -> None:
         """Raises NothingToPrune where the file is small enough with every channel in it."""
-        cost, origin = CostModel(found.coupling), replace(ranking.origin, rest=self.rest(found))
+        cost, origin = CostModel(analysis.coupling), replace(ranking.origin, rest=self.rest(analysis))
         goal = goal_of(cost, step, origin)
         # Earlier steps may have met the target, and what is fixed goes in any case.
         if goal.left([]) <= goal.most and self.settings.steps == 1 and not step.layer_ratio:
             raise NothingToPrune(SMALL.format(left=goal.left([]), share=goal.share))
 
-    def demand(self, model: ir.Model) -> None:
-        """Holds the result against a target of bytes.
+    def above(self, model: ir.Model) -> int:
+        """Bytes by which the file is larger than it may be; 0 where it is not."""
+        most = self.asked.target_size
+        return 0 if most is None or most <= 1 else max(0, self.size(model) - int(most))
+
+    def demand(self, model: ir.Model) -> list[str]:
+        """Holds the result against a target of bytes; what the report has to say of it, where layers were trained.
 
         Raises:
             TargetOutOfReach: the file would be larger.
         """
-        most = self.asked.target_size
-        # Of layers that change, a near miss is told in the report.
-        if most is None or most <= 1 or self.settings.changes_layers:
-            return
-        if (size := self.size(model)) > most:
-            raise TargetOutOfReach(ABOVE.format(size=size, most=int(most)))
+        if not self.above(model):
+            return []
+        told = ABOVE.format(size=self.size(model), most=int(self.asked.target_size or 0))
+        # How much less it should have been is known only after hours of training.
+        if self.settings.changes_layers and self.settings.trains:
+            return [told]
+        raise TargetOutOfReach(told)
 
     def _longest_facts(self) -> dict[str, str | None]:
         """What the file will say of the run, at its longest."""

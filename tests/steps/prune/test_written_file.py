@@ -70,6 +70,14 @@ def test_several_steps_end_below(tmp_path: Path) -> None:
     assert 0.98 * 60_000 <= output.stat().st_size <= 60_000
 
 
+@pytest.mark.parametrize("target", [45_000, 64_000, 92_500])
+@pytest.mark.parametrize("structure", ["both", "lowrank"])
+def test_a_number_of_bytes_is_not_exceeded_where_layers_change(tmp_path: Path, structure: str, target: int) -> None:
+    asked = {"target_size": target, "recover": "none", "structure": structure, "samples": 64, "verify": "off"}
+    prune_file(exported(tmp_path), tmp_path / "out.onnx", PruneSettings.parse(asked))
+    assert 0.98 * target <= (tmp_path / "out.onnx").stat().st_size <= target
+
+
 def test_a_file_that_is_small_without_its_notes_says_so(tmp_path: Path) -> None:
     with pytest.raises(NothingToPrune, match="clean"):
         prune_file(exported(tmp_path), None, PruneSettings.parse({"target_size": "80%", "verify": "off"}))
