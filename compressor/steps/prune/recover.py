@@ -238,6 +238,8 @@ class Recovery:
                 "trainability": trainable,
                 "curves": self._trainer.curves,
                 "warnings": warnings,
+                # What was done, and not what was meant to be done.
+                "settings": {**report.settings, **({"recover": BEFORE_TRAINING} if self._trainer.left_out else {})},
             }
         )
 

@@ -67,6 +67,7 @@ class Trainer:
     Attributes:
         curves: of all training.
         warnings: what the report has to say about it.
+        left_out: a short training could not be done.
 
     Args:
         source: the original, which is imitated.
@@ -78,6 +79,7 @@ class Trainer:
         self._source, self._settings, self._clock = source, settings, clock
         self.curves: list[Curve] = []
         self.warnings: list[str] = []
+        self.left_out = False
         self._metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
 
     def trained(
@@ -136,6 +138,7 @@ class Trainer:
                 return model
         # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
         except (CompressorError, TooSlow) as error:
+            self.left_out = True
             self.warnings.append(NOT_DISTILLED.format(reason=str(error)))
             return model
         self.record(done.history, "training", step)
