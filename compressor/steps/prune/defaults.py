@@ -77,6 +77,10 @@ FEWER = (
 )
 
 
+TOO_FEW = (
+    "weights were not trained after least squares, as there are {given} samples to learn from: from {enough} on a "
+    "short training recovers more"
+)
 HEAVIER = 0.1
 """Share by which more may be left of a file than of its multiply-accumulates before that is reported."""
 HEAVY = (
@@ -137,8 +141,10 @@ def resolve_defaults(
         more = min(wanted, settings.samples)
         notes.append(FEWER.format(samples=count, more=more, cost=_minutes(work.effort(more, losses=losses).seconds)))
     # A handful of the user's own samples would be learnt by heart (docs/recovery.md has what 256 bring).
-    trained = (available is None or available >= ENOUGH) and all(find_spec(name) for name in TRAINING)
-    trained = trained and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
+    trained = all(find_spec(name) for name in TRAINING) and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
+    if trained and available is not None and available < ENOUGH:
+        notes.append(TOO_FEW.format(given=available, enough=ENOUGH))
+        trained = False
     return settings.resolved(recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
 
 

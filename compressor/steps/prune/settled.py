@@ -24,7 +24,8 @@ from compressor.pruning.preparation import Original
 from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
-from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
+from compressor.steps.prune.defaults import UNPACKED, made_up, resized
+from compressor.steps.prune.few_samples import with_samples
 from compressor.steps.prune.objective import by_time
 from compressor.steps.prune.step import reasons_given
 from compressor.steps.run_samples import RunSamples, reads_samples
@@ -119,8 +120,7 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
             cut_of(asked.plan, found)  # a plan of another model is refused before samples are made up
         # Needs the analysed model, as it counts what a recovery would take.
         settings, notes = resized(asked.settings)
-        available = None if asked.samples is None else len(asked.samples.train)
-        settings, more = resolve_defaults(settings, found, available=available)
+        settings, samples, more = with_samples(settings, source, found, asked.samples)
         notes += [*more, *([UNPACKED] if is_packed(source) else [])]
         settings = settings if asked.plan is not None else by_time(settings, found, asked.size)
         if asked.plan is not None and not (asked.plan.removals or asked.plan.blocks):
@@ -137,7 +137,6 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
         if asked.plan is None and _aims(settings):
             with reasons_given(found):
                 demand_target(analyse(source, settings, distrusted).coupling, settings, asked.size)
-    samples = asked.samples
     if samples is None:
         with clock.phase("samples"):
             samples = made_up(settings, source, found, notes, asked=asked.settings.recover != "auto")
@@ -145,7 +144,8 @@ def settled(asked: Asked, distrusted: Mapping[str, str], clock: Clock) -> Settle
             tell_sizes(samples.train, clock)
     if samples is not None:
         with clock.phase("samples"):
-            notes += given_samples_notes(found.model, samples.train, settings)
+            # Of the user's alone, where made-up ones were added.
+            notes += given_samples_notes(found.model, (asked.samples or samples).train, settings)
             notes += follow_batch([source, found.model], samples.train, settings)
     tokens = None if read.renumbering is None else read.renumbering.tokens
     return Settled(source, read, found, settings, before, notes, tokens, samples)
