@@ -97,7 +97,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         divergence=divergence,
         accuracy=accuracy,
         seconds=clock.seconds,
-        warnings=[*found.warnings, *_notes(divergence, found)],
+        warnings=[*found.warnings, *_notes(divergence, found), *(row.baseless for row in accuracy if row.baseless)],
         settings=settings.model_dump(mode="json"),
         environment=environment(next(filter(None, map(sessions.device_name, providers)), None)),
     )
@@ -139,7 +139,7 @@ def _judged(models: tuple[Opened, Opened], providers: tuple[str, str], settings:
         replace(evaluator, provider=provider).measure(model, data, a)
         for model, provider in zip((a, b), providers, strict=True)
     )
-    return evaluator.row(before.value, after.value, before.samples)
+    return evaluator.row(before.value, after.value, before.samples, data)
 
 
 def _compare(models: tuple[Opened, Opened], providers: tuple[str, str], settings: VerifySettings) -> Comparison:

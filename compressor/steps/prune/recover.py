@@ -248,7 +248,7 @@ class Recovery:
         once = self._cut if self._steps == 1 else None
         cut = self._measured(evaluator, once).value if once is not None else None
         after = self._measured(evaluator, self.model).value
-        return evaluator.row(original.value, after, original.samples).model_copy(update={"pruned": cut})
+        return evaluator.row(original.value, after, original.samples, self._judged).model_copy(update={"pruned": cut})
 
     def _measured(self, evaluator: Evaluator, model: ir.Model) -> Measured:
         with self._clock.phase("judge"):
