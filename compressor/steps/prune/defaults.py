@@ -58,6 +58,10 @@ NO_LAYER_TO_FIT = (
     "nothing was recovered: the model has no linear layer with weights of its own, which no caller may replace, that "
     "recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
+QUANTISED = (
+    "nothing was recovered: the weights of this file are quantised, so that none can be rebuilt or trained; prune the "
+    "float original, and quantise last"
+)
 REPLACEABLE = (
     "nothing was recovered: the weights, such as {name!r}, are inputs of the model too, as older exporters wrote them, "
     "so that whoever runs it may replace them; export it with keep_initializers_as_inputs=False, or take them off the "
@@ -277,5 +281,7 @@ def size_lags_macs(report: Report) -> list[str]:
 def _no_layer(model: ir.Model) -> str:
     """Why nothing is recovered."""
     weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
+    if any(node.op_type == "DequantizeLinear" for node in model.graph):
+        return QUANTISED
     replaceable = [str(value.name) for value in weights if value.is_graph_input()]
     return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER_TO_FIT

@@ -25,6 +25,7 @@ from compressor.steps.prune.defaults import (
     FEWEST,
     MADE_UP,
     NO_LAYER_TO_FIT,
+    QUANTISED,
     resolve_defaults,
     size_lags_macs,
 )
@@ -113,6 +114,18 @@ def test_nothing_to_rebuild_is_the_bare_cut_with_a_warning() -> None:
     )
     found, notes = auto(lstm)
     assert (found.recover, notes) == ("none", [NO_LAYER_TO_FIT])
+
+
+def test_the_remedy_for_quantised_weights_is_to_prune_before() -> None:
+    _, notes = auto(
+        model(
+            """(float[n,3,8,8] x) => (float[n,4,6,6] y)
+            <int8[8,3,3,3] w, int8[4,8,1,1] v, float s = {0.5}> {
+                d = DequantizeLinear(w, s)   a = Conv(x, d)   b = Relu(a)
+                e = DequantizeLinear(v, s)   y = Conv(b, e) }"""
+        )
+    )
+    assert notes == [QUANTISED]
 
 
 def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:
