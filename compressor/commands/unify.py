@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from compressor.commands import bench
 from compressor.config import UnifySettings
+from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.clock import Clock, Progress
 from compressor.graph import files
 from compressor.graph.model_result import ProvedResult
@@ -114,10 +115,9 @@ def unify_file(
     Without ``output`` everything is done but writing the model.
     """
     clock = Clock(progress)
-    folder = settings.checkpoint
-    if folder is None and output is not None and settings.trains:
-        folder = output.with_name(output.name + ".checkpoint")
-    result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
+    folder = folder_beside(settings.checkpoint, output if settings.trains else None)
+    with checkpoint_folder(folder, resume=settings.resume):
+        result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
     with clock.phase("write"):
         stats = put_unified(result.model, output, settings, result.evidence, result.report.input)
         more: dict[str, object] = {"output": stats}

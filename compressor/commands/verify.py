@@ -97,7 +97,11 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         divergence=divergence,
         accuracy=accuracy,
         seconds=clock.seconds,
-        warnings=[*comparison.warnings, *_notes(divergence, comparison)],
+        warnings=[
+            *comparison.warnings,
+            *_notes(divergence, comparison),
+            *(row.baseless for row in accuracy if row.baseless),
+        ],
         settings=settings.model_dump(mode="json"),
         environment=environment(next(filter(None, map(sessions.device_name, (one.provider, two.provider))), None)),
     )

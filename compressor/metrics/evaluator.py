@@ -22,6 +22,7 @@ from compressor.core.intervals import wilson
 from compressor.core.notation import Percent
 from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.batch import Dataset
+from compressor.data.labels import all_labels
 from compressor.data.order import batches
 from compressor.data.spec import batch_limit, too_few
 from compressor.errors import UsageError
@@ -219,8 +220,8 @@ class Evaluator:
         """How much worse ``after`` is: a difference, or a share of ``before``; below 0 where it is better."""
         return self.row(before, after).lost
 
-    def row(self, before: float, after: float, samples: int | None = None) -> AccuracyRow:
-        """The metric of an original and what was made of it, as reports have it."""
+    def row(self, before: float, after: float, samples: int | None = None, data: Dataset | None = None) -> AccuracyRow:
+        """The metric of an original and what was made of it, as reports have it; ``data`` is what it is of."""
         counted = bool(samples) and not self.own and self._kind.counted
         low, high = wilson(after * samples, samples) if counted and samples else (None, None)
         return AccuracyRow(
@@ -233,6 +234,7 @@ class Evaluator:
             share=self.share,
             higher_is_better=self.higher_is_better,
             relative=self.relative,
+            frequent=None if data is None or self.text != DEFAULT else _most_frequent(data),
         )
 
     def _over(self, model: ir.Model, data: Dataset, original: ir.Model | None) -> Measured:
@@ -319,6 +321,14 @@ def _kind_of_labels(data: Dataset) -> str:
     """numpy's letter for the kind of numbers that labels are."""
     labels = data.take(np.zeros(1, np.int64)).labels
     return "" if labels is None else labels.dtype.kind
+
+
+def _most_frequent(data: Dataset) -> float | None:
+    """The share of the label that most samples have; None where labels are not one number of a class for each."""
+    labels = all_labels(data)
+    if labels is None or labels.ndim != 1 or not len(labels):
+        return None
+    return float(np.unique(labels, return_counts=True)[1].max() / len(labels))
 
 
 def _number(given: object, text: str) -> float:

@@ -108,7 +108,10 @@ def asked(report: Report) -> str:
             amount = percent(value) if value <= 1 else quantity(value, "B")
             return f"Asked for: keeping {amount} of the {what}." if value <= 1 else f"Asked for: a file of {amount}."
     if settings.get("ratio") is not None:
-        return f"Asked for: removing {percent(settings['ratio'])} of the channels of each group."
+        part = percent(settings["ratio"])
+        if settings.get("scope", "local") == "local":
+            return f"Asked for: removing {part} of the channels of each group."
+        return f"Asked for: ratio {part}; channels went where they matter least, not as many of each group."
     return "Asked for: what a saved plan says."
 
 

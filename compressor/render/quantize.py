@@ -45,7 +45,7 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
         draw.made_up_line(console, report.synthetic)
     show_outcome(console, report)
     # How far outputs move says little to most users; so it is said that accuracy is missing.
-    if not report.accuracy:
+    if report.unmeasured:
         draw.line(console, UNMEASURED, style="yellow")
     if report.latency is not None:
         draw.latency(console, report.latency)

@@ -236,7 +236,7 @@ def _recovered(console: Console, report: Report) -> None:
             f"after ({count(row.samples, 'sample')}).",
         )
     show_outcome(console, report)
-    if report.output is not None and not report.accuracy and any(group.removed for group in report.groups):
+    if report.output is not None and report.unmeasured and any(group.removed for group in report.groups):
         draw.line(console, UNMEASURED, style="yellow")
 
 

@@ -59,6 +59,10 @@ class SyntheticRow(Record):
     )
 
 
+LEAST_JUDGED = 30
+"""Samples from which on an original that is no better than one label for all is told of; fewer may be so by chance."""
+
+
 class AccuracyRow(Record):
     """One metric of the original and the result."""
 
@@ -75,6 +79,20 @@ class AccuracyRow(Record):
     share: bool = Field(default=True, description="Values are shares between 0 and 1.")
     higher_is_better: bool = Field(default=True, description="The direction of the metric.")
     relative: bool = Field(default=False, description="What is lost is counted as a share of the original's value.")
+    frequent: float | None = Field(
+        default=None, description="Share of the most frequent label, of top-1; null where it is not known."
+    )
+
+    @property
+    def baseless(self) -> str:
+        """Why nothing can be judged by such labels, in a sentence; empty where it can."""
+        known = self.frequent is not None and self.samples is not None and self.samples >= LEAST_JUDGED
+        if not known or self.frequent is None or self.before > self.frequent or self.before == 1:
+            return ""
+        return (
+            f"the original is right on {self.before:.1%}, no better than always naming the most frequent label "
+            f"({self.frequent:.1%}): check labels, the order of classes, and --mean and --std"
+        )
 
     @property
     def lost(self) -> float:

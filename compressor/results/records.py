@@ -253,6 +253,11 @@ class Report(RunDocument):
         rows += [(row.metric, f"{row.before:.2%} -> {row.after:.2%}") for row in self.accuracy]
         return [*rows, ("proof", proof_in_words(self.proof))]
 
+    @property
+    def unmeasured(self) -> bool:
+        """Was no accuracy measured, and does no warning say why?"""
+        return not self.accuracy and not any(text.startswith("accuracy was not measured") for text in self.warnings)
+
 
 class InitializerChange(Record):
     """An initializer that differs between two models; equal shapes mean that its values differ."""

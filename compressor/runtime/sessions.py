@@ -249,8 +249,9 @@ def _demand_memory(error: Exception) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    """The first line of what the runtime says, without the places in its own source."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of what the runtime says, without places in its own source, and the axes that it lists below."""
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    line = " ".join([first, *(text.strip() for text in rest if text.strip().startswith("index:"))])
     for pattern, instead in _INTERNAL:
         line = pattern.sub(instead, line)
     return line[:300]

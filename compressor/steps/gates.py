@@ -17,6 +17,10 @@ def missed(report: Report, settings: GatesSection) -> list[str]:
     """A clause for each gate that the result misses."""
     clauses = []
     for row in report.accuracy:
+        # Of an original that is right by chance nothing is lost, whatever was done to it.
+        if settings.max_drop is not None and row.baseless:
+            clauses.append(f"--max-drop cannot be judged: {row.baseless}")
+            continue
         # ``lost`` is positive for a change to the worse, whichever direction of the metric is better.
         if settings.max_drop is not None and not at_most(row.lost_by(settings.max_drop), settings.max_drop):
             clauses.append(_dropped(row, settings.max_drop))
@@ -72,9 +76,12 @@ def _more_training(settings: PruneSettings) -> str:
 
 
 def unresolved(report: Report, settings: GatesSection) -> list[str]:
-    """A warning for a gate that the samples are too few to tell, with the number that would tell."""
+    """Warnings: labels on which the original is no better than chance, a gate that samples are too few to tell."""
     found = []
     for row in report.accuracy:
+        if row.baseless:
+            found.append(row.baseless)
+            continue
         if not settings.max_drop or not row.samples or row.low is None or row.high is None:
             continue
         # A gate finer than the error of its measurement is passed or missed by chance.
@@ -91,4 +98,6 @@ def demand_gates(report: Report, settings: GatesSection) -> None:
     """Raises GateMissed where the result misses a gate."""
     clauses = missed(report, settings)
     if clauses:
-        raise GateMissed("; ".join([*clauses, *filter(None, [_remedy(report, settings)])]))
+        # Labels that say nothing are no matter of the ratio.
+        remedy = "" if any(row.baseless for row in report.accuracy) else _remedy(report, settings)
+        raise GateMissed("; ".join([*clauses, *filter(None, [remedy])]))

@@ -13,6 +13,7 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.config.training import demand_teacher
+from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.compare import Tolerance
 from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
@@ -336,13 +337,11 @@ def finetune_file(
     """
     model = files.load_model(source)
     original = files.load_model(teacher) if teacher is not None else None
-    folder = settings.checkpoint
-    if folder is None and output is not None:
-        folder = output.with_name(output.name + ".checkpoint")
+    folder = folder_beside(settings.checkpoint, output)
     chosen = training_defaults(settings, model).model_copy(update={"checkpoint": folder})
     own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())
     try:
-        with samples_tried(lambda: original or model, settings):
+        with checkpoint_folder(folder, resume=settings.resume), samples_tried(lambda: original or model, settings):
             result = tune(model, chosen, teacher=original, observe=observe)
     except TrainingDiverged as error:
         raise _kept(error, folder, own) from None

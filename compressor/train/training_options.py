@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from compressor.config import TuneSettings
 from compressor.config.training import StepsSection
-from compressor.data import Dataset, batches
+from compressor.data import Batch, Dataset, batch_limit, batches
+from compressor.data.spec import too_few
 from compressor.errors import ProofFailed
 from compressor.pruning.preparation import Original, same_outputs
 from compressor.train.loop.extension import Extension
@@ -70,10 +71,10 @@ def with_batchnorm(
     model: ir.Model, settings: TuneSettings, samples: Dataset, ties: Mapping[str, Groups] | None = None
 ) -> Insertion:
     """The model with BatchNormalization put in, calibrated on ``settings.samples`` samples."""
+    size, read = _batches(model, settings, samples)
     # Whole batches, rounded up, as graphs with a fixed batch size take no part of one.
-    count = max(1, -(-settings.samples // settings.batch_size))
-    read = islice(batches(samples, settings.batch_size), count)
-    return batchnorm.insert(model, read, ties=ties, provider=settings.provider)
+    count = max(1, -(-settings.samples // size))
+    return batchnorm.insert(model, islice(read, count), ties=ties, provider=settings.provider)
 
 
 def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset) -> ir.Model:
@@ -85,7 +86,7 @@ def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset)
     folded = batchnorm.fold_batchnorm(model)
     if settings.proves:
         # One batch is enough: whether scales were folded rightly does not depend on the input.
-        feeds = [dict(next(iter(batches(samples, settings.batch_size))).inputs)]
+        feeds = [dict(next(_batches(model, settings, samples)[1]).inputs)]
         evidence = same_outputs(Original(model, model), folded, feeds, settings)
         if not evidence.passed:
             raise ProofFailed(
@@ -93,3 +94,12 @@ def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset)
                 "range; train without --insert-bn, and please report it"
             )
     return folded
+
+
+def _batches(model: ir.Model, settings: TuneSettings, samples: Dataset) -> tuple[int, Iterator[Batch]]:
+    """How many samples run at a time, and the samples in such batches: as many as the model takes, or was asked for."""
+    limit = batch_limit(model)
+    if limit is not None and len(samples) < limit:
+        raise too_few(limit, samples)
+    size = limit or settings.batch_size
+    return size, batches(samples, size, drop_last=limit is not None)

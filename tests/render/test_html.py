@@ -127,6 +127,8 @@ def test_the_numbers_are_those_of_the_report() -> None:
     for text in ("1.60 MB", "400 kB", "−75%", "2.5e-07", "Removed: 224 of 448 channels (50%), in 3 of 3 groups."):
         assert text in words
     assert "Asked for: removing 50% of the channels of each group." in words
+    by_loss = full(settings={"ratio": 0.5, "criterion": "l2", "scope": "loss"})
+    assert "Asked for: ratio 50%; channels went where they matter least" in outline(by_loss).words
     assert "7 March 2026, 09:05" in words
     assert "95.00%" in words
     assert "between 2.20 and 2.40 times as fast" in words

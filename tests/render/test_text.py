@@ -63,6 +63,13 @@ def drawn(draw, *arguments, width=80, **options) -> str:
     return file.getvalue()
 
 
+def test_labels_that_no_metric_reads_have_one_remedy() -> None:
+    missing = "Accuracy was not measured: give --val-data"
+    plain = report(accuracy=[])
+    assert missing in drawn(render_report, plain)
+    assert missing not in drawn(render_report, plain.warned(["accuracy was not measured, as labels are float32"]))
+
+
 def test_accuracy_has_its_interval() -> None:
     row = AccuracyRow(metric="top-1", before=0.99, after=0.95, samples=64, low=0.87, high=0.98)
     text = drawn(lambda found, console: show_outcome(console, found), report(accuracy=[row]))

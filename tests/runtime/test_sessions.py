@@ -87,6 +87,12 @@ def test_a_run_that_fails_is_one_sentence(path):
     assert "\n" not in str(caught.value)
 
 
+def test_sizes_that_do_not_fit_come_with_their_axis(path: Path) -> None:
+    session = sessions.start_session(path, "cpu", Setup())
+    with pytest.raises(ModelError, match=r"input: x .*index: 1 Got: 3 Expected: 4 index: 2 Got: 5 Expected: 6$"):
+        sessions.run_session(session, {"x": np.zeros((1, 3, 5, 6), np.float32)})
+
+
 def test_threads_of_a_proof_wait_without_spinning() -> None:
     entry = "session.intra_op.allow_spinning"
     assert sessions._options(sessions.Setup(waits=True)).get_session_config_entry(entry) == "0"

@@ -137,6 +137,14 @@ def test_a_fixed_batch_that_the_graph_depends_on_is_kept() -> None:
     assert result.history.after.loss < result.history.before.loss
 
 
+@pytest.mark.parametrize("batch", [2, 3])
+def test_normalisation_is_calibrated_and_folded_in_batches_that_the_file_fixes(batch: int) -> None:
+    result = tuned(pruned(net(batch)), net(batch), epochs=1, insert_bn=True)
+    assert result.max_rel_err is not None
+    with pytest.raises(UsageError, match="takes batches of 49, the data has 48"):
+        tuned(pruned(net(49)), net(49), epochs=1, insert_bn=True)
+
+
 def test_values_inside_are_matched_by_name() -> None:
     plain = tuned(pruned(net()), net(), epochs=4)
     matched = tuned(pruned(net()), net(), epochs=4, features=["s", "r"], feature_weight=1.0)

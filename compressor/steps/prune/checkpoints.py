@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compressor.config import PruneSettings
+from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 
 
 @contextmanager
@@ -15,11 +16,10 @@ def checkpoint_beside(output: Path | None, settings: PruneSettings) -> Iterator[
     if not settings.trains:
         yield settings
         return
-    folder = settings.checkpoint
-    if folder is None and output is not None:
-        folder = output.with_name(output.name + ".checkpoint")
-    # No try: after an error or an interruption the checkpoint has to stay, as it is what the run goes on from.
-    yield settings.model_copy(update={"checkpoint": folder})
+    folder = folder_beside(settings.checkpoint, output)
+    # After an error or an interruption the checkpoint has to stay, as it is what the run goes on from.
+    with checkpoint_folder(folder, resume=settings.resume):
+        yield settings.model_copy(update={"checkpoint": folder})
     if folder is not None and not settings.keep_checkpoint:
         from compressor.train.loop import checkpoint
 

@@ -58,6 +58,10 @@ NO_LAYER_TO_FIT = (
     "nothing was recovered: the model has no linear or recurrent layer with weights of its own, which no "
     "caller may replace, that recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
+QUANTISED = (
+    "nothing was recovered: the weights of this file are quantised, so that none can be rebuilt or trained; prune the "
+    "float original, and quantise last"
+)
 REPLACEABLE = (
     "nothing was recovered: the weights, such as {name!r}, are inputs of the model too, as older exporters wrote them, "
     "so that whoever runs it may replace them; export it with keep_initializers_as_inputs=False, or take them off the "
@@ -77,6 +81,10 @@ FEWER = (
 )
 
 
+TOO_FEW = (
+    "weights were not trained after least squares, as there are {given} samples to learn from: from {enough} on a "
+    "short training recovers more"
+)
 HEAVIER = 0.1
 """Share by which more may be left of a file than of its multiply-accumulates before that is reported."""
 HEAVY = (
@@ -139,8 +147,10 @@ def resolve_defaults(
         more = min(wanted, settings.samples)
         notes.append(FEWER.format(samples=count, more=more, cost=_minutes(work.effort(more, losses=losses).seconds)))
     # A handful of the user's own samples would be learnt by heart (docs/recovery.md has what 256 bring).
-    trained = (available is None or available >= ENOUGH) and all(find_spec(name) for name in TRAINING)
-    trained = trained and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
+    trained = all(find_spec(name) for name in TRAINING) and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
+    if trained and available is not None and available < ENOUGH:
+        notes.append(TOO_FEW.format(given=available, enough=ENOUGH))
+        trained = False
     return settings.resolved(recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
 
 
@@ -273,5 +283,7 @@ def size_lags_macs(report: Report) -> list[str]:
 def _no_layer(model: ir.Model) -> str:
     """Why nothing is recovered."""
     weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
+    if any(node.op_type == "DequantizeLinear" for node in model.graph):
+        return QUANTISED
     replaceable = [str(value.name) for value in weights if value.is_graph_input()]
     return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER_TO_FIT

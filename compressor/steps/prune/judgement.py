@@ -85,7 +85,7 @@ class Judgement:
     ) -> AccuracyRow:
         pruned = self._measured(evaluator, cut).value if cut is not None else None
         after = self._measured(evaluator, result).value
-        return evaluator.row(original.value, after, original.samples).model_copy(update={"pruned": pruned})
+        return evaluator.row(original.value, after, original.samples, self._data).model_copy(update={"pruned": pruned})
 
     def _measured(self, evaluator: Evaluator, model: ir.Model) -> Measured:
         with self._clock.phase("judge"):

@@ -31,8 +31,8 @@ MOST_MEASURED = 512
 RATIOS = 41
 """Ratios at which multiply-accumulates are counted for a run of several steps."""
 NO_VIEW = (
-    "no linear layer reads channels that may go, so that nothing tells what they are worth to the outputs; every group "
-    "loses the same share"
+    "every group of channels is also read by what is no linear layer, such as a recurrent one, so that nothing tells "
+    "what they are worth to the outputs; every group loses the same share"
 )
 NOT_READ = "every group loses the same share, as losses were not measured: {reason}"
 NO_GRADIENTS = (

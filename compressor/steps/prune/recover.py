@@ -46,6 +46,7 @@ class Recovered:
         layers: what was fitted, by layer.
         curves: of training.
         warnings: what the report has to say.
+        untrained: a short training was not possible.
     """
 
     plain: ir.Model
@@ -55,6 +56,7 @@ class Recovered:
     layers: tuple[RecoveryRow, ...] = ()
     curves: tuple[Curve, ...] = ()
     warnings: tuple[str, ...] = ()
+    untrained: bool = False
 
     @property
     def model(self) -> ir.Model:
@@ -68,7 +70,8 @@ class Recovered:
     def after(self, training: Trained) -> Recovered:
         """The same after it was trained."""
         warnings = (*self.warnings, *training.warnings)
-        return replace(self, plain=training.model, curves=(*self.curves, *training.curves), warnings=warnings)
+        curves = (*self.curves, *training.curves)
+        return replace(self, plain=training.model, curves=curves, warnings=warnings, untrained=training.left_out)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from compressor.steps.prune.losses import Losses
 from compressor.steps.prune.lowering import zeros_in_target
 from compressor.steps.prune.objective import macs_lag_time
 from compressor.steps.prune.pruned import Pruned
-from compressor.steps.prune.recover import Recovered
+from compressor.steps.prune.recover import BEFORE_TRAINING, Recovered
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.settled import Settled
 from compressor.steps.run_samples import RunSamples
@@ -33,7 +33,7 @@ def report_of(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict)
         verdict: the result beside the original.
     """
     analysis, losses, aim = pruned.analysed.analysis, run.means.losses, run.means.aim
-    settings = _as_chosen(run.settings, losses)
+    settings = _as_done(run.settings, losses, pruned.recovered)
     report = account.report(analysis, start.before, list(pruned.rows), together(pruned.evidence), settings)
     report = report if aim is None else aim.added_to(report)
     notes = dict.fromkeys([*start.notes, *pruned.notes, *run.means.notes])
@@ -52,8 +52,10 @@ def report_of(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict)
     )
 
 
-def _as_chosen(settings: PruneSettings, losses: Losses | None) -> PruneSettings:
-    """The settings with the scope that ``auto`` came to."""
+def _as_done(settings: PruneSettings, losses: Losses | None, recovered: Recovered | None) -> PruneSettings:
+    """The settings with the scope that ``auto`` came to, and the recovery that was done."""
+    if recovered is not None and recovered.untrained:
+        settings = settings.model_copy(update={"recover": BEFORE_TRAINING})
     if settings.scope != "auto":
         return settings
     return settings.model_copy(update={"scope": "loss" if losses is not None and losses.used else "local"})

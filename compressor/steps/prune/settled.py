@@ -26,7 +26,8 @@ from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
 from compressor.steps.prune.choose import reasons_given
-from compressor.steps.prune.defaults import UNPACKED, made_up, resized, resolve_defaults
+from compressor.steps.prune.defaults import UNPACKED, made_up, resized
+from compressor.steps.prune.few_samples import with_samples
 from compressor.steps.prune.objective import by_time
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples, reads_samples
@@ -132,8 +133,7 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
             cut_of(request.plan, analysis)  # a plan of another model is refused before samples are made up
         # Needs the analysed model, as it counts what a recovery would take.
         settings, notes = resized(request.settings)
-        available = None if request.samples is None else len(request.samples.train)
-        settings, more = resolve_defaults(settings, analysis, available=available)
+        settings, samples, more = with_samples(settings, source, analysis, request.samples)
         notes += [*more, *([UNPACKED] if is_packed(source) else [])]
         settings = settings if request.plan is not None else by_time(settings, analysis, request.size)
         if request.plan is not None and not (request.plan.removals or request.plan.blocks):
@@ -152,7 +152,6 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
                 again = analyse(source, settings, distrusted)
                 rest = None if settings.target_size is None else WrittenFile(request.settings, settings).rest(again)
                 demand_target(again.coupling, settings, request.size, rest)
-    samples = request.samples
     if samples is None:
         with clock.phase("samples"):
             samples = made_up(settings, source, analysis, notes, asked=request.settings.recover != "auto")
@@ -160,7 +159,8 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
             tell_sizes(samples.train, clock)
     if samples is not None:
         with clock.phase("samples"):
-            notes += given_samples_notes(analysis.model, samples.train, settings)
+            # Of the user's alone, where made-up ones were added.
+            notes += given_samples_notes(analysis.model, (request.samples or samples).train, settings)
             notes += follow_batch([source, analysis.model], samples.train, settings)
         if settings.refit_last:
             from compressor.steps.prune.refit import demand_labels

@@ -78,11 +78,13 @@ class Trained:
         model: with trained weights.
         curves: of the training, for the report.
         warnings: what the report has to say about it.
+        left_out: nothing was trained, as that was not possible.
     """
 
     model: ir.Model
     curves: tuple[Curve, ...] = ()
     warnings: tuple[str, ...] = ()
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class Trainer:
                 return Trained(model)
         # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
         except (CompressorError, TooSlow) as error:
-            return Trained(model, warnings=(NOT_DISTILLED.format(reason=str(error)),))
+            return Trained(model, warnings=(NOT_DISTILLED.format(reason=str(error)),), left_out=True)
         # As the curves of the report: of what was undone there is nothing to draw.
         for line in lines:
             self._write(line)
@@ -215,7 +217,7 @@ class Trainer:
             sparse = sparsify(analysis, choice, method, settings, means)
         inexact = [INEXACT_NOTE] if REGULARIZERS[name].fades and not sparse.exact else []
         curves = self._curves(sparse.history, "sparsity training", cuts)
-        return TrainedTowards(sparse.model, curves, (*sparse.warnings, *inexact), sparse.plan)
+        return TrainedTowards(sparse.model, curves, (*sparse.warnings, *inexact), plan=sparse.plan)
 
     def tickets(self, model: ir.Model, samples: TrainingInputs) -> Tickets | None:
         """Fresh weights, trained for ``--rewind`` epochs, and for ``--epochs`` more; None where nothing is rewound."""

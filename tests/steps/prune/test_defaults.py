@@ -14,22 +14,25 @@ import pytest
 from compressor.commands.prune import prune, prune_file
 from compressor.config import PruneSettings
 from compressor.core.extras import EXTRAS
+from compressor.errors import GateMissed
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
-from compressor.steps.gates import unresolved
+from compressor.steps.gates import demand_gates, missed, unresolved
 from compressor.steps.prune import defaults
 from compressor.steps.prune.defaults import (
     FEWER_FROM,
     FEWEST,
     MADE_UP,
     NO_LAYER_TO_FIT,
+    QUANTISED,
     resolve_defaults,
     size_lags_macs,
 )
 from compressor.steps.prune.effort import RecoveryWork
 from compressor.steps.run_samples import RunSamples
 from tests.models import between, in_memory, model
+from tests.train.training import Memory
 
 MODELS = Path(__file__).parents[3] / "models"
 NET, DATA = MODELS / "digits-mobilenet.onnx", MODELS / "digits-test.npz"
@@ -113,6 +116,18 @@ def test_a_recurrent_layer_is_one_to_rebuild() -> None:
     lstm = """(float[5,n,8] x) => (float[5,d,n,6] y) <float[1,24,8] k, float[1,24,6] r> {
         y, h, s = LSTM<hidden_size=6>(x, k, r) }"""
     assert auto(model(lstm))[0].recover != "none"
+
+
+def test_the_remedy_for_quantised_weights_is_to_prune_before() -> None:
+    _, notes = auto(
+        model(
+            """(float[n,3,8,8] x) => (float[n,4,6,6] y)
+            <int8[8,3,3,3] w, int8[4,8,1,1] v, float s = {0.5}> {
+                d = DequantizeLinear(w, s)   a = Conv(x, d)   b = Relu(a)
+                e = DequantizeLinear(v, s)   y = Conv(b, e) }"""
+        )
+    )
+    assert notes == [QUANTISED]
 
 
 def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +238,20 @@ def test_a_gate_that_samples_cannot_tell() -> None:
     assert "finer than 200 samples tell" in text
     assert "3,458 samples would tell" in text
     assert not unresolved(report, PruneSettings(ratio=0.5, max_drop=0.2))
+
+
+@pytest.mark.parametrize(("before", "told"), [(0.5, True), (0.06, True), (0.9, False)])
+def test_a_gate_on_labels_that_say_nothing_is_not_met(before: float, told: bool) -> None:
+    data = Memory({"x": np.zeros((40, 1), np.float32)}, np.repeat([0, 1, 2], [20, 10, 10]))
+    report = Report(input=stats(1, 1), accuracy=[Evaluator().row(before, before, 40, data)])
+    settings = PruneSettings(ratio=0.5, max_drop=0.2)
+    assert any("most frequent label (50.0%)" in text for text in unresolved(report, settings)) is told
+    assert bool(missed(report, settings)) is told
+    if told:
+        with pytest.raises(GateMissed, match=r"--mean and --std$"):
+            demand_gates(report, settings)
+    few = report.accuracy[0].model_copy(update={"samples": 10})
+    assert not missed(report.model_copy(update={"accuracy": [few]}), settings)
 
 
 def test_gates_are_quiet_without_labels() -> None:

@@ -95,6 +95,16 @@ def test_a_replayed_plan_is_distilled_after_its_one_step(monkeypatch: pytest.Mon
     assert asked == [1]
 
 
+def test_a_training_that_failed_is_not_told_as_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: object) -> None:
+        raise UsageError("torch does not know it")
+
+    monkeypatch.setattr("compressor.train.brief.distil", fail)
+    report = prune(NET, PruneSettings.parse({"ratio": 0.5, "recover": "distill", "samples": 16})).report
+    assert report.settings["recover"] == "lstsq"
+    assert any("torch does not know it" in text for text in report.warnings)
+
+
 def test_training(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     output = tmp_path / "small.onnx"
