@@ -283,7 +283,7 @@ def size_lags_macs(report: Report) -> list[str]:
 def _no_layer(model: ir.Model) -> str:
     """Why nothing is recovered."""
     weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
-    if any(node.op_type == "DequantizeLinear" for node in model.graph):
+    if any(value.dtype is not None and not value.dtype.is_floating_point() for value in weights):
         return QUANTISED
     replaceable = [str(value.name) for value in weights if value.is_graph_input()]
     return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER_TO_FIT
