@@ -79,7 +79,7 @@ class _Rewrite:
         """Does a node read a sequence of so many elements in a way that needs no sequence?"""
         if reader.domain != "" or any(v.is_graph_output() for v in reader.outputs):
             return False
-        if reader.op_type == "ConcatFromSequence":
+        if reader.op_type in ("ConcatFromSequence", "SequenceLength"):
             return True
         return reader.op_type == "SequenceAt" and self._place(reader, count) is not None
 
@@ -123,6 +123,9 @@ class _Rewrite:
             place = self._place(reader, len(elements))
             assert place is not None  # asked before
             found = elements[place]
+        elif reader.op_type == "SequenceLength":
+            count = np.asarray(len(elements), np.int64)
+            found = add_constant(self._model.graph, f"{reader.name}.count", count, self._free)
         else:
             axis = reader.attributes.get_int("axis", 0)
             if reader.attributes.get_int("new_axis", 0):

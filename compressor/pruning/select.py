@@ -181,7 +181,7 @@ def demand_target(coupling: Coupling, settings: PruneSettings, size: int, rest: 
         TargetOutOfReach: it is too small; the error says how far it goes.
     """
     # How many units may go does not depend on what they are ranked by, so weights alone will do.
-    ranking = ranking_of(coupling, settings.model_copy(update={"criterion": "l2"}), size)
+    ranking = ranking_of(coupling, by_weights(settings), size)
     *_, finest = finer(settings)
     origin = ranking.origin if rest is None else replace(ranking.origin, rest=rest)
     goal = goal_of(CostModel(coupling), settings, origin)

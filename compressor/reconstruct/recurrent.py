@@ -137,7 +137,7 @@ class RecurrentVisit:
             for direction, keep in enumerate(self._keep):
                 layer = _gemm(f"{self.node}.{number}.{direction}", *weights.read(direction, product))
                 task = WeightTask([layer], *self._fitting)
-                # Once for all rounds, which read the same steps.
+                # Once for all rows of a batch, which come from several rounds.
                 dense = {batch.index: self._dense(batch.whole, direction, product) for batch in self._batches}
                 for batch, steps in read:
                     factor, targets = dense[batch.index]

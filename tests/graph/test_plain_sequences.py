@@ -23,6 +23,8 @@ PLAIN = {
         u = SequenceAt(s, zero)  v = Sub(t, u)  q = SequenceConstruct(v, t, u)
         w = ConcatFromSequence<axis=1,new_axis=1>(q)  y = Relu(w)""",
     "joined again": "s = SplitToSequence<axis=1>(x, two)  t = ConcatFromSequence<axis=1>(s)  y = Relu(t)",
+    "counted": """s = SplitToSequence<axis=1>(x, two)  t = SequenceAt(s, last)  n = SequenceLength(s)
+        f = Cast<to=1>(n)  u = Mul(t, f)  y = Relu(u)""",
     "put together": "a = Relu(x)  s = SequenceConstruct(a, x)  t = SequenceAt(s, zero)  y = Neg(t)",
 }
 LEFT = {

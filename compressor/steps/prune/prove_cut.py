@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -28,9 +27,6 @@ from compressor.pruning.select import Choice
 from compressor.pruning.standard import all_finite
 from compressor.runtime.stored import Runnable
 from compressor.steps.prune.layer_options import structure_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def prove_prepared(source: Original, analysis: Analysis, settings: PruneSettings, clock: Clock) -> list[NotProved]:

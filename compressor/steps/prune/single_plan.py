@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -15,9 +14,6 @@ from compressor.pruning.apply import apply_cut, cut_of
 from compressor.steps import run_files
 from compressor.steps.prune.pruned import Pruned
 from compressor.steps.prune.run import PruningRun
-
-if TYPE_CHECKING:
-    pass
 
 
 def single_plan(run: PruningRun, source: ir.Model, pruned: Pruned) -> PruningPlan | None:
