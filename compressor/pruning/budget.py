@@ -7,7 +7,7 @@ a key, and what is removed is a prefix of that line: a ratio says where to stop,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, gcd
 
 import numpy as np
@@ -22,6 +22,7 @@ from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import weakest_first
+from compressor.pruning.lasting_names import LastingNames
 
 TARGET_TOLERANCE = 0.02
 """A target counts as reached within this share of itself: of a hundredth that was asked for, a 50th of a hundredth."""
@@ -56,6 +57,7 @@ class Origin:
         params: floating-point elements.
         size: bytes of the file.
         rest: those of them that are no weights.
+        names: of the groups, in what later steps leave of the model.
     """
 
     units: Mapping[str, int]
@@ -63,6 +65,7 @@ class Origin:
     params: float
     size: float
     rest: float
+    names: LastingNames = field(default_factory=LastingNames)
 
 
 def line_up(ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, origin: Origin) -> list[Chunk]:

@@ -47,6 +47,11 @@ class PlanHistory:
         """Is it sure that a replay, which pairs nothing by scores, removes the same?"""
         return self._count == 1 and self._complete
 
+    def original(self, initializer: str, axes: tuple[int, ...], indices: UnitArray) -> UnitArray:
+        """Flat positions that those of what is left of an initializer along ``axes`` had in the original."""
+        left = self._left.get(initializer)
+        return indices if left is None else left.original(axes, indices)
+
     def with_cut(self, plan: PruningPlan, cut: ChannelMask, *, last: bool) -> PlanHistory:
         """The history with one more cut.
 

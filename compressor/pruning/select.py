@@ -29,6 +29,7 @@ from compressor.pruning.budget import (
 )
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
+from compressor.pruning.lasting_names import LastingNames
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def ranking_of(
     measured: Measurement | None = None,
 ) -> Ranking:
     """Balances joint terms and scores every group; the arguments are those of :func:`choose_channels`."""
-    groups, scores = scored_groups(coupling, settings, measured)
+    groups, scores = scored_groups(coupling, settings, measured, None if origin is None else origin.names)
     return Ranking(groups, scores, origin or origin_of(coupling, groups, size), settings.criterion)
 
 
@@ -189,9 +190,14 @@ def demand_target(coupling: Coupling, settings: PruneSettings, size: int, rest: 
 
 
 def scored_groups(
-    coupling: Coupling, settings: PruneSettings, measured: Measurement | None = None
+    coupling: Coupling,
+    settings: PruneSettings,
+    measured: Measurement | None = None,
+    names: LastingNames | None = None,
 ) -> tuple[list[ChannelGroup], dict[ChannelGroup, Scores]]:
     """All groups once joint terms are balanced, and the scores of those that may be pruned; what stays is infinite.
+
+    After earlier steps groups have the ``names`` that they had before them.
 
     Raises:
         NothingToPrune: the graph has no group, or the globs leave none.
@@ -204,7 +210,7 @@ def scored_groups(
     # Balancing pairs units of different rows by rank, so it needs scores before groups are final.
     balance(coupling, _unit_scores(coupling, groups, judge))
     # Merged units belong together now; the groups from before the balancing are stale.
-    groups = group(coupling)
+    groups = group(coupling) if names is None else names.given(group(coupling))
     scores = {g: judge.scores(g) for g in permitted(groups, settings)}
     _reserve(coupling, scores)
     return groups, scores
@@ -291,7 +297,8 @@ def origin_of(coupling: Coupling, groups: Sequence[ChannelGroup], size: int) -> 
     """The model as it is now, as what later amounts are shares of; ``size`` is the bytes of its file."""
     cost = CostModel(coupling)
     rest = max(0.0, size - cost.bytes_after(np.zeros(0, np.int64)))
-    return Origin({g.name: len(g.units) for g in groups}, cost.macs, cost.params, size, rest)
+    counts = {g.name: len(g.units) for g in groups}
+    return Origin(counts, cost.macs, cost.params, size, rest, LastingNames.of(groups))
 
 
 def _fill(

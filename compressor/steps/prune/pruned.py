@@ -109,16 +109,17 @@ class Pruned:
 
     def after(self, step: StepResult) -> Pruned:
         """What there is after one more step."""
-        model = step.recovered.model
+        model, origin = step.recovered.model, step.choice.origin
+        history = self.history.with_cut(step.choice.plan, step.cut, last=step.last)
         return Pruned(
             analysed=Analysed(step.analysis, self.analysed.read),
             model=model,
             sealed=model.clone(),
             ticket=step.ticket,
             steps=self.steps + 1,
-            history=self.history.with_cut(step.choice.plan, step.cut, last=step.last),
+            history=history,
             recovered=step.recovered,
-            origin=step.choice.origin,
+            origin=None if origin is None else replace(origin, names=origin.names.after(history.original)),
             evidence=(*self.evidence, *step.evidence),
             rows=step.rows,
             layers=(*self.layers, *step.recovered.layers),
