@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 
 from compressor.commands.prune import prune
@@ -36,3 +37,22 @@ def test_steps_take_what_one_takes(text: str, steps: int, scope: str) -> None:
         if scope == "local":
             assert abs(removed - once[name][1]) <= 1
     assert sum(r for _, r in often.values()) == pytest.approx(sum(r for _, r in once.values()), abs=2)
+
+
+NARROW = """(float[n,3] x) => (float[n,4] y) <float[3,8] w, float[8,4] v> {
+    a = MatMul(x, w)  b = Relu(a)  y = MatMul(b, v) }"""
+
+
+@pytest.mark.parametrize("recover", ["none", "lstsq"])
+@pytest.mark.parametrize("more", [{"ratio": 0.875}, {"lossless": True}])
+def test_steps_after_which_nothing_is_left_to_go(recover: str, more: dict[str, object]) -> None:
+    source = in_memory(model(NARROW))
+    if "lossless" in more:
+        tensor = source.graph.initializers["v"].const_value
+        assert tensor is not None
+        array = tensor.numpy().copy()
+        array[1:] = 0
+        source.graph.initializers["v"].const_value = ir.tensor(array, name="v")
+    asked = {"round_to": 1, "steps": 8, "recover": "none" if "lossless" in more else recover, **more}
+    (row,) = prune(source, PruneSettings.parse(asked)).report.groups
+    assert (row.channels, row.removed) == (8, 7)

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
+from compressor.errors import NothingToPrune
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.apply import CutModel, cut_of
 from compressor.pruning.budget import unrounded
 from compressor.pruning.evidence import Evidence, NotProved
-from compressor.pruning.select import Choice
+from compressor.pruning.select import Choice, policy_of
 from compressor.steps import account
 from compressor.steps.prune.choose import chosen, chosen_changes, reasons_given, replayed_choice
 from compressor.steps.prune.layer_options import Selected
@@ -94,7 +96,13 @@ def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, prun
     with run.clock.phase("choose"), reasons_given(analysis):
         if run.plan is not None:
             return Selected(replayed_choice(run.plan, analysis), {})
-        return chosen_changes(analysis, settings, pruned.origin, run.size, run.means)
+        try:
+            return chosen_changes(analysis, settings, pruned.origin, run.size, run.means)
+        except NothingToPrune:
+            # What earlier steps took stands, and is all that may go.
+            if not pruned.steps:
+                raise
+            return Selected(Choice(PruningPlan((), policy_of(settings)), [], pruned.origin), {})
 
 
 def _in_trained(run: PruningRun, settings: PruneSettings, target: _Target, trained: TrainedTowards) -> _Target:
