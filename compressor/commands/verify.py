@@ -11,7 +11,7 @@ import numpy as np
 
 from compressor.config.verify import VerifySettings
 from compressor.core.clock import Clock, Progress
-from compressor.core.compare import Distance, Tolerance, distance, is_real, relative, squares
+from compressor.core.compare import Distance, Tolerance, distance, is_finite, relative, squares
 from compressor.data import batch_limit, batches, open_data
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
@@ -191,16 +191,12 @@ def _add(
         comparison.outputs.setdefault(name, []).append(gap)
         comparison.moved.setdefault(name, []).append(squares(one[name], two[name]))
         comparison.types[name] = (one[name].dtype.name, two[name].dtype.name)
-        comparison.broken |= _all_finite(one[name]) and not _all_finite(two[name])
+        comparison.broken |= is_finite(one[name]) and not is_finite(two[name])
     shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
     comparison.feeds.append(feed)
     comparison.runs.append(
         VerifyRun(source=feed.source, inputs=shapes, passed=all(gap.passed for gap in gaps.values()))
     )
-
-
-def _all_finite(array: Array) -> bool:
-    return not is_real(array) or bool(np.isfinite(array.astype(np.float64)).all())
 
 
 def _feeds(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:

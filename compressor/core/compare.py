@@ -82,6 +82,12 @@ def is_real(array: Array) -> bool:
     return array.dtype.name in COARSEST
 
 
+def is_finite(array: Array) -> bool:
+    """Are all numbers of an array finite? What holds no real numbers is."""
+    # In float64, as types such as bfloat16 are not numpy's own and have not all of its functions.
+    return not is_real(array) or bool(np.isfinite(array.astype(np.float64)).all())
+
+
 def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array | None = None) -> Distance:
     """Compares ``found`` with ``expected``; equal infinities and NaNs do not count.
 

@@ -52,7 +52,8 @@ class _Rewrite:
             return False
         for reader in dict.fromkeys(readers):
             self._write(reader, [element for element in elements if element is not None])
-        node.graph.remove(node, safe=True)  # type: ignore[union-attr]
+        assert node.graph is not None
+        node.graph.remove(node, safe=True)
         return True
 
     def _sizes(self, node: ir.Node) -> list[int] | None:

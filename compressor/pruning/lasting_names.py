@@ -31,20 +31,21 @@ class LastingNames:
     """What groups are called, by where their first weight holds them in the original.
 
     Attributes:
-        owners: for each place, names by flat position along its axes.
+        owners: for each place the flat positions along its axes that a group has, and its name.
         original: where what is left stood in the original.
     """
 
-    owners: Mapping[Place, Mapping[int, str]] = field(default_factory=dict)
+    owners: Mapping[Place, Sequence[tuple[UnitArray, str]]] = field(default_factory=dict)
     original: Original = _unmoved
 
     @staticmethod
     def of(groups: Sequence[ChannelGroup]) -> LastingNames:
         """The names that the groups of the original have."""
-        owners: dict[Place, dict[int, str]] = {}
+        owners: dict[Place, list[tuple[UnitArray, str]]] = {}
         for group in groups:
-            for place, positions in _where(group):
-                owners.setdefault(place, {}).update(dict.fromkeys(positions.tolist(), group.name))
+            # That of residual blocks has no weight, and is alone.
+            if group.slots:
+                owners.setdefault(_place(group), []).append((_positions(group), group.name))
         return LastingNames(owners)
 
     def after(self, original: Original) -> LastingNames:
@@ -65,17 +66,19 @@ class LastingNames:
         return named
 
     def _of(self, group: ChannelGroup) -> str | None:
-        for (initializer, axes), positions in _where(group):
-            owner = self.owners.get((initializer, axes), {})
-            before = self.original(initializer, axes, positions[:1])
-            return owner.get(int(before[0])) if len(before) else None
-        return None
+        if not group.slots:
+            return None
+        place = _place(group)
+        first = self.original(*place, _positions(group)[:1])
+        return next((name for positions, name in self.owners.get(place, ()) if np.isin(first, positions).any()), None)
 
 
-def _where(group: ChannelGroup) -> list[tuple[Place, UnitArray]]:
-    """The place of the first weight of a group and the positions that it has there; none of residual blocks."""
-    if not group.slots:
-        return []
+def _place(group: ChannelGroup) -> Place:
+    """Where the first weight of a group holds it."""
     slot = group.slots[0]
-    positions = np.flatnonzero(np.isin(slot.term.units.ravel(), group.units))
-    return [((str(slot.value.name), slot.term.axes), positions)]
+    return str(slot.value.name), slot.term.axes
+
+
+def _positions(group: ChannelGroup) -> UnitArray:
+    """The flat positions that a group has there."""
+    return np.flatnonzero(np.isin(group.slots[0].term.units.ravel(), group.units))

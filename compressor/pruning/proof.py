@@ -78,7 +78,7 @@ def unlike(reference: Runnable, other: Runnable, inputs: Inputs, settings: Proof
         answers = Answers.of(other, [inputs.unlike])
     except ModelError:
         return [NotProved(SIZES, UNLIKE)]
-    held = with_tolerance(expected, answers, tolerance_of(settings), draws=may_draw(inputs.model))
+    held = with_tolerance(expected, answers, tolerance_of(settings), inputs.model)
     return [] if Evidence.of(*held).passed else [NotProved(SIZES, UNLIKE)]
 
 
@@ -126,9 +126,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
         _demand_shapes(answers.runs, masked.masks.cut.coupling, shapes)
     # Without the run at the second size, which has no counterpart.
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
-    standard, held = with_tolerance(
-        expected, replace(answers, runs=runs), tolerance_of(settings), draws=may_draw(masked.model)
-    )
+    standard, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings), masked.model)
     evidence = Evidence.of(standard, held)
     if isinstance(masked.stored, Piecewise):
         evidence.note = "; ".join(filter(None, [evidence.note, masked.stored.note]))

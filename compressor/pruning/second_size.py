@@ -12,7 +12,6 @@ from pathlib import Path
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.errors import ModelError, PlanError, RuleFault, UsageError
-from compressor.graph.evaluate import may_draw
 from compressor.pruning import surgery
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
@@ -52,4 +51,4 @@ def at_second_size(
     except (ModelError, PlanError, RuleFault, UsageError):
         return None
     answers = answers_of(small, [feed])
-    return Evidence.of(*with_tolerance(expected, answers, tolerance_of(settings), draws=may_draw(model)))
+    return Evidence.of(*with_tolerance(expected, answers, tolerance_of(settings), model))

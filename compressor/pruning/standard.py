@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
+import onnx_ir as ir
 
-from compressor.core.compare import Array, Distance, Tolerance, distance, is_real, rounding_spread
+from compressor.core.compare import Array, Distance, Tolerance, distance, is_finite, rounding_spread
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ProofFailed
+from compressor.graph.evaluate import may_draw
 from compressor.graph.weights import with_weights
 from compressor.runtime.stored import Answers, Change, Feed, Runs
 
@@ -83,7 +85,7 @@ class Standard:
 
 
 def with_tolerance(
-    expected: Answers, actual: Answers, tolerance: Tolerance, *, draws: bool = True
+    expected: Answers, actual: Answers, tolerance: Tolerance, model: ir.Model | None = None
 ) -> tuple[Standard, Runs]:
     """The outputs of ``expected``, with as much tolerance as rounding asks for, and no more.
 
@@ -94,7 +96,7 @@ def with_tolerance(
         expected: of the model whose outputs count.
         actual: of the model that is held against it, on the same feeds.
         tolerance: error that is allowed without asking.
-        draws: outputs may be drawn at random, which is found out then; see :func:`compressor.graph.evaluate.may_draw`.
+        model: what gives ``expected``; where it is known to draw no outputs at random, none are looked for.
 
     Returns:
         The standard, and the runs to hold against it: whether they meet it is not said yet.
@@ -104,7 +106,7 @@ def with_tolerance(
     if strict.met_by(runs):
         return strict, runs
     # Before rounding has the word: what is drawn would pass for it.
-    left_out = drawn_outputs(expected, tolerance) if draws else {}
+    left_out = drawn_outputs(expected, tolerance) if model is None or may_draw(model) else {}
     if not _same_shapes(strict.runs, runs):
         left_out = _resized_by_rounding(expected) | left_out
     strict = replace(strict, left_out=left_out)
@@ -239,5 +241,4 @@ def _same_shapes(one: Runs, two: Runs, but: Collection[int] = ()) -> bool:
 
 def all_finite(runs: Runs) -> bool:
     """Are all results finite numbers?"""
-    # In float64, as types such as bfloat16 are not numpy's own and have not all of its functions.
-    return all(np.isfinite(a.astype(np.float64)).all() for row in runs.outputs for a in row if is_real(a))
+    return all(is_finite(array) for row in runs.outputs for array in row)

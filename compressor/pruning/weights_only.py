@@ -14,7 +14,6 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ModelError, ProofFailed
-from compressor.graph.evaluate import may_draw
 from compressor.graph.known import dims_of
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import same_tensors
@@ -52,7 +51,7 @@ def prove_only_weights(before: ir.Model, after: ir.Model, feeds: Sequence[Feed],
         except ModelError as error:
             why = f"the recovered model does not run with the weights from before: {error}"
             raise ProofFailed(f"{why}; {PLEASE}") from None
-        shown = [Evidence.of(*with_tolerance(known, actual, tolerance, draws=may_draw(before)))]
+        shown = [Evidence.of(*with_tolerance(known, actual, tolerance, before))]
         # What a branch holds that these inputs do not take.
         shown += prove_routes(ModelPair(before, again), feeds, tolerance, folder, settings.provider).shown
     for told in shown:

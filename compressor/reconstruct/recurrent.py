@@ -119,12 +119,13 @@ class RecurrentVisit:
         before = after = self._error(rollout, self._small)
         new = best = self._small
         read = [(batch, batch.own) for batch in self._batches]
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
+            if number:
+                read += [(batch, self._steps(rollout, new, batch)) for batch in self._batches]
             new = self._fitted(new, read)
             error = self._error(rollout, new)
             if error < after:
                 best, after = new, error
-            read += [(batch, self._steps(rollout, new, batch)) for batch in self._batches]
         changed = best is not self._small
         if changed:
             best.put(self._layer.node)

@@ -42,7 +42,7 @@ class RecurrentPair:
     @property
     def sizes(self) -> tuple[int, int]:
         """Matrices that are fitted, and what the widest of them reads."""
-        w, r = (constant_array(self.node.inputs[k]).shape for k in (INPUT, STATE))  # type: ignore[arg-type]
+        w, r = (_weight(self.node, k).shape for k in (INPUT, STATE))
         return w[0] * len(self.products), w[2] + r[2]
 
     def states(self) -> str:
@@ -77,7 +77,7 @@ class GateWeights:
     @staticmethod
     def of(node: ir.Node) -> GateWeights:
         """Copies of those that ``node`` has; zero for a bias that it lacks."""
-        w, r = (constant_array(node.inputs[k]).copy() for k in (INPUT, STATE))  # type: ignore[arg-type]
+        w, r = (_weight(node, k).copy() for k in (INPUT, STATE))
         held = node.inputs[BIAS] if len(node.inputs) > BIAS else None
         b = np.zeros((len(w), 2 * w.shape[1]), w.dtype) if held is None else constant_array(held).copy()
         return GateWeights(w, r, b)
@@ -138,6 +138,13 @@ def read_by(node: ir.Node, values: Mapping[str, Array]) -> dict[int, Array]:
     """What a recurrent node reads beside its weights, by the number of the input; ``values`` holds what is computed."""
     of = {k: v for k, v in _inputs(node) if k not in CONSTANTS}
     return {k: constant_array(v) if v.is_initializer() else values[str(v.name)] for k, v in of.items()}
+
+
+def _weight(node: ir.Node, index: int) -> Array:
+    """A weight that every recurrent node has."""
+    value = node.inputs[index]
+    assert value is not None
+    return constant_array(value)
 
 
 def _inputs(node: ir.Node) -> list[tuple[int, ir.Value]]:
