@@ -70,7 +70,9 @@ def runnable_given(source: Given, prepared: ir.Model, folder: Path, provider: st
         read = files.source_of(prepared)
         if read is not None and not read.runs:
             return runnable(files.load_model(source), folder, provider)
-        return runnable_file(source, read.size if read is not None else weight_bytes(prepared), folder, provider)
+        size = read.size if read is not None else weight_bytes(prepared)
+        # By the same kernels as what is made from it: others round otherwise, and pack every weight for a single run.
+        return runnable_file(source, size, folder, provider, packed=False)
     runnables = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
     return Chained(source, runnables)
 

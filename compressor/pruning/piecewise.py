@@ -52,7 +52,7 @@ def runnable(model: ir.Model, folder: Path, provider: str) -> Runnable:
     return Stored.write(model, folder, provider)
 
 
-def runnable_file(path: Path, size: int, folder: Path, provider: str) -> Runnable:
+def runnable_file(path: Path, size: int, folder: Path, provider: str, *, packed: bool = True) -> Runnable:
     """What runs a model file: the file as it is, or in pieces where it is too large for that.
 
     Args:
@@ -60,9 +60,10 @@ def runnable_file(path: Path, size: int, folder: Path, provider: str) -> Runnabl
         size: bytes of it and its external data, about.
         folder: where small files may be put.
         provider: short or full name.
+        packed: it is loaded as its users will load it, and not as the models that it is compared with.
     """
     if fits(size):
-        return Stored(path, provider)
+        return Stored(path, provider, packed=packed)
     return Piecewise(files.load_model(path), folder, provider)
 
 

@@ -123,10 +123,13 @@ class Stored(Runnable):
     Attributes:
         path: the file, as it was read or as it will be put in place.
         provider: short or full name.
+        packed: it is loaded as its users will load it; else as models of a proof are, which pay for no other layout of
+            their weights. Without optimisations both are the same.
     """
 
     path: Path
     provider: str
+    packed: bool = True
 
     @staticmethod
     def write(model: ir.Model, folder: Path, provider: str) -> Stored:
@@ -147,7 +150,8 @@ class Stored(Runnable):
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
         # Without spinning, since nothing is timed here.
-        return Live(start_session(self.path, self.provider, Setup(optimise=optimise, waits=True)))
+        setup = Setup(optimise=optimise, packed=self.packed or not optimise, waits=True)
+        return Live(start_session(self.path, self.provider, setup))
 
     def changed(self, change: Change, folder: Path) -> Stored:
         """The same with other weights, written to ``folder``."""

@@ -14,9 +14,9 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.graph.files import load_model
 from compressor.graph.joined import join, joined_of
 from compressor.graph.weights import with_weights
-from compressor.pruning.chained import runnable_given
+from compressor.pruning.chained import runnable_given, runnable_written
 from compressor.pruning.proof import prove_written
-from compressor.runtime.stored import run_once
+from compressor.runtime.stored import Stored, run_once
 from tests.graph.joined_files import DECODER, ENCODER, written
 from tests.models import model
 
@@ -51,3 +51,10 @@ def test_a_file_that_differs_is_noticed(paths: list[Path], tmp_path: Path) -> No
     onnx.save(model(DECODER, seed=3), other)
     with pytest.raises(ProofFailed, match="of the written file is another than was proved"):
         prove_written([paths[0], other], PruneSettings(), whole, None)
+
+
+def test_only_what_was_written_is_loaded_as_its_users_load_it(paths: list[Path], tmp_path: Path) -> None:
+    whole = load_model(paths[0])
+    given = runnable_given(paths[0], whole, tmp_path, "cpu")
+    written_file = runnable_written([paths[0]], whole, tmp_path, "cpu")
+    assert (given, written_file) == (Stored(paths[0], "cpu", packed=False), Stored(paths[0], "cpu"))
