@@ -15,8 +15,8 @@ from compressor.operators.table import RULES
 ROOT = Path(compressor.__file__).parent
 ROOMS = ("graph", "operators", "torch_ops")
 """Where operators may be named: the format itself, the records, the kernels."""
-BUILDERS = frozenset({"Node", "node", "_node"})
-"""Calls that make a node; what they make has to be named."""
+BUILDERS = frozenset({"Node", "node", "_node", "node_of", "exists"})
+"""Calls that make a node, or ask whether an operator set has it; what they make has to be named."""
 NAMES = frozenset(schema.name for schema in onnx.defs.get_all_schemas_with_history()) | {name for _, name in RULES}
 ROOMS_OF_NAMES = ("compressor.graph", "compressor.operators")
 OUTSIDE = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ROOMS]

@@ -27,6 +27,7 @@ from compressor.errors import RuleFault
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
 from compressor.graph.evaluate import Array
 from compressor.graph.nodes import record_of
+from compressor.graph.opsets import version_of
 from compressor.graph.shapes import Shapes
 from compressor.graph.twins import Twins
 
@@ -56,6 +57,7 @@ class Coupling:
 
     Attributes:
         graph, shapes, policy: as given; what is labelled, what is known of its values, what may be removed.
+        opset: version of the standard operator set.
         units: the union-find that labels are merged in.
         deferred_labels: of initializers and expanded axes, which take on the labels of whoever uses them.
         balances: joint terms whose rows have to keep equal counts.
@@ -75,7 +77,7 @@ class Coupling:
         policy: Policy,
         distrusted: Mapping[str, str] | None = None,
     ) -> None:
-        self.graph, self.shapes, self.policy = graph, shapes, policy
+        self.graph, self.shapes, self.policy, self.opset = graph, shapes, policy, version_of(graph)
         self.units = Units()
         self.deferred_labels: dict[ir.Value, DeferredLabels] = {}
         self.balances: list[Balance] = []
@@ -281,11 +283,6 @@ class Coupling:
             for term in self.layout(value, assign_fresh=False):
                 if len(term.axes) > 1:
                     yield value, term
-
-    @property
-    def opset(self) -> int:
-        """Version of the default operator set."""
-        return self.graph.opset_imports.get("", 1)
 
     # ---- the pass -------------------------------------------------------------------------------------------
 

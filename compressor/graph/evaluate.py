@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnx_ir as ir
 
 Array = npt.NDArray[np.generic]
@@ -18,8 +19,6 @@ PLAIN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 """Whose operators are known to draw nothing but for those of ``RANDOM``."""
 UNPACKS = frozenset({"DequantizeLinear"})
 """What is quantised stays quantised: runtimes look for the node, and the file would grow."""
-AXES_ARE_INPUTS = 18
-"""Operator set from which every operator takes its axes as an input."""
 
 
 def draws(node: ir.Node) -> bool:
@@ -37,8 +36,8 @@ def may_draw(model: ir.Model) -> bool:
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:
     """Outputs of ``node`` for ``feeds`` (input name -> array), or None where the reference cannot run it.
 
-    The reference fails on some operators whose axes are an attribute (Unsqueeze before opset 13); these are run in
-    the form that takes them as an input.
+    The reference fails on some operators whose axes are an attribute (Unsqueeze); these are run in the form of the
+    newest operator set, which takes them as an input.
     """
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most graphs need not pay
 
@@ -53,7 +52,7 @@ def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int
         modern.attribute.extend(kept)
         modern.input.append("axes")
         axes = np.asarray(node.attributes.get_ints("axes", ()), np.int64)
-        forms.append((modern, {**feeds, "axes": axes}, {**opsets, "": AXES_ARE_INPUTS}))
+        forms.append((modern, {**feeds, "axes": axes}, {**opsets, "": onnx.defs.onnx_opset_version()}))
     for form, given, versions in forms:
         try:
             # Infinities and NaNs are results like any other here.

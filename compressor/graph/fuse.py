@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from compressor.graph.metadata import PREFIX
 from compressor.graph.nodes import STANDARD
+from compressor.graph.opsets import softmax_axes, version_of
 
 DOMAIN = f"{PREFIX}fused"
 """Domain of nodes that stand for several."""
@@ -96,12 +97,11 @@ def _attention(node: ir.Node) -> Found | None:
 
 
 def _runs_over_last(node: ir.Node) -> bool:
-    """Is a Softmax over the last axis alone? Before operator set 13 it is over axis 1 and all later ones by default."""
-    graph, value = node.graph, node.inputs[0]
-    opset = next((graph.opset_imports[d] for d in STANDARD if d in graph.opset_imports), 1) if graph is not None else 1
-    axis = node.attributes.get_int("axis", -1 if opset >= 13 else 1)
-    shape = value.shape if value is not None else None
-    return axis == -1 or (shape is not None and axis == len(shape) - 1)
+    """Is a Softmax over the last axis alone? Of an unknown rank only an axis that counts from the back can tell."""
+    value = node.inputs[0]
+    rank = len(value.shape) if value is not None and value.shape is not None else 1 << 16  # more than any has
+    axes = softmax_axes(node.attributes.get_int("axis", None), rank, version_of(node.graph))
+    return axes == range(rank - 1, rank)
 
 
 def _masked(value: ir.Value | None) -> Iterable[tuple[ir.Value, ir.Value | None]]:

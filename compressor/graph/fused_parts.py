@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy.typing as npt
 import onnx_ir as ir
+
+from compressor.graph.opsets import exists, node_of
 
 
 class Parts:
@@ -20,10 +23,20 @@ class Parts:
         self.made.append(ir.node(op, list(inputs), attributes=attributes or None))
         return self.made[-1].outputs[0]
 
+    def formed(self, op: str, x: ir.Value, settings: Mapping[str, Any], outputs: int = 1) -> Sequence[ir.Value]:
+        """A node in the form of the operator set (:func:`compressor.graph.opsets.node_of`); its outputs."""
+
+        def constant(_: str, array: npt.NDArray[Any]) -> ir.Value:
+            return self.integers(array.tolist()) if array.dtype.kind == "i" else self.number(float(array), x)
+
+        node = node_of(op, x, settings, self.opset, constant, outputs)
+        self.made.append(node)
+        return node.outputs
+
     def number(self, value: float, like: ir.Value) -> ir.Value:
-        """A scalar of the type of ``like``; before opset 15, which has no CastLike, a float32."""
+        """A scalar of the type of ``like``; a float32 in operator sets without CastLike."""
         constant = self.add("Constant", [], value=ir.tensor(value, dtype=ir.DataType.FLOAT))
-        return self.add("CastLike", [constant, like]) if self.opset >= 15 else constant
+        return self.add("CastLike", [constant, like]) if exists("CastLike", self.opset) else constant
 
     def epsilon(self, default: float = 1e-12) -> float:
         """What a fused norm adds to the variance."""
@@ -40,19 +53,11 @@ class Parts:
 
     def split(self, x: ir.Value, sizes: Sequence[int], axis: int) -> Sequence[ir.Value]:
         """Parts of ``x`` of these sizes along ``axis``."""
-        # Opset 13 turned sizes and axes into inputs, those of ReduceMean opset 18.
-        if self.opset < 13:
-            node = ir.node("Split", [x], attributes={"axis": axis, "split": list(sizes)}, num_outputs=len(sizes))
-        else:
-            node = ir.node("Split", [x, self.integers(sizes)], attributes={"axis": axis}, num_outputs=len(sizes))
-        self.made.append(node)
-        return node.outputs
+        return self.formed("Split", x, {"axis": axis, "split": sizes}, len(sizes))
 
     def unsqueeze(self, x: ir.Value, axis: int) -> ir.Value:
         """``x`` with a new axis of size 1."""
-        if self.opset < 13:
-            return self.add("Unsqueeze", [x], axes=[axis])
-        return self.add("Unsqueeze", [x, self.integers([axis])])
+        return self.formed("Unsqueeze", x, {"axes": [axis]})[0]
 
     def fused(self, op: str, inputs: Sequence[ir.Value | None], without: Sequence[str], outputs: int) -> ir.Node:
         """A node of the same domain with the attributes of this one except some."""
@@ -77,10 +82,7 @@ class Parts:
 
     def mean(self, x: ir.Value, axis: int) -> ir.Value:
         """Over ``axis``, which stays with size 1."""
-        if self.opset < 18:
-            return self.add("ReduceMean", [x], axes=[axis], keepdims=1)
-        axes = self.add("Constant", [], value=ir.tensor([axis], dtype=ir.DataType.INT64))
-        return self.add("ReduceMean", [x, axes], keepdims=1)
+        return self.formed("ReduceMean", x, {"axes": [axis], "keepdims": 1})[0]
 
 
 Expansion = Callable[[Parts], "dict[int, ir.Value] | None"]

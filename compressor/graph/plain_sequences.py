@@ -13,13 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.edit import FreeNames, add_constant, put_before
+from compressor.graph.opsets import AddConstant, node_of, version_of
 from compressor.graph.shapes import Shapes
 
 MADE_BY = ("SplitToSequence", "SequenceConstruct")
 MANY = 256
 """Elements from which on a sequence is left alone: it is a list of steps then, and no pieces of channels."""
-AXES_AS_INPUT = 13
-"""Operator set from which Split, Squeeze and Unsqueeze take sizes and axes as an input."""
 
 
 def write_plain_sequences(model: ir.Model, shapes: Shapes) -> bool:
@@ -37,7 +36,7 @@ class _Rewrite:
     def __init__(self, model: ir.Model, shapes: Shapes) -> None:
         self._model, self._shapes = model, shapes
         self._free = FreeNames(model.graph)
-        self._by_input = model.opset_imports.get("", 1) >= AXES_AS_INPUT
+        self._opset = version_of(model)
 
     def __call__(self, node: ir.Node) -> bool:
         sequence = node.outputs[0]
@@ -92,16 +91,12 @@ class _Rewrite:
 
     def _split(self, node: ir.Node, sizes: Sequence[int]) -> list[ir.Value]:
         axis = node.attributes.get_int("axis", 0)
-        inputs, attributes = [node.inputs[0]], dict[str, int | Sequence[int]](axis=axis)
-        if self._by_input:
-            array = np.asarray(sizes, np.int64)
-            inputs.append(add_constant(self._model.graph, f"{node.name}.sizes", array, self._free))
-        else:
-            attributes["split"] = list(sizes)
-        name = self._free(f"{node.name}.parts")
-        made = ir.node("Split", inputs, attributes=attributes, num_outputs=len(sizes), name=name)
+        assert node.inputs[0] is not None
+        settings = {"axis": axis, "split": sizes}
+        made = node_of("Split", node.inputs[0], settings, self._opset, self._constant(node), len(sizes))
+        made.name = self._free(f"{node.name}.parts")
         for place, value in enumerate(made.outputs):
-            value.name = self._free(f"{name}.{place}")
+            value.name = self._free(f"{made.name}.{place}")
         node.prepend(made)
         # Elements of one entry lose the axis where no sizes are given.
         sized, keeps = len(node.inputs) > 1 and node.inputs[1] is not None, node.attributes.get_int("keepdims", 1)
@@ -111,12 +106,11 @@ class _Rewrite:
 
     def _reshaped(self, operator: str, value: ir.Value, axis: int, before: ir.Node) -> ir.Value:
         """``value`` with an axis of size 1 less or more, by a node in front of ``before``."""
-        inputs, attributes = [value], dict[str, list[int]]()
-        if self._by_input:
-            inputs.append(add_constant(self._model.graph, f"{before.name}.axis", np.asarray([axis]), self._free))
-        else:
-            attributes["axes"] = [axis]
-        return put_before(before, ir.node(operator, inputs, attributes=attributes), f"{before.name}.one", self._free)
+        made = node_of(operator, value, {"axes": [axis]}, self._opset, self._constant(before))
+        return put_before(before, made, f"{before.name}.one", self._free)
+
+    def _constant(self, node: ir.Node) -> AddConstant:
+        return lambda name, array: add_constant(self._model.graph, f"{node.name}.{name}", array, self._free)
 
     def _write(self, reader: ir.Node, elements: Sequence[ir.Value]) -> None:
         """Puts what a node makes of a sequence in the place of its output."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.graph.edit import FreeNames, put_before
+from compressor.graph.opsets import exists, version_of
 from compressor.graph.shapes import Shapes
 
 
@@ -19,8 +20,8 @@ def widen_operands(model: ir.Model, shapes: Shapes) -> bool:
     Returns:
         Whether there is one, so that shapes have to be inferred anew.
     """
-    if model.opset_imports.get("", 1) < 8:
-        return False  # before Expand
+    if not exists("Expand", version_of(model)):
+        return False
     nodes = [node for node in model.graph.all_nodes() if node.domain == "" and node.op_type == "PRelu"]
     broad = [node for node in nodes if _broader(node, shapes)]
     free = FreeNames(model.graph)

@@ -19,6 +19,7 @@ from compressor.graph import unfuse_attention
 from compressor.graph.contrib import MICROSOFT
 from compressor.graph.fused_parts import Expansion, Parts
 from compressor.graph.metadata import PREFIX
+from compressor.graph.opsets import exists, version_of
 
 UNFUSED = f"{PREFIX}unfused"
 """Key of ``model.meta``: how many nodes of which operator were taken apart."""
@@ -26,7 +27,7 @@ ACTIVATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "Clip": ("min", "max"), "Elu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "HardSwish": (),
     "LeakyRelu": ("alpha",), "Relu": (), "Sigmoid": (), "Softplus": (), "Tanh": (),
 })  # fmt: skip
-"""Activations of FusedConv and FusedGemm -> attributes that their parameters are; those of Clip became inputs."""
+"""Activations of FusedConv and FusedGemm -> names of their parameters."""
 GEMM_PARAMETERS = ("alpha", "beta", "gamma")
 
 
@@ -35,7 +36,7 @@ def unfuse(model: ir.Model) -> None:
 
     The parts need operators of the model's own operator set; nothing is converted.
     """
-    opset = model.opset_imports.get("", 1)
+    opset = version_of(model)
     count: Counter[str] = Counter()
     for graph in model.graphs():
         for node in list(graph):
@@ -64,10 +65,7 @@ def _activated(parts: Parts, x: ir.Value, parameters: Sequence[float]) -> ir.Val
         return x
     if name not in ACTIVATIONS:
         return None
-    # Opset 11 turned the bounds into inputs.
-    if name == "Clip" and parts.opset >= 11:
-        return parts.add(name, [x, *(parts.number(value, x) for value in parameters)])
-    return parts.add(name, [x], **dict(zip(ACTIVATIONS[name], parameters, strict=False)))
+    return parts.formed(name, x, dict(zip(ACTIVATIONS[name], parameters, strict=False)))[0]
 
 
 def _conv(parts: Parts) -> dict[int, ir.Value] | None:
@@ -113,8 +111,7 @@ def _matmul(parts: Parts) -> dict[int, ir.Value] | None:
 
 
 def _gelu(parts: Parts, x: ir.Value) -> ir.Value:
-    # Gelu came with opset 20.
-    if parts.opset >= 20:
+    if exists("Gelu", parts.opset):
         return parts.add("Gelu", [x])
     wave = parts.add("Erf", [parts.add("Div", [x, parts.number(sqrt(2), x)])])
     return _half(parts, x, wave)
@@ -133,7 +130,7 @@ def _biased_gelu(parts: Parts) -> dict[int, ir.Value]:
 def _fast_gelu(parts: Parts) -> dict[int, ir.Value]:
     """``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x³)))``."""
     x = parts.total(*parts.node.inputs)
-    if parts.opset >= 20:
+    if exists("Gelu", parts.opset):
         return {0: parts.add("Gelu", [x], approximate="tanh")}
     cube = parts.add("Mul", [parts.add("Mul", [x, x]), x])
     inner = parts.add("Add", [x, parts.add("Mul", [cube, parts.number(0.044715, x)])])
@@ -167,8 +164,8 @@ def _skip_norm(parts: Parts) -> dict[int, ir.Value]:
     skip, gamma, beta, bias = (parts.operand(k) for k in range(1, 5))
     total = parts.total(parts.first(), skip, bias)
     epsilon = parts.epsilon()
-    # LayerNormalization came with opset 17. Outputs 1 and 2 would be its statistics, which nothing here gives.
-    if parts.opset >= 17 and gamma is not None:
+    # Outputs 1 and 2 would be its statistics, which nothing here gives.
+    if exists("LayerNormalization", parts.opset) and gamma is not None:
         affine = [gamma] if beta is None else [gamma, beta]
         return {0: parts.add("LayerNormalization", [total, *affine], axis=-1, epsilon=epsilon), 3: total}
     centred = parts.add("Sub", [total, parts.mean(total, -1)])

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from compressor.graph.contrib import MICROSOFT
 from compressor.graph.fused_parts import Expansion, Parts
+from compressor.graph.opsets import exists
 
 _NOT_PLAIN = ("do_rotary", "past_present_share_buffer", "rotary_embedding_dim")
 _OF_PROJECTIONS = ("qkv_hidden_sizes", *_NOT_PLAIN)
@@ -122,7 +123,8 @@ def packed(parts: Parts) -> dict[int, ir.Value] | None:
 def embedding(parts: Parts) -> dict[int, ir.Value] | None:
     """``LayerNormalization`` of the sum of rows for words, positions and segments; the sum; how long each row is."""
     ids, segments, words, places, kinds, gamma, beta, mask, at = (parts.operand(k) for k in range(9))
-    if parts.opset < 17 or ids is None or words is None or places is None or gamma is None:
+    new_enough = exists("LayerNormalization", parts.opset)
+    if not new_enough or ids is None or words is None or places is None or gamma is None:
         return None
     where = at if at is not None else _places(parts, ids)
     rows = [parts.add("Gather", [words, ids], axis=0), parts.add("Gather", [places, where], axis=0)]

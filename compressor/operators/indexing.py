@@ -15,9 +15,10 @@ from compressor.channels.combine import combine
 from compressor.channels.coupling import Coupling, Layout
 from compressor.channels.labels import Term, UnitArray
 from compressor.channels.operands import Operand, Space
+from compressor.graph.opsets import stated
 from compressor.operators.facts import Host
 from compressor.operators.operator import Operator, attribute_axis, required
-from compressor.operators.repair import Repairer
+from compressor.operators.repair import SLICE_SETTINGS, Repairer
 from compressor.operators.signature import Call
 
 
@@ -58,22 +59,16 @@ def _pick(node: ir.Node, coupling: Coupling, value: ir.Value, positions: Mapping
 def slice_positions(node: ir.Node, coupling: Coupling) -> dict[int, UnitArray] | None:
     """Axis -> positions that a Slice takes along it, int64[n]; None where bounds are computed at run time."""
     shape = coupling.shape(node.inputs[0])
-    # Opset 10 turned the attributes into inputs and brought steps.
-    if coupling.opset < 10:
-        starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
-        axes = list(node.attributes.get_ints("axes", ())) or list(range(len(starts)))
-        steps = [1] * len(starts)
-    else:
-        read = [coupling.shapes.const(v) for v in node.inputs[1:]]
-        given = [*read, None, None, None, None][:4]
-        if given[0] is None or given[1] is None:
-            return None
-        starts, ends = [int(a) for a in given[0]], [int(a) for a in given[1]]
-        axes = [int(a) for a in given[2]] if given[2] is not None else list(range(len(starts)))
-        steps = [int(a) for a in given[3]] if given[3] is not None else [1] * len(starts)
+    const = coupling.shapes.const
+    starts, ends, axes, steps = (stated(node, name, coupling.opset, const) for name in SLICE_SETTINGS)
+    # Where axes or steps are given, but not known, their default does not hold.
+    if starts is None or ends is None or any(v is not None and const(v) is None for v in node.inputs[1:]):
+        return None
+    axes = np.arange(len(starts)) if axes is None else axes
+    steps = np.ones(len(starts), np.int64) if steps is None else steps
     return {
         axis % len(shape): slice_range(shape[axis], start, end, step)
-        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
+        for axis, start, end, step in zip(*(a.tolist() for a in (axes, starts, ends, steps)), strict=True)
     }
 
 
@@ -143,13 +138,9 @@ def _repair_split(node: ir.Node, repairer: Repairer) -> None:
     if not repairer.changed(node.inputs[0], axis):
         return
     sizes = [repairer.after(v)[axis] for v in node.outputs]
-    # Opset 13 turned the attribute into an input.
-    if repairer.coupling.opset < 13:
-        node.attributes["split"] = ir.AttrInt64s("split", sizes)
-    else:
-        # ONNX allows one of them, the number of outputs or their sizes.
-        node.attributes.pop("num_outputs", None)
-        repairer.set_input(node, 1, np.asarray(sizes, np.int64))
+    # ONNX allows one of them, the number of outputs or their sizes.
+    node.attributes.pop("num_outputs", None)
+    repairer.state(node, "split", np.asarray(sizes, np.int64))
 
 
 # ---- Gather --------------------------------------------------------------------------------------------------

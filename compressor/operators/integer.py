@@ -15,12 +15,13 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.graph.contrib import MICROSOFT
+from compressor.graph.opsets import SOFTMAX_OF_ONE_AXIS, softmax_axes
 from compressor.operators.conv import SLIDES
 from compressor.operators.elementwise import unary
 from compressor.operators.facts import INTEGERS, Grid
 from compressor.operators.joining import concat
 from compressor.operators.linear import check_batch, matrices
-from compressor.operators.operator import Operator, attribute_axis, required
+from compressor.operators.operator import Operator, required
 from compressor.operators.reference import Reference
 from compressor.operators.signature import Call, Shape
 
@@ -99,10 +100,9 @@ def _zeros(node: ir.Node, reference: Reference) -> None:
 
 def _softmax(node: ir.Node, coupling: Coupling) -> None:
     value = required(node, 0)
-    rank = len(coupling.shape(value))
-    # The attribute says which operator set is followed: before 13, Softmax flattens from its axis on.
-    axis = attribute_axis(node, rank, -1 if node.attributes.get_int("opset", 13) >= 13 else 1)
-    axes = {axis} if node.attributes.get_int("opset", 13) >= 13 else set(range(axis, rank))
+    # The attribute says which operator set is followed.
+    opset: int = node.attributes.get_int("opset", SOFTMAX_OF_ONE_AXIS)
+    axes = softmax_axes(node.attributes.get_int("axis", None), len(coupling.shape(value)), opset)
     coupling.label(node.outputs[0], coupling.restrict(node, value, axes, "QLinearSoftmax normalises along it"))
 
 

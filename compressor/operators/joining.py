@@ -12,6 +12,7 @@ from compressor.channels.combine import combine
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.operands import Operand, Space
+from compressor.graph.opsets import stated
 from compressor.operators import propagate
 from compressor.operators.constants import Constants
 from compressor.operators.facts import Host
@@ -72,16 +73,12 @@ def _pads(node: ir.Node, coupling: Coupling) -> dict[int, tuple[int, int]] | Non
     """Axis -> positions added before and after; None where computed at run time."""
     rank = len(coupling.shape(node.inputs[0]))
     axes = list(range(rank))
-    if coupling.opset < 11:
-        pads = list(node.attributes.get_ints("pads", ()))
-    else:
-        found = coupling.shapes.const(node.inputs[1])
-        if found is None:
-            return None
-        pads = [int(p) for p in found]
-        # Opset 18 added the list of axes.
-        if len(node.inputs) > 3 and node.inputs[3] is not None:
-            axes = [int(a) % rank for a in coupling.const(node.inputs[3], "the list of axes")]
+    found = stated(node, "pads", coupling.opset, coupling.shapes.const)
+    if found is None:
+        return None
+    pads = [int(p) for p in found]
+    if len(node.inputs) > 3 and node.inputs[3] is not None:
+        axes = [int(a) % rank for a in coupling.const(node.inputs[3], "the list of axes")]
     return {a: (pads[k], pads[k + len(axes)]) for k, a in enumerate(axes)}
 
 
@@ -142,11 +139,7 @@ def _repair_pad(node: ir.Node, repairer: Repairer) -> None:
             new[axis] = (int(kept[:first].sum()), int(kept[len(kept) - last :].sum()))
     if new == pads:
         return
-    flat = [p[0] for p in new.values()] + [p[1] for p in new.values()]
-    if repairer.coupling.opset < 11:
-        node.attributes["pads"] = ir.AttrInt64s("pads", flat)
-    else:
-        repairer.set_input(node, 1, np.asarray(flat, np.int64))
+    repairer.state(node, "pads", np.asarray([*new.values()], np.int64).T.ravel())
 
 
 OPERATORS = (

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.graph.opsets import softmax_axes
 from compressor.operators import propagate, reference
 from compressor.operators.elementwise import like_first
 from compressor.operators.facts import Normalises
-from compressor.operators.operator import Operator, attribute_axis, required
+from compressor.operators.operator import Operator, required
 from compressor.operators.signature import Call
 
 
@@ -54,12 +55,9 @@ def _layer(call: Call) -> str:
 
 
 def _softmax(node: ir.Node, coupling: Coupling) -> None:
-    """Frozen along the softmax axis; before opset 13 the operator flattens from ``axis`` on."""
+    """Frozen along the axes that a softmax runs over."""
     value = required(node, 0)
-    rank = len(coupling.shape(value))
-    old = coupling.opset < 13
-    axis = attribute_axis(node, rank, 1 if old else -1)
-    axes = set(range(axis, rank)) if old else {axis}
+    axes = softmax_axes(node.attributes.get_int("axis", None), len(coupling.shape(value)), coupling.opset)
     coupling.label(node.outputs[0], coupling.restrict(node, value, axes, f"{node.op_type} runs over it"))
 
 

@@ -14,7 +14,7 @@ from compressor.operators.signature import Call
 
 
 def _axes(call: Call) -> list[int]:
-    """Axes a Reduce runs over, from the attribute (before opset 18; ReduceSum 13) or the second input."""
+    """Axes a Reduce runs over, from the attribute or the second input."""
     node, rank = call.node, len(call.shape(0))
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         axes = [int(a) for a in call.const(1, "the list of axes").ravel()]

@@ -16,6 +16,7 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
 from compressor.graph.nodes import become_identity, number_of
+from compressor.graph.opsets import node_of, version_of
 
 NARROW = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
 """Types that Where of ONNX Runtime 1.24 does not take."""
@@ -94,7 +95,10 @@ class Reference:
 
     def add(self, before: ir.Node, op: str, inputs: Sequence[ir.Value | None], **attributes: int | float) -> ir.Value:
         """A node in front of ``before``; its output."""
-        node = ir.node(op, list(inputs), attributes=attributes, name=self._unique("masked.node"))
+        return self._put(before, ir.node(op, list(inputs), attributes=attributes))
+
+    def _put(self, before: ir.Node, node: ir.Node) -> ir.Value:
+        node.name = self._unique("masked.node")
         node.outputs[0].name = self._unique("masked.out")
         before.prepend(node)
         return node.outputs[0]
@@ -127,11 +131,8 @@ class Reference:
     def reduce(self, node: ir.Node, op: str, value: ir.Value, axes: Sequence[int]) -> ir.Value:
         """A reduction ``op`` of ``value`` along ``axes``, which stay with size 1, in the form of the graph's operator
         set."""
-        # Opset 18 turned axes into an input, that of ReduceSum opset 13.
-        opset = self.graph.opset_imports.get("", 1)
-        if opset >= 18 or (op == "ReduceSum" and opset >= 13):
-            return self.add(node, op, [value, self.constant(np.asarray(axes, np.int64))], keepdims=1)
-        return self.add(node, op, [value], axes=list(axes), keepdims=1)  # type: ignore[arg-type]
+        settings = {"axes": list(axes), "keepdims": 1}
+        return self._put(node, node_of(op, value, settings, version_of(self.graph), lambda _, a: self.constant(a)))
 
     def source_of(self, node: ir.Node) -> ir.Node:
         """The node of the analysed graph that ``node`` was cloned from."""

@@ -14,10 +14,9 @@ from compressor.channels.labels import UnitArray
 from compressor.errors import PlanError
 from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.evaluate import Array
-from compressor.graph.shapes import initializer_of
+from compressor.graph.opsets import node_of, place_of, stated
 
-SLICE_TAKES_INPUTS = 10
-"""Operator set from which Slice takes its bounds as inputs."""
+SLICE_SETTINGS = ("starts", "ends", "axes", "steps")
 BEFORE_FIRST = -(2**31)
 """The end of a Slice that runs backwards through the first position."""
 
@@ -92,6 +91,14 @@ class Repairer:
             node.resize_inputs(index + 1)
         node.replace_input_with(index, value)
         return value
+
+    def state(self, node: ir.Node, name: str, numbers: Array) -> None:
+        """Sets what a node says of ``name``, as the input or the attribute that it is in the operator set."""
+        place = place_of(node.op_type, name, self.coupling.opset)
+        if place is None:
+            node.attributes[name] = ir.AttrInt64s(name, numbers.tolist())
+        else:
+            self.set_input(node, place, numbers)
 
     def constant(self, name: str, array: Array) -> ir.Value:
         """A new initializer with a name nobody has."""
@@ -232,14 +239,10 @@ class Repairer:
         before, after = self.before(value), self.after(value)
         users = [(user, index) for user, index in value.uses() if not stays(user)]
         axes = [a for a, size in enumerate(before) if size != after[a]]
-        bounds = [[0] * len(axes), [after[a] for a in axes], axes]
         name = self.unique(f"{value.name}.kept")
-        if self.coupling.opset < SLICE_TAKES_INPUTS:
-            named = dict(zip(("starts", "ends", "axes"), bounds, strict=True))
-            slicing = ir.node("Slice", [value], attributes=named, name=name)
-        else:
-            given = [self.constant(f"{name}.{k}", np.asarray(b, np.int64)) for k, b in enumerate(bounds)]
-            slicing = ir.node("Slice", [value, *given], name=name)
+        bounds = {"starts": [0] * len(axes), "ends": [after[a] for a in axes], "axes": axes}
+        slicing = node_of("Slice", value, bounds, self.coupling.opset, lambda k, a: self.constant(f"{name}.{k}", a))
+        slicing.name = name
         part = slicing.outputs[0]
         part.name, part.type = self.unique(f"{name}.out"), value.type
         producer = value.producer()
@@ -264,7 +267,7 @@ class Repairer:
             self._set_bounds(node, axis, _Bounds(0, 0, 1))
             return
         steps = np.diff(positions)
-        if (steps == steps[:1]).all():
+        if (steps == steps[:1]).all() and (self._steps() or (steps == 1).all()):
             step = int(steps[0]) if steps.size else 1
             end = int(positions[-1]) + (1 if step > 0 else -1)
             self._set_bounds(node, axis, _Bounds(int(positions[0]), end if end >= 0 else BEFORE_FIRST, step))
@@ -280,18 +283,8 @@ class Repairer:
 
     def _set_bounds(self, node: ir.Node, axis: int, bounds: _Bounds) -> None:
         rank = len(self.before(node.outputs[0]))
-        if self.coupling.opset < 10:
-            starts, ends = (list(node.attributes.get_ints(k, ())) for k in ("starts", "ends"))
-            axes = [a % rank for a in node.attributes.get_ints("axes", ())] or list(range(len(starts)))
-            if bounds.step != 1:
-                raise PlanError(f"node {node.name!r} (Slice) cannot step at opset {self.coupling.opset}")
-            place = axes.index(axis)
-            starts[place], ends[place] = bounds.start, bounds.end
-            node.attributes["starts"] = ir.AttrInt64s("starts", starts)
-            node.attributes["ends"] = ir.AttrInt64s("ends", ends)
-            return
-        # All four inputs are written, also those that were left out: a step may be needed where there was none.
-        given = [self._bound(v) for v in [*node.inputs[1:], None, None, None, None][:4]]
+        # Everything is written, also what was left out: a step may be needed where there was none.
+        given = [stated(node, name, self.coupling.opset, self.coupling.shapes.const) for name in SLICE_SETTINGS]
         count = len(given[0]) if given[0] is not None else 0
         defaults = (None, None, np.arange(count), np.ones(count, np.int64))
         columns = [np.array(g if g is not None else d) for g, d in zip(given, defaults, strict=True)]
@@ -299,11 +292,9 @@ class Repairer:
         for column, new in ((columns[0], bounds.start), (columns[1], bounds.end), (columns[3], bounds.step)):
             # Bounds may be int32, and "to the end" is larger than that.
             column[place] = min(new, np.iinfo(column.dtype).max)
-        for index, column in enumerate(columns):
-            self.set_input(node, index + 1, column)
+        for name, column in zip(SLICE_SETTINGS[: 4 if self._steps() else 3], columns, strict=False):
+            self.state(node, name, column)
 
-    def _bound(self, value: ir.Value | None) -> Array | None:
-        if value is None:
-            return None
-        tensor = initializer_of(value)
-        return tensor.numpy() if tensor is not None else self.coupling.shapes.const(value)
+    def _steps(self) -> bool:
+        """Can a Slice leave out positions between its bounds?"""
+        return place_of("Slice", "steps", self.coupling.opset) is not None

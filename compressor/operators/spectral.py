@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from compressor.graph.opsets import dft_axis
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
-
-AXIS_INPUT = 20
-"""Operator set from which the axis of a DFT is an input and no attribute."""
 
 
 def _transformed(call: Call) -> str:
@@ -15,8 +13,7 @@ def _transformed(call: Call) -> str:
     if len(call.node.inputs) > 2 and call.node.inputs[2] is not None:
         axis = int(call.const(2, "the axis").ravel()[0])
     else:
-        older = call.coupling is not None and call.coupling.opset < AXIS_INPUT
-        axis = call.attribute("axis", 1) if older else -2
+        axis = call.attribute("axis", -2 if call.coupling is None else dft_axis(call.coupling.opset))
     names = [f"a{a}" for a in range(rank - 1)]
     before, after = list(names), list(names)
     before[axis % rank], after[axis % rank] = "[t]", "[f]"

@@ -19,6 +19,7 @@ from compressor.evaluate.stand_in import given_samples_notes, stand_in
 from compressor.graph import clean, files, metadata
 from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
+from compressor.graph.opsets import version_of
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.weights import parts, weight_bytes
 from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
@@ -212,7 +213,7 @@ def _asked(
     left = [name for name in weights if name not in wanted or matched(name, settings.exclude)]
     if len(left) == len(weights):
         raise NothingToPrune("--include and --exclude leave no weight that could be quantised")
-    opset = model.graph.opset_imports.get("", 1)
+    opset = version_of(model)
     if opset < OLDEST and mode == "static":
         raise ModelError(
             f"operator set {opset} cannot hold quantised activations, which came with {OLDEST}; convert the model to a "

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from compressor.graph.control_flow import SCAN_WITHOUT_BATCH
 from compressor.torch_ops.site import Function, Maker, Site, Told, positive
 
 Tensor = torch.Tensor
@@ -60,8 +61,8 @@ def _loop(site: Site) -> Function:
 
 def _scan(site: Site) -> Function:
     """Like a loop over the slices of some inputs, forwards or backwards, along any axis (Scan-9)."""
-    if site.opset < 9:
-        raise site.refuse("is of operator set 8, which scans batches; convert the model to 9 or later")
+    if site.opset < SCAN_WITHOUT_BATCH:
+        raise site.refuse(f"scans batches, as before operator set {SCAN_WITHOUT_BATCH}; convert the model to that")
     body, scanned = site.bodies["body"], site.get("num_scan_inputs")
     carried = len(site.given) - scanned
     made = len(site.wanted) - carried

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
+from compressor.graph.opsets import place_of
 from compressor.torch_ops.site import Function, Maker, Site, Told, plain
 from compressor.torch_ops.tensors import LIMITS, torch_dtype
 
@@ -61,9 +62,8 @@ def _mean(_: Site) -> Function:
 
 
 def _clip(site: Site) -> Function:
-    """Bounds are attributes before operator set 11, then inputs."""
     low, high = site.get("min"), site.get("max")
-    if site.opset < 11:
+    if place_of("Clip", "min", site.opset) is None:
         return lambda x: torch.clamp(x, low, high) if low is not None or high is not None else x
     fixed = [None if (c := site.constant(i)) is None else c.item() for i in (1, 2)]
     if all(value is not None or not site.has(i) for i, value in zip((1, 2), fixed, strict=True)):

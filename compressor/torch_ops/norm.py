@@ -9,6 +9,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
+from compressor.graph.opsets import softmax_axes
 from compressor.torch_ops.site import Function, Maker, Site, Told, positive
 
 Tensor = torch.Tensor
@@ -138,23 +139,14 @@ def _mean_variance(site: Site) -> Function:
 
 
 def _softmax(function: Function) -> Maker:
-    """Over one axis; before operator set 13 over this axis and all later ones together."""
-
     def make(site: Site) -> Function:
-        axis = site.get("axis", -1 if site.opset >= 13 else 1)
-        if site.opset >= 13:
-            return lambda x: function(x, axis)
-
-        def flattened(x: Tensor) -> Tensor:
-            first = positive(axis, x.dim())
-            if first == x.dim() - 1:
-                found: Tensor = function(x, -1)
-                return found
-            rows = x.reshape(prod(x.shape[:first]), -1)
-            made: Tensor = function(rows, 1).reshape(x.shape)
+        def run(x: Tensor) -> Tensor:
+            axes = softmax_axes(site.get("axis"), x.dim(), site.opset)
+            rows = x if len(axes) == 1 else x.reshape(prod(x.shape[: axes.start]), -1)
+            made: Tensor = function(rows, axes.start if len(axes) == 1 else 1).reshape(x.shape)
             return made
 
-        return flattened
+        return run
 
     return make
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from compressor.graph.opsets import place_of
 from compressor.torch_ops.site import Function, Maker, Numbers, Site, positive
 
 Tensor = torch.Tensor
@@ -32,8 +33,8 @@ class _Manner:
 
     @staticmethod
     def of(site: Site) -> _Manner:
-        """As the node says; operator set 10 and Upsample know asymmetric coordinates only."""
-        old = site.opset < 11 or site.op_type == "Upsample"
+        """As the node says; operator set 10 and Upsample know asymmetric coordinates only, and no region."""
+        old = place_of(site.op_type, "roi", site.opset) is None
         return _Manner(
             site.get("mode", "nearest"),
             "asymmetric" if old else site.get("coordinate_transformation_mode", "half_pixel"),
@@ -180,7 +181,7 @@ class _Wanted:
 
 def _resize(site: Site) -> Function:
     manner = _Manner.of(site)
-    first = 1 if site.opset < 11 or site.op_type == "Upsample" else 2
+    first = place_of(site.op_type, "scales", site.opset) or 1
     none = lambda _=None: None  # noqa: E731
     wanted = _Wanted(
         site.reader(1) if first == 2 and manner.coordinates == "tf_crop_and_resize" else none,

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
+from compressor.graph.opsets import dft_axis
 from compressor.torch_ops.site import Function, Maker, Site, Told, positive
 from compressor.torch_ops.tensors import torch_dtype
 
@@ -21,11 +22,9 @@ def _dft(site: Site) -> Function:
     """The last axis holds real and imaginary part, or the real one alone."""
     inverse, half = bool(site.get("inverse", 0)), bool(site.get("onesided", 0))
     length, along = site.reader(1), site.reader(2, "axis")
-    # The default moved from the first axis behind the batch to the last one before real and imaginary part.
-    default = 1 if site.opset < 20 else -2
 
     def run(x: Tensor, size: Tensor | None = None, axis: Tensor | None = None) -> Tensor:
-        dim: int = positive((along(axis) or [default])[0], x.dim())
+        dim: int = positive((along(axis) or [dft_axis(site.opset)])[0], x.dim())
         count: int | None = (length(size) or [None])[0]
         # Torch views pairs as complex numbers in contiguous memory only.
         signal = torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x.squeeze(-1)

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from compressor.errors import ModelError
 from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.metadata import PREFIX
+from compressor.graph.opsets import exists, node_of, version_of
 from compressor.unification.assignment import FREE, UNIFIED
 from compressor.unification.moves import Move, Reshape, shortened
 from compressor.unification.packed import DIGITS, Packed, digit_table, from_bytes
@@ -23,8 +24,6 @@ from compressor.unification.packed_codebook import PackedCodebook
 
 OLDEST_OPSET = 7
 """From which arithmetic broadcasts."""
-_CUMSUM, _SLICE_INPUTS = 11, 10
-"""Operator sets from which CumSum exists, and Slice takes its bounds as inputs."""
 
 
 def install(model: ir.Model, weights: Mapping[ir.Value, Packed | PackedCodebook]) -> None:
@@ -38,7 +37,7 @@ def install(model: ir.Model, weights: Mapping[ir.Value, Packed | PackedCodebook]
         ModelError: the operator set of the model is too old.
     """
     graph = model.graph
-    opset = graph.opset_imports.get("", 1)
+    opset = version_of(graph)
     # Older operators broadcast by attributes of their own.
     if opset < OLDEST_OPSET:
         raise ModelError(
@@ -158,7 +157,7 @@ class _Builder:
         sizes = {UNIFIED: len(packed.magnitudes), FREE: packed.free.shape[1]}
         # Columns of the kinds stand one after the other in the order of the digits.
         starts = np.cumsum([0, *(sizes.get(kind, 1) for kind in packed.order)])
-        if self.opset < _CUMSUM:
+        if not exists("CumSum", self.opset):
             return self._stored("index", _indices(from_bytes(packed.map, base, count), packed.order, starts))
         table = self._node("Cast", [self._table(base)], to=ir.DataType.INT32)
         digits = self._digits("map", packed.map, base, (count,), table)
@@ -189,10 +188,8 @@ class _Builder:
 
     def _cut(self, value: ir.Value, ends: tuple[int, ...], axes: tuple[int, ...]) -> ir.Value:
         """The first so many entries along each of some axes."""
-        starts = (0,) * len(axes)
-        if self.opset < _SLICE_INPUTS:
-            return self._node("Slice", [value], starts=list(starts), ends=list(ends), axes=list(axes))
-        return self._node("Slice", [value, *(self._shape_of(numbers) for numbers in (starts, ends, axes))])
+        numbers = {"starts": [0] * len(axes), "ends": ends, "axes": axes}
+        return self._put(node_of("Slice", value, numbers, self.opset, lambda _, array: self._shape_of(array)))
 
     # ---- nodes and constants --------------------------------------------------------------------------------
 
@@ -209,7 +206,9 @@ class _Builder:
 
     def _node(self, op_type: str, inputs: list[ir.Value], **attributes: Any) -> ir.Value:
         numbers = {k: int(v) if isinstance(v, ir.DataType) else v for k, v in attributes.items()}
-        node = ir.node(op_type, inputs, attributes=numbers)
+        return self._put(ir.node(op_type, inputs, attributes=numbers))
+
+    def _put(self, node: ir.Node) -> ir.Value:
         node.outputs[0].name = self.fresh(f"u{len(self.nodes)}")
         self.nodes.append(node)
         return node.outputs[0]
@@ -220,7 +219,7 @@ class _Builder:
     def _number(self, number: float, dtype: Any = np.int32) -> ir.Value:
         return self._shared(f"{PREFIX}{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
 
-    def _shape_of(self, shape: tuple[int, ...]) -> ir.Value:
+    def _shape_of(self, shape: Iterable[int]) -> ir.Value:
         return self._shared(f"{PREFIX}{'x'.join(map(str, shape))}", np.asarray(shape, np.int64))
 
     def _shared(self, name: str, array: Any) -> ir.Value:

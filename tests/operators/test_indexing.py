@@ -9,9 +9,12 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from compressor.channels.channel_mask import ChannelMask
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.operators.indexing import slice_range
+from compressor.operators.indexing import slice_positions, slice_range
+from compressor.operators.repair import Repairer
+from compressor.pruning.analysis import analyse
 from tests.models import in_memory, model
 
 from .case import Case, check, image, token, whole
@@ -149,6 +152,30 @@ COMPUTED = {
         top = ReduceMax<keepdims=1,axes=[1]>(two)  b = Add(a, top)
         c = MatMul(b, u)  r = Relu(c)  y = MatMul(r, v) }""",
 }
+
+
+def test_an_axis_of_a_slice_that_is_computed_is_none_of_its_default() -> None:
+    """By default ``starts`` begin with axis 0; here the second entry says which, and it depends on the batch."""
+    text = """(float[n,8] x) => (float[n,4] y) <float[8,16] w, float[16,4] v, int64[1] zero = {0},
+        int64[1] one = {1}, int64[1] two = {2}, int64[1] end = {16}> {
+        a = MatMul(x, w)  s = Shape(a)  n = Slice(s, zero, one)  axis = Mod(n, two)
+        part = Slice(a, zero, end, axis)  y = MatMul(part, v) }"""
+    analysis = analyse(in_memory(model(text, opset=17)), PruneSettings(ratio=0.5))
+    (node,) = [n for n in analysis.coupling.graph if n.name and n.op_type == "Slice" and n.outputs[0].name == "part"]
+    assert slice_positions(node, analysis.coupling) is None
+
+
+def test_a_slice_without_steps_takes_what_is_between_gaps_from_a_gather() -> None:
+    text = """(float[2,8] x) => (float y) <float[8,16] w> { a = MatMul(x, w)
+        y = Slice<starts=[0],ends=[16],axes=[1]>(a) }"""
+    coupling = analyse(in_memory(model(text, opset=9)), PruneSettings(ratio=0.5)).coupling
+    repairer = Repairer(ChannelMask(coupling, np.empty(0, np.int64)))
+    node = next(n for n in coupling.graph if n.op_type == "Slice")
+    repairer.slice_axis(node, 1, np.asarray([1, 3, 5]))
+    picked = node.inputs[0].producer()
+    assert picked.op_type == "Gather"
+    assert picked.inputs[1].const_value.numpy().tolist() == [1, 3, 5]
+    assert set(node.attributes) == {"starts", "ends", "axes"}
 
 
 @pytest.mark.parametrize("operator", COMPUTED)

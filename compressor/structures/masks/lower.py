@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from compressor.graph.edit import FreeNames, add_constant, put_before, take_over
 from compressor.graph.evaluate import Array
+from compressor.graph.opsets import node_of, version_of
 from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
 from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, consecutive, one_grouped
@@ -133,7 +134,7 @@ class Lowering:
         self.weights.append(str(held.name))
         inputs: list[ir.Value | None] = [x, held]
         if bias is not None:
-            inputs.append(add_constant(self._graph, f"{self._layer.name}.bias", bias, self._free))
+            inputs.append(self._constant("bias", bias))
         attributes: dict[str, int | list[int]] = {
             "strides": list(self._windowing.strides),
             "dilations": list(self._windowing.dilations),
@@ -150,8 +151,7 @@ class Lowering:
         return self._gathered(self._x, channels)
 
     def _gathered(self, value: ir.Value, places: Sequence[int] | Array) -> ir.Value:
-        index = add_constant(self._graph, f"{self._layer.name}.order", np.asarray(places, np.int64), self._free)
-        return self._node("Gather", [value, index], {"axis": 1})
+        return self._node("Gather", [value, self._constant("order", np.asarray(places, np.int64))], {"axis": 1})
 
     def _cut(self, x: ir.Value, before: Sequence[int], after: Sequence[int]) -> ir.Value:
         """The input without what lies outside of every window of a box."""
@@ -164,17 +164,18 @@ class Lowering:
         return self._sliced(x, [k + 2 for k in axes], starts, ends)
 
     def _sliced(self, x: ir.Value, axes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> ir.Value:
-        parts = (("starts", starts), ("ends", ends), ("axes", axes))
-        constants = [
-            add_constant(self._graph, f"{self._layer.name}.{name}", np.asarray(numbers, np.int64), self._free)
-            for name, numbers in parts
-        ]
-        return self._node("Slice", [x, *constants])
+        bounds = {"starts": starts, "ends": ends, "axes": axes}
+        return self._put(node_of("Slice", x, bounds, version_of(self._graph), self._constant))
+
+    def _constant(self, name: str, array: Array) -> ir.Value:
+        return add_constant(self._graph, f"{self._layer.name}.{name}", array, self._free)
 
     def _node(
         self, kind: str, inputs: Sequence[ir.Value | None], attributes: dict[str, int | list[int]] | None = None
     ) -> ir.Value:
-        node = ir.node(kind, inputs, attributes=attributes)
+        return self._put(ir.node(kind, inputs, attributes=attributes))
+
+    def _put(self, node: ir.Node) -> ir.Value:
         made = put_before(self._layer.node, node, self._layer.name, self._free)
         made.type = self._layer.node.outputs[0].type
         return made

@@ -11,8 +11,9 @@ import torch
 
 from compressor.errors import ModelError, UsageError
 from compressor.graph.fuse import fuse
-from compressor.graph.nodes import STANDARD, is_constant
+from compressor.graph.nodes import is_constant
 from compressor.graph.normalise import normalise
+from compressor.graph.opsets import version_of
 from compressor.torch_ops.tensors import to_numpy, to_torch, torch_dtype
 from compressor.train.module.build import Builder, check_supported
 from compressor.train.module.trainable import initializers, parameters, statistics
@@ -52,7 +53,7 @@ class GraphModule(torch.nn.Module):
         # A copy: normalising renames and folds, and the model still has to be written to.
         graph = normalise(model.clone()).graph
         check_supported(graph)
-        opset = next((graph.opset_imports[d] for d in STANDARD if d in graph.opset_imports), 1)
+        opset = version_of(graph)
         trained, running = parameters(graph), statistics(graph)
         shared = next((v for v in running if len(v.uses()) > 1), None)
         if train_bn and shared is not None:

@@ -15,6 +15,7 @@ from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import Movement
 from compressor.graph.nodes import tensor_of
+from compressor.graph.opsets import version_of
 from compressor.operators.facts import Normalises
 from compressor.operators.table import adds, operator_of
 from compressor.operators.weight import WeightAxes, weight_axes
@@ -62,9 +63,7 @@ class ScalableLayer:
         graph, bias = self.node.graph, operator_of(self.node).bias
         if self.end is not self.node or bias is None:
             return False
-        # Outside of a graph no version is known; the first one allows least.
-        opset = graph.opset_imports.get("", 1) if isinstance(graph, ir.Graph) else 1
-        parameter = onnx.defs.get_schema(self.node.op_type, opset).inputs[bias]
+        parameter = onnx.defs.get_schema(self.node.op_type, version_of(graph)).inputs[bias]
         return parameter.option == onnx.defs.OpSchema.FormalParameterOption.Optional
 
     @property

@@ -17,7 +17,7 @@ from compressor.structures.masks.masked import MaskOption
 from compressor.structures.masks.nm import NofM
 from compressor.structures.masks.pieces import Mask, classes_of, one_grouped, weights_left
 from compressor.structures.masks.supports import Supports, families
-from tests.models import model
+from tests.models import OPSET, model
 from tests.reconstruct.case import noise, outputs
 
 FORMS = {
@@ -36,13 +36,13 @@ FORMS = {
 MAKERS = {"groups": Groups, "supports": Supports, "graph": Graph, "nm": NofM}
 
 
-def _written(form: tuple[str, str, str], mask: Mask, *, bias: bool = True) -> ir.Model:
+def _written(form: tuple[str, str, str], mask: Mask, *, bias: bool = True, opset: int = OPSET) -> ir.Model:
     """The lowered model, held against the masked one."""
     x, w, attributes = form
     operands = "x, w, b" if bias else "x, w"
     extra = f"<{attributes}>" if attributes else ""
     text = f"(float[{x}] x) => (float y) <float[{w}] w, float[16] b> {{ y = Conv{extra}({operands}) }}"
-    analysis = analyse(ir.from_proto(model(text)), PruneSettings.parse({"ratio": 0.5}))
+    analysis = analyse(ir.from_proto(model(text, opset=opset)), PruneSettings.parse({"ratio": 0.5}))
     (candidate,), _ = candidate_layers(analysis.model, analysis.coupling)
     layer = candidate.view.layer
     array = layer.weight.read()
@@ -84,6 +84,13 @@ def test_masks_of_any_kind_are_exact() -> None:
         mask = np.repeat(rng.random((4, 16, 3, 3)) < density, 4, axis=0)[rng.permutation(16)]
         _written(FORMS["strides"], mask)
         _written(FORMS["plain"], mask, bias=False)
+
+
+def test_channels_are_cut_out_in_the_form_of_the_operator_set() -> None:
+    mask = np.zeros((16, 16, 3, 3), np.bool_)
+    mask[:8, 4:8], mask[8:, 8:13] = True, True
+    made = _written(FORMS["plain"], mask, opset=9)
+    assert "Slice" in {n.op_type for n in made.graph}
 
 
 def test_even_groups_are_one_convolution() -> None:
