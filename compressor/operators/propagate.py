@@ -23,10 +23,9 @@ from compressor.operators.constants import (
     broadcast_over,
     term_over,
 )
+from compressor.operators.recurrence import STATES, B
 
 NOTHING: UnitArray = np.zeros(0, np.int64)
-BIAS_AND_STATES = (3, 5, 6)
-"""Inputs of a recurrent operator that are no weights: bias, hidden state, state of the cell."""
 
 
 def outcomes(node: ir.Node, constants: Constants) -> list[Named]:
@@ -241,7 +240,7 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
     """
     parts = {p.value: p for p in constants.operands(node).parts}
     factors = list(parts.values())[:3]
-    added = [parts[v] for k, v in enumerate(node.inputs) if k in BIAS_AND_STATES and v in parts]
+    added = [parts[v] for k, v in enumerate(node.inputs) if k in (B, *STATES) and v in parts]
     # Without idle units at first: which hidden units are idle comes of these weights.
     weights = _weights(node, constants, factors, _sums(node, constants, factors))
     busy, idle, claims = [NOTHING], [NOTHING], []

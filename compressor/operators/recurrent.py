@@ -12,6 +12,7 @@ from compressor.channels.labels import Term
 from compressor.operators import propagate
 from compressor.operators.facts import GateProduct
 from compressor.operators.operator import Operator
+from compressor.operators.recurrence import GATES, PEEPHOLE_GATES, STATES, B, R, W
 from compressor.operators.signature import Call
 
 # q and r count gates; d directions; j is the hidden axis as the recurrence reads it, tied to h below.
@@ -26,19 +27,17 @@ def _signature(call: Call) -> str:
 
 def _recurrent(node: ir.Node, coupling: Coupling, combine: Callable[[], None]) -> None:
     """Ties the hidden units of all weights, before and after they meet the data."""
-    weight, recurrence = node.inputs[1], node.inputs[2]
+    weight, recurrence = node.inputs[W], node.inputs[R]
     if weight is None or recurrence is None or not (weight.is_initializer() and recurrence.is_initializer()):
         raise Unexplained("its weights are not constants")
-    # W is [directions, gates * hidden, inputs], R [directions, gates * hidden, hidden].
-    gates = coupling.shape(weight)[1] // coupling.shape(recurrence)[2]
-    _share_hidden(node, coupling, gates, weight, recurrence)
+    _share_hidden(node, coupling, weight, recurrence)
     combine()
     for term in coupling.layout(weight):
         if term.axes == (0,):
             coupling.freeze(node, weight, [0], "whole directions cannot go")
 
 
-def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Value, recurrence: ir.Value) -> None:
+def _share_hidden(node: ir.Node, coupling: Coupling, weight: ir.Value, recurrence: ir.Value) -> None:
     """One unit for each hidden position of each direction, on both weights and both axes of the recurrence."""
     directions, _, hidden = coupling.shape(recurrence)
     one, two = coupling.deferred(weight), coupling.deferred(recurrence)
@@ -46,8 +45,7 @@ def _share_hidden(node: ir.Node, coupling: Coupling, gates: int, weight: ir.Valu
     assert two is not None
     # Joint over directions: each may lose its own hidden units, all of them equally many.
     units = coupling.hidden_units(recurrence, directions * hidden).reshape(directions, hidden)
-    # ONNX stacks the gates along axis 1, each with all hidden units in the same order.
-    tiled = Term((0, 1), np.tile(units, (1, gates)))
+    tiled = Term((0, 1), np.tile(units, (1, GATES[node.op_type])))
     along = Term((0, 2), units)
     for deferred, terms in ((one, [tiled]), (two, [tiled, along])):
         for term in terms:
@@ -74,8 +72,8 @@ def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) 
     coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "another user needs it whole"))
 
 
-def _one_product(gates: int) -> Callable[[ir.Node], Sequence[GateProduct]]:
-    return lambda _: (GateProduct(tuple(range(gates))),)
+def _one_product(node: ir.Node) -> Sequence[GateProduct]:
+    return (GateProduct(tuple(range(GATES[node.op_type]))),)
 
 
 def _gru_products(node: ir.Node) -> Sequence[GateProduct]:
@@ -86,23 +84,22 @@ def _gru_products(node: ir.Node) -> Sequence[GateProduct]:
     return first, GateProduct((2,), reset=1)
 
 
-def _record(name: str, gates: int, products: Callable[[ir.Node], Sequence[GateProduct]]) -> Operator:
+def _record(name: str, products: Callable[[ir.Node], Sequence[GateProduct]]) -> Operator:
     return Operator(
         name,
         signature=_signature,
         around=_recurrent,
-        # The bias holds those of W and of R one after the other; an LSTM has three peepholes.
-        sizes={"q": gates, "r": 2 * gates, "p": 3, "h": "hidden_size"},
+        sizes={"q": GATES[name], "r": 2 * GATES[name], "p": PEEPHOLE_GATES, "h": "hidden_size"},
         work="t b d (q h) i + t b d (q h) j",
         constants=propagate.recurrent,
-        bias=3,
-        states=(5, 6),
+        bias=B,
+        states=STATES,
         products=products,
     )
 
 
 OPERATORS = (
-    _record("LSTM", 4, _one_product(4)),
-    _record("GRU", 3, _gru_products),
-    _record("RNN", 1, _one_product(1)),
+    _record("LSTM", _one_product),
+    _record("GRU", _gru_products),
+    _record("RNN", _one_product),
 )

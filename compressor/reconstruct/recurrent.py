@@ -19,11 +19,12 @@ import onnx_ir as ir
 from compressor.graph.edit import add_constant, constant_array
 from compressor.graph.evaluate import Array
 from compressor.operators.facts import GateProduct
+from compressor.operators.recurrence import R
 from compressor.reconstruct.fit import MakeFit
 from compressor.reconstruct.form import Matrix, Pick, Unrepairable, as_float64
 from compressor.reconstruct.layers import Kept, LayerPair, layer_kind
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.reconstruct.recurrent_layers import STATE, GateWeights, RecurrentPair, computed, read_by
+from compressor.reconstruct.recurrent_layers import GateWeights, RecurrentPair, computed, read_by
 from compressor.reconstruct.rollout import Inputs, Rollout, Sequences, StepRows
 from compressor.reconstruct.sweep import Values
 from compressor.reconstruct.task import UNCHANGED, LayerRepair, Split, WeightTask
@@ -102,7 +103,7 @@ class RecurrentVisit:
     def _keep(self) -> Pick:
         """Hidden units of the dense layer that stay: int64[directions, hidden]."""
         places = np.arange(self._whole.r.size).reshape(self._whole.r.shape)
-        found = self._kept(str(self._layer.dense.inputs[STATE].name), places)  # type: ignore[union-attr]
+        found = self._kept(str(self._layer.dense.inputs[R].name), places)  # type: ignore[union-attr]
         if found.shape != self._small.r.shape:
             raise Unrepairable("its hidden units are not those that the cut left")
         return np.asarray(found[:, 0] % self._whole.hidden, np.int64)

@@ -11,15 +11,12 @@ import onnx_ir as ir
 from compressor.graph.edit import constant_array, free_name
 from compressor.graph.evaluate import Array
 from compressor.operators.facts import GateProduct
+from compressor.operators.recurrence import CONSTANTS, B, R, W
 from compressor.operators.table import operator_of
 from compressor.reconstruct.biases import put
 from compressor.reconstruct.form import Pick, Unrepairable, as_float64
 from compressor.reconstruct.rollout import Inputs
 from compressor.reconstruct.weights import readers
-
-INPUT, STATE, BIAS, PEEPHOLES = 1, 2, 3, 7
-"""Inputs of a recurrent node that are constants (ONNX LSTM-22): weights of the input and of the state, biases."""
-CONSTANTS = (INPUT, STATE, BIAS, PEEPHOLES)
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class RecurrentPair:
     @property
     def sizes(self) -> tuple[int, int]:
         """Matrices that are fitted, and what the widest of them reads."""
-        w, r = (_weight(self.node, k).shape for k in (INPUT, STATE))
+        w, r = (_weight(self.node, k).shape for k in (W, R))
         return w[0] * len(self.products), w[2] + r[2]
 
     def states(self) -> str:
@@ -77,8 +74,8 @@ class GateWeights:
     @staticmethod
     def of(node: ir.Node) -> GateWeights:
         """Copies of those that ``node`` has; zero for a bias that it lacks."""
-        w, r = (_weight(node, k).copy() for k in (INPUT, STATE))
-        held = node.inputs[BIAS] if len(node.inputs) > BIAS else None
+        w, r = (_weight(node, k).copy() for k in (W, R))
+        held = node.inputs[B] if len(node.inputs) > B else None
         b = np.zeros((len(w), 2 * w.shape[1]), w.dtype) if held is None else constant_array(held).copy()
         return GateWeights(w, r, b)
 
@@ -88,7 +85,7 @@ class GateWeights:
 
     def given(self, node: ir.Node, inputs: Inputs) -> Inputs:
         """All that ``node`` reads where it has these weights, by the number of the input."""
-        fixed = {INPUT: self.w, STATE: self.r, BIAS: self.b}
+        fixed = {W: self.w, R: self.r, B: self.b}
         others = {k: constant_array(v) for k, v in _inputs(node) if k in CONSTANTS and k not in fixed}
         return {**inputs, **others, **fixed}
 
@@ -125,7 +122,7 @@ class GateWeights:
 
     def put(self, node: ir.Node) -> None:
         """Gives them to ``node``."""
-        for index, array in ((INPUT, self.w), (STATE, self.r), (BIAS, self.b)):
+        for index, array in ((W, self.w), (R, self.r), (B, self.b)):
             put(node, index, array)
 
 
@@ -179,7 +176,7 @@ def _pair(node: ir.Node, dense: ir.Node | None) -> RecurrentPair:
     for one in (node, dense):
         for index in CONSTANTS:
             _check(one, index)
-    for index in (INPUT, STATE):
+    for index in (W, R):
         value = node.inputs[index]
         assert value is not None
         # What is fitted to one node's steps is wrong for those of another.

@@ -13,13 +13,10 @@ import onnx_ir as ir
 
 from compressor.core.scratch import scratch
 from compressor.graph.evaluate import Array
+from compressor.operators.recurrence import HIDDEN, LENGTHS, X, backwards
 
 Inputs = Mapping[int, Array]
 """Arrays by the number of the input of a recurrent node."""
-LENGTHS, FIRST = 4, 5
-"""Inputs of a recurrent node (ONNX LSTM-22): lengths of the sequences, and hidden states before the first step."""
-ALL, FORWARD, BACKWARD = "bidirectional", "forward", "reverse"
-"""What attribute ``direction`` says."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +49,12 @@ class Sequences:
     @staticmethod
     def of(node: ir.Node) -> Sequences:
         """As the attributes of ``node`` say."""
-        way = node.attributes.get_string("direction", FORWARD)
-        ways = (FORWARD, BACKWARD) if way == ALL else (way,)
-        return Sequences(bool(node.attributes.get_int("layout", 0)), tuple(one == BACKWARD for one in ways))
+        attributes = node.attributes
+        return Sequences(bool(attributes.get_int("layout", 0)), backwards(attributes.get_string("direction", None)))
 
     def first(self, rows: float, given: Inputs, y: Array) -> tuple[Inputs, Array]:
         """The first samples of a batch, as many as have so many ``rows``: inputs, and all hidden states."""
-        steps = given[0].shape[1 if self.batch_first else 0]
+        steps = given[X].shape[1 if self.batch_first else 0]
         few = slice(int(np.ceil(rows / max(steps, 1))))
         if self.batch_first:
             return {k: array[few] for k, array in given.items()}, y[few]
@@ -73,23 +69,23 @@ class Sequences:
 
     def inputs(self, given: Inputs) -> Array:
         """What the steps of a batch read, [steps, inputs], as in :class:`StepRows`."""
-        x = given[0].swapaxes(0, 1) if self.batch_first else given[0]
+        x = given[X].swapaxes(0, 1) if self.batch_first else given[X]
         return np.asarray(x[self._inside(given)])
 
     def _inside(self, given: Inputs) -> npt.NDArray[np.bool_]:
         """Which steps of which samples are computed: bool[steps, samples]."""
-        steps, samples = given[0].shape[1::-1] if self.batch_first else given[0].shape[:2]
+        steps, samples = given[X].shape[1::-1] if self.batch_first else given[X].shape[:2]
         lengths = given.get(LENGTHS, np.full(samples, steps))
         return np.asarray(np.arange(steps)[:, None] < lengths)
 
     def _before(self, after: Array, given: Inputs) -> Array:
         """Hidden states one step earlier; before the first step those that are given, or zero."""
-        first = given.get(FIRST, np.zeros_like(after[:, 0]))
-        if self.batch_first and FIRST in given:
+        first = given.get(HIDDEN, np.zeros_like(after[:, 0]))
+        if self.batch_first and HIDDEN in given:
             first = first.swapaxes(0, 1)
         found = np.empty_like(after)
-        for own, states, start, backwards in zip(found, after, first, self.backwards, strict=True):
-            if not backwards:
+        for own, states, start, reverse in zip(found, after, first, self.backwards, strict=True):
+            if not reverse:
                 own[:] = np.concatenate([start[None], states[:-1]])
                 continue
             own[:] = np.concatenate([states[1:], start[None]])
@@ -109,7 +105,7 @@ class Rollout:
 
         values = {k: _like(f"input{k}", array) for k, array in given.items()}
         inputs = [values.get(k) for k in range(max(values) + 1)]
-        states = ir.Value(name="states", type=ir.TensorType(ir.DataType.from_numpy(given[0].dtype)))
+        states = ir.Value(name="states", type=ir.TensorType(ir.DataType.from_numpy(given[X].dtype)))
         alone = ir.Node(node.domain, node.op_type, inputs, node.attributes.values(), outputs=[states])
         opsets = dict(model.opset_imports)
         graph = ir.Graph(list(values.values()), [states], nodes=[alone], opset_imports=opsets, name="alone")

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
+from compressor.operators.recurrence import GATES, LENGTHS, PEEPHOLE_GATES, PEEPHOLES, backwards
 from compressor.torch_ops.site import Function, Maker, Site
 
 Tensor = torch.Tensor
@@ -46,9 +47,8 @@ _SCALED: Mapping[str, tuple[Callable[[float, float, Tensor], Tensor], tuple[floa
 def _activations(site: Site) -> list[Activation]:
     """Those of all directions in order; the numbers given are handed out in this order too."""
     alphas, betas = list(site.get("activation_alpha", [])), list(site.get("activation_beta", []))
-    both = 2 if site.get("direction", "forward") == "bidirectional" else 1
     found: list[Activation] = []
-    for name in site.get("activations") or _DEFAULTS[site.op_type] * both:
+    for name in site.get("activations") or _DEFAULTS[site.op_type] * len(backwards(site.get("direction"))):
         key = name.lower()
         if key in _PLAIN:
             found.append(_PLAIN[key])
@@ -69,11 +69,11 @@ def _lstm_cell(site: Site, acts: Sequence[Activation], weights: Sequence[Tensor 
     f, g, h = acts
     limit, coupled = site.get("clip"), site.get("input_forget", 0)
     # ONNX has peepholes in the order input, output, forget, and weights in input, output, forget, cell.
-    p_i, p_o, p_f = peep.chunk(3) if peep is not None else (None, None, None)
+    p_i, p_o, p_f = peep.chunk(PEEPHOLE_GATES) if peep is not None else (None, None, None)
 
     def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, cell = state
-        i, o, forget, c = (x + F.linear(hidden, _given(r))).chunk(4, -1)
+        i, o, forget, c = (x + F.linear(hidden, _given(r))).chunk(GATES["LSTM"], -1)
         if p_i is not None and p_f is not None:
             # These two look at the cell before the step, the output gate at the one after it.
             i, forget = i + p_i * cell, forget + p_f * cell
@@ -135,7 +135,7 @@ def _projected(kind: str, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     half = b.shape[0] // 2
     hidden = b[half:]
     if kind == "GRU":
-        size = half // 3
+        size = half // GATES[kind]
         # This part must stay inside the product with the reset gate.
         hidden = torch.cat([hidden[: 2 * size], torch.zeros_like(hidden[2 * size :])])
     return F.linear(x, w, b[:half] + hidden)
@@ -171,13 +171,13 @@ def _by_kernel(site: Site) -> Function | None:
     """Torch's kernel, where activations and biases are as it has them; None where they are not."""
     kind = site.op_type
     names = [n.lower() for n in site.get("activations") or []]
-    way = site.get("direction", "forward")
-    standard = [n.lower() for n in _DEFAULTS[kind]] * (2 if way == "bidirectional" else 1)
+    ways = backwards(site.get("direction"))
+    standard = [n.lower() for n in _DEFAULTS[kind]] * len(ways)
     relu = kind == "RNN" and bool(names) and set(names) == {"relu"}
     if (names and names != standard and not relu) or site.get("clip") or site.get("input_forget"):
         return None
     # The kernel knows neither lengths nor peepholes, and has the GRU's reset after the product only.
-    if site.has(4) or site.has(7) or (kind == "GRU" and not site.get("linear_before_reset", 0)):
+    if site.has(LENGTHS) or site.has(PEEPHOLES) or (kind == "GRU" and not site.get("linear_before_reset", 0)):
         return None
     name = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_relu" if relu else "rnn_tanh"}[kind]
     kernel = getattr(torch, name)
@@ -189,13 +189,12 @@ def _by_kernel(site: Site) -> Function | None:
         for d in range(_given(w).shape[0]):
             flat += [_reordered(kind, _given(w)[d]), _reordered(kind, _given(r)[d])]
             flat += [] if b is None else [_reordered(kind, part) for part in b[d].chunk(2)]
-        source = x.flip(0) if way == "reverse" else x
+        source = x.flip(0) if ways == (True,) else x
         start = state if kind == "LSTM" else state[0]
-        both = way == "bidirectional"
-        y, *last = kernel(source, start, flat, b is not None, 1, 0.0, False, both, False)
+        y, *last = kernel(source, start, flat, b is not None, 1, 0.0, False, len(ways) == 2, False)
         # Torch puts both directions side by side on the last axis, ONNX on an axis of their own.
         y = y.reshape(*y.shape[:2], len(state[0]), -1).transpose(1, 2)
-        return (y.flip(0) if way == "reverse" else y, *last)
+        return (y.flip(0) if ways == (True,) else y, *last)
 
     return run
 
@@ -203,20 +202,19 @@ def _by_kernel(site: Site) -> Function | None:
 def _reordered(kind: str, x: Tensor) -> Tensor:
     if kind == "RNN":
         return x
-    parts = x.chunk(len(_ORDER[kind]))
+    parts = x.chunk(GATES[kind])
     return torch.cat([parts[k] for k in _ORDER[kind]])
 
 
 def _step_by_step(site: Site) -> Function:
-    kind, way = site.op_type, site.get("direction", "forward")
+    kind, ways = site.op_type, backwards(site.get("direction"))
     acts = _activations(site)
 
     def run(
         x: Tensor, weights: Sequence[Tensor | None], state: tuple[Tensor, ...], lengths: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         outputs, ends = [], []
-        for d in range(len(state[0])):
-            back = way == "reverse" or d == 1
+        for d, back in enumerate(ways):
             own = [None if v is None else v[d] for v in weights]
             # Activations of the second direction follow those of the first.
             share = len(acts) // len(state[0])
