@@ -114,10 +114,6 @@ class ChannelMask:
         """Does ``value`` lose a position on any axis?"""
         return any(not self.keeps(t).all() for t in self.coupling.layout(value, assign_fresh=False))
 
-    def changed(self, value: ir.Value | None, axis: int) -> bool:
-        """Does ``value`` get smaller along ``axis``?"""
-        return self.touches(value) and self.before(value)[axis] != self.after(value)[axis]
-
     def keep(self, value: ir.Value | None, axes: tuple[int, ...]) -> Mask:
         """Which positions of ``value`` stay along ``axes``; bool of their sizes."""
         shape = self.before(value)

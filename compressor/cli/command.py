@@ -19,6 +19,7 @@ import click
 
 from compressor.cli.defaults import defaults_of
 from compressor.cli.paths import withdraw
+from compressor.core.checkpoint_folder import has_checkpoint
 from compressor.core.choices import plugin_at_fault
 from compressor.core.formatting import printable
 from compressor.errors import CompressorError, GateMissed, OutOfMemory
@@ -168,7 +169,7 @@ def resume_from(folder: Path | None) -> None:
     """:func:`resumable` for training whose checkpoint lies in ``folder``."""
 
     def sentence() -> str:
-        if folder is None or not any(folder.rglob("*.safetensors")):
+        if not has_checkpoint(folder):
             return "No checkpoint was written yet."
         # The words as they were typed, with one more; a second ``--resume`` would say nothing new.
         words = [word for word in sys.argv[1:] if word != "--resume"]

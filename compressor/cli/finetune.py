@@ -7,7 +7,7 @@ import click
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resume_from
 from compressor.cli.console import View, card_option, file_option, model_option, view_options
 from compressor.cli.options import part, settings_options
-from compressor.cli.paths import check_destinations, checkpoint_place, default_output
+from compressor.cli.paths import check_destinations, default_output
 from compressor.cli.training import watched
 from compressor.config import SparsifySettings
 from compressor.config.data import DataSection
@@ -15,6 +15,7 @@ from compressor.config.graph import GraphSection
 from compressor.config.proof import ProofSection
 from compressor.config.sparsity import RegularizerSection
 from compressor.config.training import LossSection, StepsSection, TrainingSection, demand_teacher
+from compressor.core.checkpoint_folder import folder_beside
 
 _EPILOG = f"""\b
 Examples:
@@ -79,7 +80,7 @@ def finetune_command(
     from compressor.train.sparsify import regularized
     from compressor.train.summary import report_of
 
-    resume_from(settings.checkpoint or checkpoint_place(target))
+    resume_from(folder_beside(settings.checkpoint, target))
     tune = finetune if settings.regularizer is None else regularized
     with watched(view, settings.metrics, resumed=settings.resume) as observe:
         result = finetune_file(source, target, settings, teacher=teacher, tune=tune, observe=observe)

@@ -44,11 +44,6 @@ def demand_named(source: Path | None) -> None:
             raise ModelError(f"{source}: there is no such file; did you mean {meant}?")
 
 
-def checkpoint_place(output: Path | None) -> Path | None:
-    """Where training leaves its checkpoint unless it is told another place; None where nothing is written."""
-    return None if output is None else output.with_name(output.name + ".checkpoint")
-
-
 def check_destinations(
     sources: Collection[Path | None], written: Mapping[str, str | Path | None], *, dry_run: bool = False
 ) -> None:

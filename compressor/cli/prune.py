@@ -16,12 +16,13 @@ from compressor.cli.console import (
     view_options,
 )
 from compressor.cli.options import flag, settings_options, was_given
-from compressor.cli.paths import check_destinations, checkpoint_place, default_output
+from compressor.cli.paths import check_destinations, default_output
 from compressor.cli.training import demand_training
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.config.structure import StructureSection
 from compressor.config.target import TargetSection
+from compressor.core.checkpoint_folder import folder_beside
 from compressor.core.notation import parse_also
 from compressor.errors import NothingToPrune, UsageError
 from compressor.version import VERSION
@@ -111,7 +112,7 @@ def prune_command(
     if report_to is not None:
         require("--report", "jinja2")
     if settings.trains:
-        resume_from(settings.checkpoint or checkpoint_place(target))
+        resume_from(folder_beside(settings.checkpoint, target))
     try:
         with view.phases() as progress:
             result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)

@@ -15,7 +15,7 @@ from compressor.cli.console import (
     view_options,
 )
 from compressor.cli.options import flag, part, settings_options, was_given
-from compressor.cli.paths import check_destinations, checkpoint_place, default_output
+from compressor.cli.paths import check_destinations, default_output
 from compressor.cli.training import demand_training
 from compressor.config.blocks import BlocksSection, StorageSection, WeightsSection
 from compressor.config.choosing import ChoosingSection, ChoosingSettings
@@ -24,6 +24,7 @@ from compressor.config.graph import GraphSection
 from compressor.config.proof import ProofSection
 from compressor.config.training import LossSection, StepsSection, TrainingSection
 from compressor.config.unify import MethodSection
+from compressor.core.checkpoint_folder import folder_beside
 from compressor.errors import UsageError
 
 _SECTIONS = (
@@ -117,7 +118,7 @@ def unify_command(
     # The teacher is only read, and must not be written over.
     check_destinations([source, plan, settings.teacher], written, dry_run=dry_run)
     if settings.trains:
-        resume_from(settings.checkpoint or checkpoint_place(target))
+        resume_from(folder_beside(settings.checkpoint, target))
     with view.phases() as progress:
         report = choose_blocks.unify_chosen_file(
             source, target, settings, plan=plan, plan_out=plan_out, progress=progress

@@ -16,6 +16,11 @@ def folder_beside(asked: Path | None, output: Path | None) -> Path | None:
     return output.with_name(output.name + SUFFIX) if asked is None and output is not None else asked
 
 
+def has_checkpoint(folder: Path | None) -> bool:
+    """Is there something in the folder, or in one inside it, that training can go on from?"""
+    return folder is not None and any(folder.rglob("*.safetensors"))
+
+
 @contextmanager
 def checkpoint_folder(folder: Path | None, *, resume: bool) -> Iterator[None]:
     """Where a run that fails has written nothing, the folders that it made for checkpoints go again.
@@ -23,7 +28,7 @@ def checkpoint_folder(folder: Path | None, *, resume: bool) -> Iterator[None]:
     Raises:
         UsageError: the run is to resume, and there is no checkpoint.
     """
-    if resume and folder is not None and not any(folder.rglob("*.safetensors")):
+    if resume and folder is not None and not has_checkpoint(folder):
         raise UsageError(f"there is no checkpoint in {folder} to resume from; leave out --resume")
     there = folder is None or folder.exists()
     try:

@@ -24,6 +24,7 @@ from compressor.config import (
 )
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
+from compressor.core.checkpoint_folder import has_checkpoint
 from compressor.core.clock import Progress
 from compressor.core.metrics import Metrics
 from compressor.recipe.store import MODEL
@@ -153,7 +154,7 @@ def _resumed(folder: Path, *, able: bool = True) -> dict[str, Any]:
     ``able`` is false for pruning in several steps, which starts anew: not every step that it resumes has a checkpoint.
     """
     place = folder / CHECKPOINT
-    return {"checkpoint": place, "keep_checkpoint": False, "resume": able and any(place.rglob("*.safetensors"))}
+    return {"checkpoint": place, "keep_checkpoint": False, "resume": able and has_checkpoint(place)}
 
 
 def _unify(task: Task, progress: Progress | None) -> UnifyReport:

@@ -9,7 +9,7 @@ import pytest
 from compressor.commands.prune import prune_file
 from compressor.commands.unify import unify_file
 from compressor.config import PruneSettings, TuneSettings, UnifySettings
-from compressor.core.checkpoint_folder import checkpoint_folder
+from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside, has_checkpoint
 from compressor.errors import UsageError
 from compressor.train.finetune import finetune_file
 
@@ -53,3 +53,14 @@ def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     with pytest.raises(UsageError), checkpoint_folder(tmp_path, resume=False):
         raise UsageError("no")
     assert tmp_path.is_dir()
+
+
+def test_a_checkpoint_may_lie_in_a_folder_inside(tmp_path: Path) -> None:
+    folder = folder_beside(None, tmp_path / "net.onnx")
+    assert folder == tmp_path / "net.onnx.checkpoint"
+    assert not has_checkpoint(None)
+    assert not has_checkpoint(folder)
+    (folder / "step-1").mkdir(parents=True)
+    assert not has_checkpoint(folder)
+    (folder / "step-1" / "checkpoint.safetensors").touch()
+    assert has_checkpoint(folder)
