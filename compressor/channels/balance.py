@@ -9,6 +9,7 @@ constraints), patterns of counts are combined into exact covers of the rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +43,8 @@ def balance(coupling: Coupling, score: npt.NDArray[np.float64]) -> Coupling:
 def _constraints(coupling: Coupling) -> Iterator[tuple[UnitArray, str]]:
     """Joint terms as matrices, most rows first, each once."""
     found: dict[bytes, tuple[UnitArray, str]] = {}
-    terms: list[tuple[Term[object], str]] = [(b.term, b.node) for b in coupling.balances]
-    for value, term in coupling.joint_terms():
-        terms.append((term, str(value.name)))  # type: ignore[arg-type]
+    terms: list[tuple[Term[Any], str]] = [(b.term, b.node) for b in coupling.balances]
+    terms += [(term, str(value.name)) for value, term in coupling.joint_terms()]
     for raw, origin in terms:
         short = coupling.units.canonical(raw)
         if short is not None and len(short.axes) > 1:

@@ -15,12 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.rule import Rule
-from compressor.graph.metadata import PREFIX
-from compressor.graph.nodes import fill_number, record_of
+from compressor.graph.meta import COPY
+from compressor.graph.nodes import fill_number, input_of, record_of
 from compressor.graph.shapes import Shapes
 
-COPY = f"{PREFIX}copy"
-"""Marks the nodes that make copies, until they are taken out again."""
 MANY = 2
 
 
@@ -97,8 +95,7 @@ def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str,
 def drop_copies(graph: ir.Graph) -> None:
     """Takes out what :func:`give_each_its_own` put in."""
     for node in [n for n in graph.all_nodes() if n.meta.get(COPY)]:
-        source = node.inputs[0]
-        assert source is not None
+        source = input_of(node, 0)
         assert node.graph is not None
         node.outputs[0].replace_all_uses_with(source)
         # Safe: it raises if anybody still reads the copy.

@@ -113,7 +113,7 @@ class Units:
         self.freezes: list[Freeze] = []
         self.version = 0
         self._unpaired: UnitArray | None = None
-        self._shortened: tuple[int, dict[int, tuple[object, object]]] = 0, {}
+        self._shortened: tuple[int, dict[int, tuple[object, Term[Any] | None]]] = 0, {}
 
     def __len__(self) -> int:
         return self._count
@@ -188,7 +188,7 @@ class Units:
 
     def freeze(self, units: UnitArray, reason: Reason) -> bool:
         """Merges with the frozen unit; the first reason given for a unit is the one remembered."""
-        return self.union(units, np.int64(FROZEN), reason)  # type: ignore[arg-type]
+        return self.union(units, np.asarray(FROZEN, np.int64), reason)
 
     def merge_along(self, units: UnitArray, axes: Iterable[int], reason: Reason) -> bool:
         """Merges units that differ only in their position along ``axes``."""
@@ -226,7 +226,7 @@ class Units:
             self._shortened = self.version, known
         if id(term) not in known:
             known[id(term)] = term, self._canonical(term)  # holding the term keeps its number from being used again
-        return known[id(term)][1]  # type: ignore[return-value]
+        return known[id(term)][1]
 
     def _canonical(self, term: Term[Axis]) -> Term[Axis] | None:
         units = self.find(term.units)

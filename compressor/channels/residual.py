@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from compressor.graph.metadata import readable
+from compressor.graph.nodes import input_of
 from compressor.graph.twins import Twins
 
 DEPTH = "depth"
@@ -42,9 +43,7 @@ class ResidualBlock:
     @property
     def skip(self) -> ir.Value:
         """What is left of the sum without the branch."""
-        value = self.sum.inputs[1 - self.branch]
-        assert value is not None
-        return value
+        return input_of(self.sum, 1 - self.branch)
 
     @property
     def names(self) -> list[str]:

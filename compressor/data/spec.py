@@ -9,13 +9,11 @@ import onnx_ir as ir
 
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
-from compressor.graph.metadata import PREFIX
+from compressor.graph.meta import BATCH
 
 Dim = int | str | None
 CHANNELS = (1, 2, 3, 4)
 """Sizes by which an axis is taken for the channels of images."""
-_TAKEN = f"{PREFIX}batch"
-"""Key of ``model.graph.meta``: samples that the model was found to take at a time."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def specs(model: ir.Model) -> tuple[InputSpec, ...]:
 
 def limit_batch(model: ir.Model, count: int) -> None:
     """Takes note that a model takes ``count`` samples at a time, whatever its file says; copies of it know."""
-    model.graph.meta[_TAKEN] = count
+    model.graph.meta[BATCH] = count
 
 
 def batch_limit(model: ir.Model) -> int | None:
@@ -125,7 +123,7 @@ def batch_limit(model: ir.Model) -> int | None:
             f"the inputs do not have the same number of samples on their first axis ({sizes}); "
             "export the model with the batch as first axis of every input"
         )
-    found: int | None = next(iter(fixed.values()), model.graph.meta.get(_TAKEN))
+    found: int | None = next(iter(fixed.values()), model.graph.meta.get(BATCH))
     return found
 
 

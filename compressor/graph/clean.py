@@ -16,9 +16,8 @@ from compressor.graph.branches import take_branches
 from compressor.graph.copies import leave_out_copies
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import UNPACKS, Array, draws, evaluate
+from compressor.graph.meta import COPY_OF, HANDED_OVER
 from compressor.graph.movement import MOVES
-from compressor.graph.nodes import HANDED_OVER
-from compressor.graph.normalise import COPY_OF
 from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from compressor.graph.dims import Dim, common_factor
 from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.elementwise import BROADCASTS, UNARY
+from compressor.graph.nodes import input_of
 from compressor.graph.shapes import Shapes, initializer_of
 
 
@@ -106,8 +107,7 @@ def _size(value: ir.Value, axis: int, shapes: Shapes) -> Dim | None:
 def _ask_for_one(graph: ir.Graph, node: ir.Node, narrowed: Sequence[int], shapes: Shapes, free: FreeNames) -> None:
     """Overwrites the shape that ``node`` is asked for with 1 along these axes."""
     place = 0 if node.op_type == "ConstantOfShape" else 1
-    target = node.inputs[place]
-    assert target is not None
+    target = input_of(node, place)
     constant = initializer_of(target)
     (count,) = shapes(target) or (0,)
     ones = np.isin(np.arange(-count, 0), list(narrowed))

@@ -26,10 +26,10 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.graph.complete import complete, set_maps_aside
 from compressor.graph.dense import make_dense
 from compressor.graph.external import check_tensors, embed_nested
-from compressor.graph.metadata import PREFIX
+from compressor.graph.meta import MAPS, SOURCE
 from compressor.graph.normalise import open_negative_sizes
 from compressor.graph.slim import without_weights
-from compressor.graph.stream import MAPS, FileLayout, plan_files
+from compressor.graph.stream import FileLayout, plan_files
 from compressor.graph.structure import check_header, check_structure
 from compressor.graph.walk import innermost
 from compressor.graph.weights import LARGE_MODEL, hold
@@ -46,8 +46,6 @@ _MISTAKEN: Final = MappingProxyType(
 _CHUNK: Final = 1 << 20
 MAP_FROM: Final = 1 << 24
 """Bytes of the smallest file whose weights are not read when it is opened."""
-_SOURCE: Final = f"{PREFIX}source"
-"""Key of ``model.graph.meta``, which copies of a model share."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def load_model(path: str | Path) -> ir.Model:
         model = ir.from_proto(proto)
         shards = hold(model.graph, folder, own)
         model.graph.meta[MAPS] = maps
-        model.graph.meta[_SOURCE] = Source(
+        model.graph.meta[SOURCE] = Source(
             frozenset(read), sum(file.stat().st_size for file in read), shards, not deadly
         )
         open_negative_sizes(model)
@@ -112,7 +110,7 @@ def load_model(path: str | Path) -> ir.Model:
 
 def source_of(model: ir.Model) -> Source | None:
     """The files that ``model``, or the model that it was made from, was read from; None where it was made in memory."""
-    found = model.graph.meta.get(_SOURCE)
+    found = model.graph.meta.get(SOURCE)
     return found if isinstance(found, Source) else None
 
 
@@ -135,7 +133,7 @@ def join_sources(model: ir.Model, parts: Iterable[ir.Model]) -> None:
     """Says of a model that it was made from the files of all ``parts``."""
     found = [source for part in parts if (source := source_of(part)) is not None]
     own = frozenset(file for source in found for file in source.files)
-    model.graph.meta[_SOURCE] = Source(own, sum(source.size for source in found))
+    model.graph.meta[SOURCE] = Source(own, sum(source.size for source in found))
 
 
 def size_on_disk(path: str | Path) -> int:

@@ -113,10 +113,12 @@ def _scales(value: ir.Value | None) -> Iterable[tuple[ir.Value, float]]:
     """What is multiplied or divided by a number, and the factor."""
     for op in ("Mul", "Div"):
         node = _producer(value, op)
-        for inner, factor in _either(node) if node is not None else ():
+        if node is None:
+            continue
+        for inner, factor in _either(node):
             number = _number(factor)
             # A number divided by a value is no scaling of the value.
-            if number and (op == "Mul" or inner is node.inputs[0]):  # type: ignore[union-attr]
+            if number and (op == "Mul" or inner is node.inputs[0]):
                 yield inner, number if op == "Mul" else 1 / number
 
 

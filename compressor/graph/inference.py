@@ -21,13 +21,13 @@ from compressor.graph.known import (
     NOTHING,
     Known,
     Measured,
-    dims_of,
     first_input,
     initializer_of,
     mapped,
     merged,
     numbers_of,
 )
+from compressor.graph.nodes import dims_of
 from compressor.graph.schema_inference import SchemaInference
 from compressor.graph.shape_rules import DimShape, Operands
 

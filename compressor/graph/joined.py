@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import onnx_ir as ir
 from onnx_ir.convenience import extract
@@ -18,13 +18,9 @@ from compressor.errors import ModelError, TargetOutOfReach, UsageError
 from compressor.graph import files
 from compressor.graph.captures import values_of
 from compressor.graph.edit import FreeNames
-from compressor.graph.metadata import PREFIX
-from compressor.graph.nodes import HANDED_OVER
+from compressor.graph.meta import HANDED_OVER, JOINED
 from compressor.graph.normalise import adopt_opsets, normalise
 from compressor.graph.provenance import copy_last_step
-
-_JOINED: Final = f"{PREFIX}joined"
-"""Key of ``model.graph.meta``, which copies of a model share."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ Given: TypeAlias = Path | ir.Model | Joined
 
 def joined_of(model: ir.Model) -> Joined | None:
     """How ``model``, or the model that it was made from, falls into files; None where it is one."""
-    found = model.graph.meta.get(_JOINED)
+    found = model.graph.meta.get(JOINED)
     return found if isinstance(found, Joined) else None
 
 
@@ -264,7 +260,7 @@ class _Joint:
         results = [value for value in graph.outputs if str(value.name) not in self._passed]
         graph.outputs.clear()
         graph.outputs.extend(results)
-        graph.meta[_JOINED] = Joined(tuple(self._parts), tuple(str(v.name) for v in results))
+        graph.meta[JOINED] = Joined(tuple(self._parts), tuple(str(v.name) for v in results))
         files.join_sources(self._whole, [part.model for part in self._parts])
         return self._whole
 

@@ -66,11 +66,6 @@ def initializer_of(value: ir.Value) -> ir.TensorProtocol | None:
     return None
 
 
-def dims_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:
-    """The shape of a tensor, whose sizes are always numbers."""
-    return tensor.shape.dims  # type: ignore[return-value]
-
-
 def merged(shape: DimShape | None, followed: DimShape | None) -> DimShape | None:
     """Numbers where ONNX's inference found them, else what the rule says."""
     if shape is None or followed is None or len(shape) != len(followed):

@@ -9,16 +9,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from compressor.graph.metadata import PREFIX
+from compressor.graph.meta import RECORD
 
 REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 """Element types of real numbers that a weight may have."""
-HANDED_OVER = f"{PREFIX}handed_over"
-"""Key of ``Node.meta``: the node hands a result of one file to another, and stays (:mod:`compressor.graph.joined`)."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
-_RECORD = "operator"
-"""Key of ``node.meta``, which copies of a graph keep: the record of an operator that no table has."""
 
 Record = TypeVar("Record")
 
@@ -28,15 +24,22 @@ def operator_key(node: ir.Node) -> tuple[str, str]:
     return "" if node.domain in STANDARD else node.domain, node.op_type
 
 
+def input_of(node: ir.Node, index: int) -> ir.Value:
+    """An input that the standard demands: a model that was read has it."""
+    value = node.inputs[index]
+    assert value is not None
+    return value
+
+
 def give_record(node: ir.Node, record: object) -> None:
     """Makes ``record`` what is known of the operator of this node, wherever a table has nothing to say."""
-    node.meta[_RECORD] = record
+    node.meta[RECORD] = record
 
 
 def record_of(node: ir.Node, table: Mapping[tuple[str, str], Record]) -> Record | None:
     """What ``table`` has on the node's operator, else the record that was given to the node; None without either."""
     found = table.get(operator_key(node))
-    return node.meta.get(_RECORD) if found is None else found
+    return node.meta.get(RECORD) if found is None else found
 
 
 def fill_number(node: ir.Node) -> float:
@@ -82,10 +85,15 @@ def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
     return node.attributes["value"].as_tensor() if is_constant(node) else None
 
 
+def dims_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    """The shape of a tensor, whose sizes are always numbers."""
+    return tuple(tensor.shape.numpy())
+
+
 def become_identity(node: ir.Node, value: ir.Value) -> None:
     """Makes ``node`` hand on ``value``, so that its first output keeps its name; other outputs are gone."""
     node.op_type, node.domain = "Identity", ""
-    node.meta.pop(_RECORD, None)
+    node.meta.pop(RECORD, None)
     node.attributes.clear()
     node.resize_inputs(1)
     node.replace_input_with(0, value)

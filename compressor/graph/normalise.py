@@ -18,12 +18,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import ModelError
-from compressor.graph.metadata import PREFIX
+from compressor.graph.meta import COPY_OF, OMITTED
 from compressor.graph.unfuse import unfuse
 
-_OMITTED: Final = f"{PREFIX}omitted"
-COPY_OF: Final = f"{PREFIX}copy_of"
-"""Key of ``value.meta``: the name of the initializer that this one was, before its uses got copies of their own."""
 _SCALARS_AND_LISTS: Final = MappingProxyType(
     {
         "value_int": ir.DataType.INT64,
@@ -185,7 +182,7 @@ def _inline(model: ir.Model) -> None:
     model.functions.clear()
     for node in model.graph.all_nodes():
         for output in node.outputs:
-            if output.meta.pop(_OMITTED, False) and not output.uses() and not output.is_graph_output():
+            if output.meta.pop(OMITTED, False) and not output.uses() and not output.is_graph_output():
                 output.name = ""
 
 
@@ -229,7 +226,7 @@ def _guard_function(function: ir.Function) -> None:
     for node in function.all_nodes():
         for output in node.outputs:
             if output.name == "":
-                output.meta[_OMITTED] = True
+                output.meta[OMITTED] = True
     for index, result in enumerate(function.outputs):
         if result.producer() is None:
             identity = ir.Node("", "Identity", [result], name="Identity")

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.edit import FreeNames, add_constant, put_before
+from compressor.graph.nodes import input_of
 from compressor.graph.opsets import AddConstant, node_of, version_of
 from compressor.graph.shapes import Shapes
 
@@ -91,9 +92,8 @@ class _Rewrite:
 
     def _split(self, node: ir.Node, sizes: Sequence[int]) -> list[ir.Value]:
         axis = node.attributes.get_int("axis", 0)
-        assert node.inputs[0] is not None
         settings = {"axis": axis, "split": sizes}
-        made = node_of("Split", node.inputs[0], settings, self._opset, self._constant(node), len(sizes))
+        made = node_of("Split", input_of(node, 0), settings, self._opset, self._constant(node), len(sizes))
         made.name = self._free(f"{node.name}.parts")
         for place, value in enumerate(made.outputs):
             value.name = self._free(f"{made.name}.{place}")

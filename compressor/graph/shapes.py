@@ -17,7 +17,8 @@ from compressor.graph.captures import captured_values
 from compressor.graph.dims import Size, common_factor, substitute
 from compressor.graph.evaluate import Array
 from compressor.graph.inference import infer_values
-from compressor.graph.known import NOTHING, Known, Measured, dims_of, initializer_of
+from compressor.graph.known import NOTHING, Known, Measured, initializer_of
+from compressor.graph.nodes import dims_of
 from compressor.graph.probes import SizeSearch, cost
 from compressor.graph.ranges import Limit, index_limits, reachable, tops
 from compressor.graph.shape_rules import DimShape

@@ -15,13 +15,11 @@ import onnx
 import onnx_ir as ir
 
 from compressor.errors import CompressorError
-from compressor.graph.metadata import PREFIX
+from compressor.graph.meta import MAPS
 from compressor.graph.walk import bodies, innermost, quoted, tensors
 
 EXTERNAL_FROM_BYTES: Final = 1024
 """Smaller tensors stay in the model file, where runtimes and tools look for shapes and axes."""
-MAPS: Final = f"{PREFIX}maps"
-"""Key of ``model.graph.meta``: types of outputs by name (``onnx.TypeProto``) that onnx_ir cannot represent."""
 _PAGE: Final = 4096
 _LARGE: Final = 1 << 20
 

@@ -18,11 +18,9 @@ from onnx_ir.convenience import replace_nodes_and_values
 from compressor.graph import unfuse_attention
 from compressor.graph.contrib import MICROSOFT
 from compressor.graph.fused_parts import Expansion, Parts
-from compressor.graph.metadata import PREFIX
+from compressor.graph.meta import UNFUSED
 from compressor.graph.opsets import exists, version_of
 
-UNFUSED = f"{PREFIX}unfused"
-"""Key of ``model.meta``: how many nodes of which operator were taken apart."""
 ACTIVATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "Clip": ("min", "max"), "Elu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "HardSwish": (),
     "LeakyRelu": ("alpha",), "Relu": (), "Sigmoid": (), "Softplus": (), "Tanh": (),

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.core.compare import same_bits
+from compressor.core.compare import is_finite, same_bits
+from compressor.graph.nodes import dims_of
 
 Array = npt.NDArray[np.generic]
 FromRows = Callable[[Array, int], Array]
@@ -101,7 +102,7 @@ class DiskTensor(ir.ExternalTensor):
             tensor = ir.PackedTensor(packed, self.dtype, shape=self.shape)
             return np.asarray(tensor.numpy())
         # ONNX stores little-endian numbers on every machine.
-        array = self.part(0, self.nbytes).view(self.dtype.numpy().newbyteorder("<")).reshape(tuple(self.shape))  # type: ignore[arg-type]
+        array = self.part(0, self.nbytes).view(self.dtype.numpy().newbyteorder("<")).reshape(dims_of(self))
         return array if array.flags.aligned else array.copy()
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
@@ -130,12 +131,17 @@ class DiskTensor(ir.ExternalTensor):
         self._file.give_back(offset + start, offset + end)
 
 
+def all_finite(tensor: ir.TensorProtocol) -> bool:
+    """Are all its numbers finite? In parts, as a weight may lie in a file and be large."""
+    return all(is_finite(array) for _, array in parts(tensor))
+
+
 def parts(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Array]]:
     """The tensor in parts along its first axis, each of about ``PART_BYTES`` at most, with the number of its first row.
 
     What is mapped is given back once the next part is asked for.
     """
-    shape = tuple(map(int, tensor.shape))  # type: ignore[arg-type]
+    shape = dims_of(tensor)
     row = prod(shape[1:]) * (tensor.dtype.bitwidth // 8)
     # An empty axis makes rows of no bytes.
     rows = max(1, PART_BYTES // max(1, row))
@@ -205,7 +211,7 @@ class DerivedTensor(ir.LazyTensor):
     def _made(self) -> ir.TensorProtocol:
         found = list(self.pieces())
         whole = found[0] if len(found) == 1 else np.concatenate([array.ravel() for array in found])
-        array = np.ascontiguousarray(whole).reshape(tuple(self.shape))  # type: ignore[arg-type]
+        array = np.ascontiguousarray(whole).reshape(dims_of(self))
         return ir.Tensor(array, dtype=self.dtype, name=self.name)
 
     def pieces(self) -> Iterator[Array]:
@@ -234,8 +240,7 @@ def with_weights(model: ir.Model, change: Callable[[str, Array, int], Array]) ->
     for name, value in copy.graph.initializers.items():
         tensor = value.const_value
         if tensor is not None and tensor.dtype.is_floating_point():
-            shape = tuple(map(int, tensor.shape))  # type: ignore[arg-type]
-            value.const_value = DerivedTensor(tensor, partial(change, name), shape)
+            value.const_value = DerivedTensor(tensor, partial(change, name), dims_of(tensor))
     return copy
 
 

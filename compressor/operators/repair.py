@@ -14,6 +14,7 @@ from compressor.channels.labels import UnitArray
 from compressor.errors import PlanError
 from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import input_of
 from compressor.graph.opsets import node_of, place_of, stated
 
 SLICE_SETTINGS = ("starts", "ends", "axes", "steps")
@@ -193,11 +194,10 @@ class Repairer:
         return stale
 
     def _override_input(self, node: ir.Node, index: int, changed: Mask, entries: Array) -> None:
-        target = node.inputs[index]
-        assert target is not None
-        chosen = self._where(str(target.name), changed, entries, target)
-        node.prepend(chosen.producer())  # type: ignore[arg-type]
-        node.replace_input_with(index, chosen)
+        target = input_of(node, index)
+        choice = self._where(str(target.name), changed, entries, target)
+        node.prepend(choice)
+        node.replace_input_with(index, choice.outputs[0])
 
     def rescale(self, value: ir.Value, before: Array, after: Array) -> None:
         """Turns planned sizes that are read at run time back into the original ones, for all users of ``value``.
@@ -222,12 +222,12 @@ class Repairer:
         if outputs:
             current.name, value.name = value.name, self.unique(f"{value.name}.planned")
 
-    def _where(self, name: str, changed: Mask, entries: Array, value: ir.Value) -> ir.Value:
+    def _where(self, name: str, changed: Mask, entries: Array, value: ir.Value) -> ir.Node:
         condition = self.constant(f"{name}.pruned", changed)
         chosen = self.constant(f"{name}.sizes", entries.astype(np.int64))
         node = ir.node("Where", [condition, chosen, value], name=self.unique(f"{name}.where"))
         node.outputs[0].name = self.unique(f"{node.name}.out")
-        return node.outputs[0]
+        return node
 
     def take_from_front(self, value: ir.Value, stays: Callable[[ir.Node], bool]) -> ir.Value:
         """Users of ``value``, which holds one number, get as many positions as are left; what they read now.

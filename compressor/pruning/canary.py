@@ -23,7 +23,7 @@ from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.residual import DEPTH
 from compressor.core.compare import Array, Tolerance, same_bits
 from compressor.errors import PLEASE, ModelError, ProofFailed
-from compressor.graph.known import dims_of
+from compressor.graph.nodes import dims_of
 from compressor.graph.weights import DerivedTensor
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.depth import heard

@@ -21,7 +21,7 @@ from compressor.config.selection import SelectionSection
 from compressor.core.compare import Array
 from compressor.core.globs import any_match
 from compressor.graph.captures import captured_values, nodes_inside
-from compressor.graph.nodes import become_identity
+from compressor.graph.nodes import become_identity, input_of
 from compressor.graph.weights import parts
 from compressor.operators.constants import Constants
 from compressor.operators.reference import Reference
@@ -220,8 +220,7 @@ def take_out(cut: ChannelMask, nodes: Mapping[str, ir.Node]) -> None:
     """Makes the sums of blocks that go hand on their skips, in place; ``nodes`` are those of the graph by name."""
     for block in cut.blocks:
         node = nodes[str(block.sum.name)]
-        skip = node.inputs[1 - block.branch]
-        assert skip is not None
+        skip = input_of(node, 1 - block.branch)
         become_identity(node, skip)
 
 

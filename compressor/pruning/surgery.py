@@ -14,7 +14,7 @@ from compressor.channels.fills import drop_copies
 from compressor.channels.verify import recheck, rule_errors
 from compressor.graph.captures import values_of
 from compressor.graph.evaluate import Array
-from compressor.graph.known import dims_of
+from compressor.graph.nodes import dims_of
 from compressor.graph.weights import DerivedTensor, KeptAlong, is_large
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer

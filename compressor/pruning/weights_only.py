@@ -14,9 +14,9 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ModelError, ProofFailed
-from compressor.graph.known import dims_of
+from compressor.graph.nodes import dims_of
 from compressor.graph.shapes import Shapes
-from compressor.graph.weights import same_tensors
+from compressor.graph.weights import all_finite, same_tensors
 from compressor.operators.table import adds, operator_of
 from compressor.pruning.evidence import Evidence
 from compressor.pruning.inputs import Inputs
@@ -83,11 +83,11 @@ def _demand_weights(before: ir.Model, after: ir.Model) -> None:
             continue
         floats = new.dtype.is_floating_point()
         # Masks of infinities are no weights either.
-        if old is not None and known is not None and not (floats and _is_weight(old) and _finite(known)):
+        if old is not None and known is not None and not (floats and _is_weight(old) and all_finite(known)):
             if not same_tensors(known, new):
                 raise ProofFailed(f"recovery changed {name!r}, which holds no weights; {PLEASE}")
             continue
-        if floats and not _finite(new):
+        if floats and not all_finite(new):
             raise ProofFailed(f"recovery left numbers in {name!r} that are not finite; nothing was written; {REMEDY}")
         # One more axis would make a bias that fits one batch alone. A number that grows to a vector is a bias still.
         if known is not None and known.size > 1 and tuple(known.shape) != tuple(new.shape):
@@ -120,10 +120,6 @@ def _biases(node: ir.Node, index: int) -> bool:
 def _multiplied(value: ir.Value | None) -> bool:
     producer = None if value is None else value.producer()
     return producer is not None and operator_of(producer).multiplies
-
-
-def _finite(tensor: ir.TensorProtocol) -> bool:
-    return bool(np.isfinite(tensor.numpy().astype(np.float64)).all())
 
 
 def _with_weights_of(before: ir.Model, after: ir.Model) -> ir.Model:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.graph.edit import add_constant, constant_array, free_name
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import input_of
 from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
 from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers
@@ -43,7 +44,7 @@ def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -
         put(layer.node, layer.kind.bias, array.astype(dtype))
     elif (place := _following(layer, spread)) is not None:
         add, index = place
-        put(add, index, (as_float64(constant_array(add.inputs[index])) + spread).astype(dtype))  # type: ignore[arg-type]
+        put(add, index, (as_float64(constant_array(input_of(add, index))) + spread).astype(dtype))
     else:
         _append(layer, spread.astype(dtype))
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import input_of
 from compressor.graph.shapes import captured_values
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
@@ -79,7 +80,7 @@ class LayerPair:
     @property
     def x(self) -> str:
         """Name of the input that is no weight."""
-        return str(self.dense.inputs[1 - self.held].name)  # type: ignore[union-attr]
+        return str(input_of(self.dense, 1 - self.held).name)
 
     @property
     def y(self) -> str:

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from compressor.graph.edit import add_constant, constant_array
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import input_of
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import R
 from compressor.reconstruct.fit import MakeFit
@@ -85,7 +86,7 @@ class RecurrentVisit:
         if not self._symmetric:
             small = read_by(layer.node, pruned)
         else:
-            small = {k: self._kept(str(layer.dense.inputs[k].name), array) for k, array in whole.items()}  # type: ignore[union-attr]
+            small = {k: self._kept(str(input_of(layer.dense, k).name), array) for k, array in whole.items()}
         # One more for the bias.
         rows = options.rows_for(layer.sizes[1] + 1) / (split.batches - split.held)
         if split.judges(batch):
@@ -103,7 +104,7 @@ class RecurrentVisit:
     def _keep(self) -> Pick:
         """Hidden units of the dense layer that stay: int64[directions, hidden]."""
         places = np.arange(self._whole.r.size).reshape(self._whole.r.shape)
-        found = self._kept(str(self._layer.dense.inputs[R].name), places)  # type: ignore[union-attr]
+        found = self._kept(str(input_of(self._layer.dense, R).name), places)
         if found.shape != self._small.r.shape:
             raise Unrepairable("its hidden units are not those that the cut left")
         return np.asarray(found[:, 0] % self._whole.hidden, np.int64)
@@ -136,19 +137,28 @@ class RecurrentVisit:
         """``weights`` fitted anew to all steps ``read``, each with its batch."""
         new = weights.copy()
         for number, product in enumerate(self._layer.products):
-            for direction, keep in enumerate(self._keep):
+            for direction in range(len(self._keep)):
                 layer = _gemm(f"{self.node}.{number}.{direction}", *weights.read(direction, product))
                 task = WeightTask([layer], *self._fitting)
-                # Once for all rows of a batch, which come from several rounds.
-                dense = {batch.index: self._dense(batch.whole, direction, product) for batch in self._batches}
                 for batch, steps in read:
-                    factor, targets = dense[batch.index]
-                    rows = product.operands(steps.x, steps.before[direction] * factor[:, keep])
-                    found = targets.reshape(len(rows), len(product.gates), -1)[:, :, keep].reshape(len(rows), -1)
-                    task.feed(0, batch.index, (rows, found, None), lambda _, array: array)
+                    factor, targets = self._targets[number, direction, batch.index]
+                    rows = product.operands(steps.x, steps.before[direction] * factor)
+                    task.feed(0, batch.index, (rows, targets, None), lambda _, array: array)
                 task.finish()
-                new.write(direction, product, *(constant_array(v) for v in layer.node.inputs[1:]))  # type: ignore[arg-type]
+                new.write(direction, product, *(constant_array(input_of(layer.node, k)) for k in (1, 2)))
         return new
+
+    @cached_property
+    def _targets(self) -> dict[tuple[int, int, int], tuple[Matrix, Matrix]]:
+        """What :meth:`_dense` gives of the units that stay, by product, direction and batch; the same in all rounds."""
+        found = {}
+        for number, product in enumerate(self._layer.products):
+            for direction, keep in enumerate(self._keep):
+                for batch in self._batches:
+                    factor, made = self._dense(batch.whole, direction, product)
+                    kept = made.reshape(len(made), len(product.gates), -1)[:, :, keep]
+                    found[number, direction, batch.index] = factor[:, keep], kept.reshape(len(made), -1)
+        return found
 
     def _dense(self, steps: StepRows, direction: int, product: GateProduct) -> tuple[Matrix, Matrix]:
         """What multiplies the hidden states that a product of the dense layer reads, and what the product gives."""

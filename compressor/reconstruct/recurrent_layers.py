@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from compressor.graph.edit import constant_array, free_name
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import input_of
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import CONSTANTS, B, R, W
 from compressor.operators.table import operator_of
@@ -139,9 +140,7 @@ def read_by(node: ir.Node, values: Mapping[str, Array]) -> dict[int, Array]:
 
 def _weight(node: ir.Node, index: int) -> Array:
     """A weight that every recurrent node has."""
-    value = node.inputs[index]
-    assert value is not None
-    return constant_array(value)
+    return constant_array(input_of(node, index))
 
 
 def _inputs(node: ir.Node) -> list[tuple[int, ir.Value]]:
@@ -177,10 +176,8 @@ def _pair(node: ir.Node, dense: ir.Node | None) -> RecurrentPair:
         for index in CONSTANTS:
             _check(one, index)
     for index in (W, R):
-        value = node.inputs[index]
-        assert value is not None
         # What is fitted to one node's steps is wrong for those of another.
-        if others := readers(value) - {(str(node.name), index)}:
+        if others := readers(input_of(node, index)) - {(str(node.name), index)}:
             raise Unrepairable(f"node {min(others)[0]!r} reads its weight too")
     return RecurrentPair(node, dense)
 

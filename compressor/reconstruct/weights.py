@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import Array, evaluate
+from compressor.graph.nodes import input_of
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Unrepairable
 
@@ -102,7 +103,7 @@ def _followed(value: ir.Value, chain: list[ir.Value], opsets: Mapping[str, int])
         assert node is not None
         feeds = {str(v.name): constant_array(v) for v in node.inputs[1:] if v is not None}
         # Positions go the way of the numbers, so that any movement ONNX has is followed without a rule of its own.
-        found = evaluate(node, {**feeds, str(node.inputs[0].name): place}, opsets)  # type: ignore[union-attr]
+        found = evaluate(node, {**feeds, str(input_of(node, 0).name): place}, opsets)
         if found is None:
             raise Unrepairable(f"its weight is moved by {node.op_type} node {node.name!r} in a way not known here")
         place = np.asarray(found[moved.index() or 0], np.int64)

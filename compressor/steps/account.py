@@ -18,11 +18,11 @@ from compressor.config.proof import ProofSection
 from compressor.core.formatting import count, share
 from compressor.graph import files
 from compressor.graph.joined import joined_of
+from compressor.graph.meta import UNFUSED
 from compressor.graph.normalise import normalise
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.graph.stream import plan_files
-from compressor.graph.unfuse import UNFUSED
 from compressor.operators import quantization_grid
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis

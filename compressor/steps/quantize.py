@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.config.quantize import QuantizeSettings
@@ -21,7 +20,7 @@ from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
 from compressor.graph.opsets import version_of
 from compressor.graph.restore_packed import with_plain_weights
-from compressor.graph.weights import parts, weight_bytes
+from compressor.graph.weights import all_finite, weight_bytes
 from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
 from compressor.operators.table import operator_of
 from compressor.pruning.analysis import prepared_model
@@ -230,7 +229,9 @@ def _asked(
     # Four-bit weights have scales by block, whatever the operator set.
     by_channel = settings.per_channel and (opset >= BY_CHANNEL or mode == "int4")
     notes = [NO_CHANNELS.format(opset=opset)] if settings.per_channel and not by_channel else []
-    odd = [name for name, value in weights.items() if name not in left and not _finite(value)]
+    # Other types are not taken.
+    held = {n: v.const_value for n, v in weights.items() if n not in left and v.dtype in TAKEN}
+    odd = [name for name, tensor in held.items() if tensor is not None and not all_finite(tensor)]
     for name in odd:
         readers = ", ".join(sorted(repr(str(node.name)) for node, _ in weights[name].uses()))
         notes.append(NO_NUMBER.format(weight=metadata.readable(weights[name]), nodes=readers))
@@ -309,9 +310,3 @@ def growth(report: QuantizeReport, source: Path, *, packed: bool) -> list[str]:
     if packed:
         return [PACKED.format(path=source.name, before=before, after=after)]
     return [LARGER.format(before=before, after=after)] if report.output.bytes > report.input.bytes else []
-
-
-def _finite(value: ir.Value) -> bool:
-    assert value.const_value is not None
-    # In parts, as a weight may lie in a file and be large; float16 has all it needs, other types are not taken.
-    return value.dtype not in TAKEN or all(np.isfinite(array).all() for _, array in parts(value.const_value))

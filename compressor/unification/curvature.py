@@ -23,6 +23,7 @@ import onnx_ir as ir
 from compressor.config import UnifySettings
 from compressor.core.extras import TRAINING, require
 from compressor.data import Array, Batch, Dataset
+from compressor.graph.nodes import input_of
 from compressor.operators.table import operator_of
 from compressor.reconstruct import ReconstructOptions
 from compressor.reconstruct.form import Matrix, Unrepairable
@@ -52,7 +53,7 @@ class _Reader:
     @property
     def ends(self) -> tuple[str, str]:
         """Names of what is multiplied, and of the result."""
-        return str(self.node.inputs[1 - self.held].name), str(self.node.outputs[0].name)  # type: ignore[union-attr]
+        return str(input_of(self.node, 1 - self.held).name), str(self.node.outputs[0].name)
 
 
 def curvatures(model: ir.Model, names: Iterable[str], data: Dataset, settings: UnifySettings) -> dict[str, Array]:

@@ -11,8 +11,9 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.graph import unfuse_attention
 from compressor.graph.contrib import MICROSOFT
+from compressor.graph.meta import UNFUSED
 from compressor.graph.normalise import normalise
-from compressor.graph.unfuse import ACTIVATIONS, FUSED, UNFUSED
+from compressor.graph.unfuse import ACTIVATIONS, FUSED
 from tests.models import in_memory, model
 
 from .samples import run

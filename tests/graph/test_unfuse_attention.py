@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from compressor.graph.contrib import MICROSOFT
+from compressor.graph.meta import UNFUSED
 from compressor.graph.normalise import normalise
-from compressor.graph.unfuse import UNFUSED
 from compressor.graph.unfuse_attention import FUSED
 from tests.models import in_memory, model
 

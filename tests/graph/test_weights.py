@@ -180,3 +180,12 @@ def test_a_disk_that_is_full_leaves_no_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(UsageError, match="No space left"):
         files.save_model(model, tmp_path / "out.onnx")
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.int8])
+def test_a_number_that_is_not_finite_is_found_in_any_type(dtype: type) -> None:
+    whole = np.ones((3, 2), dtype)
+    assert weights.all_finite(ir.tensor(whole))
+    if dtype is not np.int8:
+        whole[2, 1] = np.inf
+        assert not weights.all_finite(ir.tensor(whole))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from compressor.core.machine import cores
+from compressor.graph.nodes import input_of
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import weight_bytes
 from compressor.operators.table import operator_of
@@ -133,7 +134,7 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
     values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
     layers = []
     for layer in repairable_layers(model, model, values)[0]:
-        x, y = shapes(layer.node.inputs[1 - layer.held]), shapes(layer.node.outputs[0])  # type: ignore[arg-type]
+        x, y = shapes(input_of(layer.node, 1 - layer.held)), shapes(layer.node.outputs[0])
         if x is None or y is None or not operator_of(layer.node).linear:
             continue
         weight = layer.weight.read()
@@ -144,7 +145,7 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
             continue  # recovery leaves it alone, and says why
         layers.append(LayerSize(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
     for recurrent in recurrent_layers(model, model, values)[0]:
-        x = shapes(recurrent.node.inputs[0])  # type: ignore[arg-type]
+        x = shapes(input_of(recurrent.node, 0))
         if x is not None:
             matrices, unknowns = recurrent.sizes
             # A row for each step; each round fits all matrices anew.

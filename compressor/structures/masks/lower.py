@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from compressor.graph.edit import FreeNames, add_constant, put_before, take_over
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import input_of
 from compressor.graph.opsets import node_of, version_of
 from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
@@ -81,7 +82,7 @@ class Lowering:
         graph = layer.node.graph
         assert graph is not None
         self._layer, self._windowing, self._graph, self._free = layer, windowing, graph, FreeNames(graph)
-        self._x: ir.Value = layer.node.inputs[0]  # type: ignore[assignment]  # a layer reads something
+        self._x = input_of(layer.node, 0)
         self.weights: list[str] = []
 
     def write(self, weight: Array, bias: Array | None, classes: Sequence[FilterClass]) -> None:

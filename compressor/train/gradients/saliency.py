@@ -90,6 +90,10 @@ class SaliencyModel:
         found = torch.autograd.grad(loss, self.parameters, create_graph=graph, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, found, strict=True)]
 
+    def products(self, slopes: Tensors, power: int = 1) -> Rounds:
+        """Of parameters and slopes, each to this power, summed over the positions of each unit."""
+        return self.by_unit(lambda k: (self.parameters[k] * slopes[k]) ** power)
+
     def by_unit(self, terms: Callable[[int], torch.Tensor]) -> Rounds:
         """Sums ``terms(k)``, shaped as parameter k, over the positions of each unit; float64[units]."""
         total = np.zeros(self.count)
@@ -122,7 +126,7 @@ def _slopes(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Rou
     total = np.zeros(subject.count)
     for batch in batches():
         slopes = subject.gradients(loss.plain(subject.forward(batch), batch))
-        total += subject.by_unit(lambda k, g=slopes: subject.parameters[k] * g[k])  # type: ignore[misc]
+        total += subject.products(slopes)
     return total[None]
 
 
@@ -130,7 +134,7 @@ def _curvature(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> 
     total, rounds = np.zeros(subject.count), 0
     for batch in batches():
         slopes = subject.gradients(loss.probe(subject.forward(batch)))
-        total += subject.by_unit(lambda k, g=slopes: (subject.parameters[k] * g[k]) ** 2)  # type: ignore[misc]
+        total += subject.products(slopes, power=2)
         rounds += 1
     return total[None] / max(rounds, 1)
 
@@ -147,7 +151,7 @@ def _flow(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Round
             slopes = subject.gradients(loss.cool(subject.forward(batch), batch), graph=True)
         product = torch.stack([(g * m).sum() for g, m in zip(slopes, mean, strict=True)]).sum()
         bent = subject.gradients(product)
-        total += subject.by_unit(lambda k, g=bent: subject.parameters[k] * g[k])  # type: ignore[misc]
+        total += subject.products(bent)
     return total[None]
 
 

@@ -14,7 +14,7 @@ from compressor.channels.coupling import Unexplained
 from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import Movement
-from compressor.graph.nodes import tensor_of
+from compressor.graph.nodes import input_of, tensor_of
 from compressor.graph.opsets import version_of
 from compressor.operators.facts import Normalises
 from compressor.operators.table import adds, operator_of
@@ -177,7 +177,7 @@ def _scales(value: ir.Value, way: Sequence[ir.Node], reader: ir.Node) -> bool:
     def weight(array: Array) -> Array | None:
         for node in way:
             others = {str(v.name): constant_array(v) for v in node.inputs[1:] if v is not None}
-            made = evaluate(node, {str(node.inputs[0].name): array, **others}, opsets)  # type: ignore[union-attr]
+            made = evaluate(node, {str(input_of(node, 0).name): array, **others}, opsets)
             if not made or made[0] is None:
                 return None
             array = made[0]
@@ -191,8 +191,9 @@ def _scales(value: ir.Value, way: Sequence[ir.Node], reader: ir.Node) -> bool:
     # Powers of two, so that nothing is rounded.
     scale = np.ldexp(1.0, np.arange(axes[0].channels) % 5)
     moved = weight(axes[0].scaled(plain, scale).astype(plain.dtype))
-    same = axes[0].channels == axes[1].channels and moved is not None
-    return same and np.allclose(moved, axes[1].scaled(whole, scale), rtol=1e-6)  # type: ignore[arg-type]
+    if moved is None or axes[0].channels != axes[1].channels:
+        return False
+    return np.allclose(moved, axes[1].scaled(whole, scale), rtol=1e-6)
 
 
 def _check_alone(value: ir.Value) -> None:

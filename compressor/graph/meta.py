@@ -1,0 +1,31 @@
+"""Keys of what travels in ``.meta`` of models, graphs, nodes and values, in memory only: no file holds it.
+
+Copies of a graph (``clone``) have what its parts have; where it goes earlier, its key says so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from compressor.graph.metadata import PREFIX
+
+UNFUSED: Final = f"{PREFIX}unfused"
+"""Of a model: how many nodes of which operator ``unfuse`` took apart, ``dict[str, int]``."""
+SOURCE: Final = f"{PREFIX}source"
+"""Of a graph: the files that ``files`` read it from, a ``Source``."""
+MAPS: Final = f"{PREFIX}maps"
+"""Of a graph: types of outputs by name (``onnx.TypeProto``) that onnx_ir cannot represent; from ``files``."""
+JOINED: Final = f"{PREFIX}joined"
+"""Of a graph: the files that ``joined`` made it of, a ``Joined``."""
+BATCH: Final = f"{PREFIX}batch"
+"""Of a graph: how many samples ``data.spec`` found it to take at a time."""
+HANDED_OVER: Final = f"{PREFIX}handed_over"
+"""Of a node: the name of the result of one file that it hands to another, so that it stays; from ``joined``."""
+RECORD: Final = f"{PREFIX}operator"
+"""Of a node: the record of an operator that no table has; from ``nodes.give_record``."""
+COPY: Final = f"{PREFIX}copy"
+"""Of a node: ``channels.fills`` made it for a copy of a value, and takes it out again."""
+COPY_OF: Final = f"{PREFIX}copy_of"
+"""Of an initializer: the name of the one that it was, before ``normalise`` gave its uses copies of their own."""
+OMITTED: Final = f"{PREFIX}omitted"
+"""Of a value: an output that a node leaves out. ``normalise`` marks it, as inlining names it, and takes both away."""
