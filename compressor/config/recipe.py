@@ -192,8 +192,8 @@ class _Written(GenerateJsonSchema):
 def schema() -> dict[str, Any]:
     """The JSON schema of recipes, for editors and checks (draft 2020-12)."""
     classes: list[type[RunSettings]] = [Recipe, *(settings_of(kind) for kind in STAGES)]
-    _, found = models_json_schema([(kind, "validation") for kind in classes], schema_generator=_Written)
-    definitions = found["$defs"]
+    _, schemas = models_json_schema([(kind, "validation") for kind in classes], schema_generator=_Written)
+    definitions = schemas["$defs"]
     whole = definitions.pop("Recipe")
     for definition in definitions.values():
         # Editors must not offer what a recipe refuses.

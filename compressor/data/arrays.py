@@ -54,29 +54,29 @@ class ArrayDataset:
 
 
 def from_arrays(
-    arrays: Mapping[str, Array], labels: Array | None, found: Sequence[InputSpec], settings: DataSettings, place: str
+    arrays: Mapping[str, Array], labels: Array | None, inputs: Sequence[InputSpec], settings: DataSettings, place: str
 ) -> ArrayDataset:
     """Samples from arrays by the name of the input they are for.
 
     Args:
         arrays: stored samples [n, ...], one array for each input.
         labels: [n, ...], or None.
-        found: the inputs.
+        inputs: of the model.
         settings: layout, mean and std.
         place: where the arrays come from, for messages.
 
     Raises:
         UsageError: shapes, element types or values do not fit the inputs, lengths differ, or there is no sample.
     """
-    meant = normalised(found, settings)
-    arrays = {**arrays, **{s.name: _one_number(s, arrays[s.name], place) for s in found if s.scalar}}
+    meant = normalised(inputs, settings)
+    arrays = {**arrays, **{s.name: _one_number(s, arrays[s.name], place) for s in inputs if s.scalar}}
     preparations = {}
-    for spec in found:
+    for spec in inputs:
         array, called = arrays[spec.name], f"{place}: the array for '{printable(spec.name)}'"
         preparations[spec.name] = prepare(spec, array, settings, called, normal=spec.name in meant)
     # Once shapes fit, since axes are matched by then.
     check_symbols(preparations, {name: array.shape for name, array in arrays.items()})
-    counts = {spec.name: len(arrays[spec.name]) for spec in found if not spec.scalar}
+    counts = {spec.name: len(arrays[spec.name]) for spec in inputs if not spec.scalar}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{printable(name)}: {count}" for name, count in counts.items())
         raise UsageError(f"{place}: inputs have different numbers of samples ({told}); give each sample to all of them")
@@ -86,7 +86,7 @@ def from_arrays(
         shapes = ", ".join(sizes_of(array.shape) for array in arrays.values())
         raise UsageError(f"{place}: there is no sample (the data is {shapes}); give at least one")
     # Last, as it is the one check that reads all numbers.
-    for spec in found:
+    for spec in inputs:
         check_values(spec, np.atleast_1d(arrays[spec.name]), f"{place}: the array for '{printable(spec.name)}'")
     return ArrayDataset(dict(arrays), preparations, None if labels is None else tidy_labels(labels, count, place))
 

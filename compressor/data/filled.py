@@ -66,9 +66,9 @@ def fills_of(model: ir.Model, names: Collection[str]) -> Fills:
         model: not changed.
         names: of the arrays there are.
     """
-    found = specs(model)
-    lacking = {spec.name for spec in found} - set(names)
-    if not lacking or len(found) == 1:
+    inputs = specs(model)
+    lacking = {spec.name for spec in inputs} - set(names)
+    if not lacking or len(inputs) == 1:
         return Fills()
     try:
         plain = normalise(model.clone())
@@ -77,7 +77,7 @@ def fills_of(model: ir.Model, names: Collection[str]) -> Fills:
     except CompressorError:
         return Fills()  # what is lacking is refused then
     open_axes = {
-        spec.name: [k for k, d in enumerate(spec.shape or ()) if k and not isinstance(d, int)] for spec in found
+        spec.name: [k for k, d in enumerate(spec.shape or ()) if k and not isinstance(d, int)] for spec in inputs
     }
     pasts = {}
     for kind in kinds:

@@ -161,12 +161,12 @@ def _reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{printable(path)}: the image cannot be decoded ({text}); replace or remove it") from error
 
 
-def _target(found: Sequence[InputSpec], settings: GraphSection) -> tuple[InputSpec, int, int, int]:
+def _target(inputs: Sequence[InputSpec], settings: GraphSection) -> tuple[InputSpec, int, int, int]:
     """The input that takes images, and their height, width and channels."""
-    spec = found[0]
+    spec = inputs[0]
     remedy = "give an .npz file or package.module:callable"
-    if len(found) > 1:
-        raise UsageError(f"a folder of images feeds one input, and the model has {len(found)}; {remedy}")
+    if len(inputs) > 1:
+        raise UsageError(f"a folder of images feeds one input, and the model has {len(inputs)}; {remedy}")
     if spec.dtype != ir.DataType.UINT8 and not spec.dtype.is_floating_point():
         raise UsageError(f"{spec.quoted} takes {spec.wanted}, and images are numbers from 0 to 1 or uint8; {remedy}")
     given = settings.input_shapes.get(spec.name)

@@ -189,7 +189,7 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
     tokens = frozenset(
         sizes[spec.name] for spec in specs(model) if spec.dtype.is_integer() and uses[spec.name].table is not None
     )
-    found = []
+    kinds = []
     for spec in specs(model):
         size = sizes[spec.name]
         fixed = tuple(dim if isinstance(dim, int) else None for dim in (spec.shape or ())[1:]) or (None,) * len(size)
@@ -199,8 +199,8 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
             raise UsageError(
                 f"{spec.quoted} takes {spec.wanted}, for which no samples can be made up; give real ones with --data"
             )
-        found.append(_described(spec, kind, facts, looped=spec.name in loops))
-    return tuple(found)
+        kinds.append(_described(spec, kind, facts, looped=spec.name in loops))
+    return tuple(kinds)
 
 
 def _bounded(use: InputUse, largest: int) -> InputUse:

@@ -85,17 +85,17 @@ def collected(given: object, found: Sequence[InputSpec], settings: DataSettings,
 
 
 def _stacked(
-    given: Iterable[object], found: Sequence[InputSpec], settings: DataSettings, place: str
+    given: Iterable[object], inputs: Sequence[InputSpec], settings: DataSettings, place: str
 ) -> dict[str, Array]:
     parts: dict[str, list[Array]] = {}
     count = size = 0
     whole = len(given) if isinstance(given, Sized) else None
     for position, item in enumerate(_items(given)):
-        arrays = _item(item, found, settings, place)
+        arrays = _item(item, inputs, settings, place)
         if parts and parts.keys() != arrays.keys():
             raise UsageError(f"{place}: item {position} has other parts than the first; give all the same")
         # Samples are stacked with batches alike.
-        whole_batch = _batched(arrays, found)
+        whole_batch = _batched(arrays, inputs)
         stacked = {n: a if whole_batch and a.ndim else a[None] for n, a in arrays.items()}
         for name, array in stacked.items():
             first = parts.setdefault(name, [array])[0]

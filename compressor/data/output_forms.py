@@ -93,12 +93,12 @@ def decide(
         raise UsageError(f"the model has no output {unknown[0]!r}; it has {', '.join(names)}")
     forms = []
     for index, (name, values) in enumerate(zip(names, outputs, strict=True)):
-        found = _decide(
+        form = _decide(
             OutputForm(name, index, "mse", reason="entries are taken for numbers"), values, labels, vocabularies
         )
         if name in given:
-            found = _as_given(found, given[name], values)
-        forms.append(found if found.kind != "mse" else _measured(found, values))
+            form = _as_given(form, given[name], values)
+        forms.append(form if form.kind != "mse" else _measured(form, values))
     return forms
 
 

@@ -84,8 +84,8 @@ def search(a: Placed, b: Placed, inputs: dict[str, Array], limits: BisectLimits)
     while window:
         groups = _groups(window, candidates, limits.memory)
         for group in groups:
-            found = _compare([candidates[k] for k in group], a, b, inputs, limits)
-            rows.update({k: row for k, row in zip(group, found, strict=True) if row is not None})
+            compared = _compare([candidates[k] for k in group], a, b, inputs, limits)
+            rows.update({k: row for k, row in zip(group, compared, strict=True) if row is not None})
             window = [k for k in window if k not in group]
         sessions += len(groups)
         # The first value that differs so far; the culprit is it or something between it and the last that agrees.

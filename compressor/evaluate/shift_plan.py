@@ -43,22 +43,22 @@ def shift_plan(specs: Iterable[InputSpec], ranges: Mapping[str, Range], settings
     Raises:
         UsageError: an input that was named takes no noise, or ``mean`` and ``std`` lead to no pixels.
     """
-    found = {spec.name: spec for spec in specs}
+    by_name = {spec.name: spec for spec in specs}
     chosen = _chosen(ranges, settings)
     left_out = [
         LeftOut(what=f"noise on {spec.quoted}", reason=reason)
-        for name, spec in found.items()
+        for name, spec in by_name.items()
         if (reason := _noise_obstacle(spec, chosen.get(name)))
     ]
     known: dict[str, Pixels] = {}
     for name, seen in chosen.items() if settings.data is not None and settings.kinds else ():
-        reason = image_obstacle(found[name], seen)
+        reason = image_obstacle(by_name[name], seen)
         if reason:
-            left_out.append(LeftOut(what=f"corruptions of {found[name].quoted}", reason=reason))
+            left_out.append(LeftOut(what=f"corruptions of {by_name[name].quoted}", reason=reason))
         else:
-            known[name] = pixels(found[name], seen, settings)
+            known[name] = pixels(by_name[name], seen, settings)
     warnings = [
-        f"what is black and white in {found[name].quoted} is not known: {one.origin}; say --mean and --std, and "
+        f"what is black and white in {by_name[name].quoted} is not known: {one.origin}; say --mean and --std, and "
         "--normalised if the data is already"
         for name, one in known.items()
         if one.guessed

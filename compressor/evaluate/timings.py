@@ -58,15 +58,15 @@ def timed_run(
     with clock.phase("memory"):
         taken, failed = _footprints(subjects if settings.memory else [], len(subjects))
     columns = [_column(s, f, size) for s, f in zip(series, taken, strict=True)]
-    found = _speed_up(series, settings)
+    speed_up = _speed_up(series, settings)
     run = BenchRun(
         batch_size=size,
         inputs={name: list(array.shape) for name, array in inputs.items()},
         rounds=len(series[0].seconds),
         a=columns[0],
         b=columns[1] if len(columns) > 1 else None,
-        speed_up=found,
-        noisy=_noisy(columns, found),
+        speed_up=speed_up,
+        noisy=_noisy(columns, speed_up),
     )
     notes = [*_notes(run, settings), *failed]
     if settings.profile:

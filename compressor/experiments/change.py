@@ -74,9 +74,9 @@ class ReferenceOutputs:
             session = sessions.start_session(path, settings.provider, ALONE)
             for batch in batches(chosen, fixed or settings.batch_size, drop_last=fixed is not None):
                 names = sorted(batch.inputs)
-                found = sessions.run_session(session, batch.inputs)
-                tally.add(found, named(session, found), batch)
-                for array in _kept(folder, number, batch, found):
+                outputs = sessions.run_session(session, batch.inputs)
+                tally.add(outputs, named(session, outputs), batch)
+                for array in _kept(folder, number, batch, outputs):
                     # Shape and type too: other arrays may have the same bytes.
                     digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
                 number, count = number + 1, count + len(batch)
@@ -88,7 +88,7 @@ class ReferenceOutputs:
             reference = ReferenceOutputs(
                 folder=folder,
                 provider=settings.provider,
-                outputs=len(found),
+                outputs=len(outputs),
                 inputs=tuple(names),
                 batches=number,
                 samples=count,

@@ -40,17 +40,17 @@ def keep_functions(model: ir.Model, prepared: ir.Model, source: ir.Model) -> lis
     """
     calls = [node for node in source.graph if node.op_identifier() in source.functions]
     old, new = _by_name(prepared.graph), _by_name(model.graph)
-    found: dict[Identifier, list[tuple[ir.Node, _Match]]] = {}
+    matches: dict[Identifier, list[tuple[ir.Node, _Match]]] = {}
     reasons: dict[Identifier, str] = {}
     for call in calls:
         try:
-            found.setdefault(call.op_identifier(), []).append((call, _matched(call, old, new)))
+            matches.setdefault(call.op_identifier(), []).append((call, _matched(call, old, new)))
         except _Differs as why:
             reasons.setdefault(call.op_identifier(), str(why))
-    kept = [name for name in found if name not in reasons]
+    kept = [name for name in matches if name not in reasons]
     free, replaced = FreeNames(model.graph), dict[ir.Value, ir.Value]()
     for name in kept:
-        for call, match in found[name]:
+        for call, match in matches[name]:
             replaced |= _put_back(model.graph, call, match, free)
     # Only now, as a call may read what another one gives that was put back later.
     for inlined, result in replaced.items():

@@ -214,13 +214,13 @@ def infer(
     binding = Binding(model.graph, sizes, given, [*symbolic.equations, *(r for r in reached if isinstance(r[1], Size))])
     search = SizeSearch(model, symbolic, binding, sizes, limits)
     inputs, numbers = search.first()
-    found = Shapes(numbers, symbolic, inputs)
-    found.declared, found.limits = sizes, limits
-    found.batch = batch(model.graph, inputs)
-    found.spare_inputs = search.spare()
+    inferred = Shapes(numbers, symbolic, inputs)
+    inferred.declared, inferred.limits = sizes, limits
+    inferred.batch = batch(model.graph, inputs)
+    inferred.spare_inputs = search.spare()
     if not shapes and not dims:  # otherwise the user said which sizes to run
-        found.chosen = any(isinstance(size, Size) for shape in sizes.values() for size in shape)
+        inferred.chosen = any(isinstance(size, Size) for shape in sizes.values() for size in shape)
         spent = cost(numbers)
-        found.other_inputs = search.second(inputs, spent)
-        found.far_inputs = search.far(inputs, spent.total)
-    return found
+        inferred.other_inputs = search.second(inputs, spent)
+        inferred.far_inputs = search.far(inputs, spent.total)
+    return inferred

@@ -169,20 +169,20 @@ class _Run:
         settings = self._resolved.stages[name]
         folder = self._store.folder(name, content(name, settings, run.digest, self._digest))
         # From the stage that is run again on, later ones follow from another model, whatever is kept.
-        found = None if run.again or run.unknown else kept(name, settings, folder, self._store)
-        if found is None and self._options.dry_run:
+        earlier = None if run.again or run.unknown else kept(name, settings, folder, self._store)
+        if earlier is None and self._options.dry_run:
             self._tell(name, "would run")
             # The digest of the model that it would make is not known, so nothing can be looked up after it.
             run.unknown = True
             run.rows.append(StageRow(name=name, state="to run"))
             return
-        self._tell(name, f"finished before, kept in {folder}" if found is not None else "runs")
-        state: State = "ran" if found is None else "kept"
+        self._tell(name, f"finished before, kept in {folder}" if earlier is not None else "runs")
+        state: State = "ran" if earlier is None else "kept"
         if run.again:
             # A folder that stays would let training resume from its checkpoint.
             self._store.forget(folder)
         task = Task(self._resolved.original, run.source, folder, settings)
-        finished, document = found or perform(name, task, self._store, self._options.phases())
+        finished, document = earlier or perform(name, task, self._store, self._options.phases())
         if finished.model is not None and finished.digest is not None:
             run.source, run.digest, run.model = folder / MODEL, finished.digest, finished.model
             if run.accuracy is not None:

@@ -52,7 +52,7 @@ def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[RunStage]:
         ran |= fresh
         parts.append([n for n in graph if n in fresh])
     reads = [{name for n in part for name in _inputs(n)} for part in parts]
-    found = []
+    runs = []
     for k, part in enumerate(parts):
         own = {str(v.name) for n in part for v in n.outputs if v.name}
         # A value is handed on only if someone after this stage asks for it; all others are dropped at once.
@@ -60,7 +60,7 @@ def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[RunStage]:
         # A sequence is no array and cannot wait in the cache, so its producer runs again where it is read.
         kept = {name for name in own if not operator_of(made[name]).sequence}
         given = reads[k] - own
-        found.append(
+        runs.append(
             RunStage(
                 tuple(sorted(given)),
                 tuple(sorted(kept & (requests[k] | later))),
@@ -68,7 +68,7 @@ def stages(graph: ir.Graph, requests: Sequence[set[str]]) -> list[RunStage]:
                 tuple(sorted((given | kept | requests[k]) - later)),
             )
         )
-    return found
+    return runs
 
 
 def _ancestors(request: set[str], made: Mapping[str, ir.Node], ran: set[ir.Node]) -> set[ir.Node]:

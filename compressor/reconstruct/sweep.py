@@ -121,9 +121,9 @@ def visit_in_order(
         # All batches go through a stage before its layers are repaired, since a fit needs all rows.
         for stage, part in enumerate(plan):
             for index in range(batches[0]):
-                found = [net.run(stage, index, options.provider) for net in nets]
+                values = [net.run(stage, index, options.provider) for net in nets]
                 for visit in part:
-                    visit.feed(index, found[1], found[0])
+                    visit.feed(index, values[1], values[0])
             for visit in part:
                 repairs += visit.finish()
     finally:

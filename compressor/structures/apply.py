@@ -242,7 +242,7 @@ def _sites(
     values = {str(v.name) for node in small.graph for v in node.inputs if v is not None}
     layers, refused = repairable_layers(small, dense, values)
     known = {layer.name: layer for layer in layers if layer.name in changes}
-    found: list[_Site] = []
+    sites: list[_Site] = []
     skipped = {name: refused.get(name, NOT_FITTED) for name in changes if name not in known}
     for name, layer in known.items():
         sizes = [None if v is None else shapes(v) for v in (*layer.node.inputs, layer.node.outputs[0])]
@@ -260,8 +260,8 @@ def _sites(
             skipped[name] = str(reason)
             continue
         change = changes[name]
-        found.append(_Site(layer, form, size, outs, change, change.begin(size, outs, regress=regress)))
-    return found, skipped
+        sites.append(_Site(layer, form, size, outs, change, change.begin(size, outs, regress=regress)))
+    return sites, skipped
 
 
 def _kept_outputs(layer: LayerPair, form: OperandForm, before: Mapping[str, Shape | None], kept: Kept) -> Pick:

@@ -140,19 +140,19 @@ def choose_together(
     """
     costs = _Costs(coupling, [line.group for line in lines], goal, layers)
     widths = _Together(lines, layers, costs)
-    found: list[Levels] = []
+    candidates: list[Levels] = []
     # First what is wanted, then as much more as it may be missed by: coarse widths may not meet the first.
     for share in (goal.share, goal.most):
         levels = widths.within(share - costs.rest)
         if levels is not None:
-            found.append(given_back(widths, levels, share - costs.rest, SPARE * goal.slack))
+            candidates.append(given_back(widths, levels, share - costs.rest, SPARE * goal.slack))
             # Close enough, so that the second try is not needed.
-            if abs(costs.rest + widths.total(found[-1]) - goal.share) <= goal.slack:
+            if abs(costs.rest + widths.total(candidates[-1]) - goal.share) <= goal.slack:
                 break
-    if not found:
+    if not candidates:
         least = costs.rest + widths.total(widths.narrowest)
         raise TargetOutOfReach(OUT_OF_REACH.format(what=goal.what, least=least, share=goal.share))
-    levels = min(found, key=lambda levels: abs(costs.rest + widths.total(levels) - goal.share))
+    levels = min(candidates, key=lambda levels: abs(costs.rest + widths.total(levels) - goal.share))
     gone, count = widths.gone(levels), len(lines)
     removed = {line.group.name: line.removed[level] for line, level in zip(lines, levels[:count], strict=True)}
     changes: dict[str, LayerChange] = {}

@@ -305,10 +305,10 @@ def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: Tu
         dtype = types[name]
         # Placing widened inputs of 16 bits; the written graph may still ask for them.
         feeds[name] = to_numpy(tensor) if dtype is None else to_numpy(tensor).astype(dtype.numpy())
-    found = run_once(written, [feeds], settings.provider)
-    wanted = [to_numpy(t).astype(a.dtype) for t, a in zip(ours, found.outputs[0], strict=True)]
-    asked = Standard(Runs(found.names, [feeds], [wanted]), Tolerance(settings.rtol, settings.atol))
-    evidence = Evidence.of(asked, found)
+    theirs = run_once(written, [feeds], settings.provider)
+    wanted = [to_numpy(t).astype(a.dtype) for t, a in zip(ours, theirs.outputs[0], strict=True)]
+    asked = Standard(Runs(theirs.names, [feeds], [wanted]), Tolerance(settings.rtol, settings.atol))
+    evidence = Evidence.of(asked, theirs)
     if not evidence.passed:
         raise ProofFailed(
             f"output {evidence.worst!r} of the trained model differs by {evidence.max_rel_err:.1e} between torch and "

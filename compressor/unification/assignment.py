@@ -45,8 +45,8 @@ def assign_kinds(pruned_damage: Damage, unified_damage: Damage, prune: int, unif
         low = high = -np.inf if unify == 0 else np.inf
     best = _priced(one, two, low if unify == 0 else high, prune + unify)
     for _ in range(_HALVINGS):
-        found = int((best == PRUNED).sum())
-        if found == prune or low >= high:
+        pruned = int((best == PRUNED).sum())
+        if pruned == prune or low >= high:
             break
         middle = (low + high) / 2
         best = _priced(one, two, middle, prune + unify)

@@ -66,8 +66,8 @@ def unpacked(model: ir.Model, names: Sequence[str], *, optimise: bool) -> dict[s
     graph.initializers.clear()
     for value in {v for node in graph for v in node.inputs if v is not None and v.const_value is not None}:
         graph.register_initializer(value)
-    found = run_once(copy, [{}], "cpu", optimise=optimise).outputs[0]
-    return {name: np.asarray(a).astype(types[name]) for name, a in zip(names, found, strict=True)}
+    arrays = run_once(copy, [{}], "cpu", optimise=optimise).outputs[0]
+    return {name: np.asarray(a).astype(types[name]) for name, a in zip(names, arrays, strict=True)}
 
 
 def _behind(values: Sequence[ir.Value]) -> set[ir.Node]:

@@ -64,10 +64,10 @@ def sample_shapes(
         ModelError: an input has no rank, a name is unknown, or no size that was tried fits the graph.
         UsageError: an input that samples cannot fill or no generator fits.
     """
-    found = infer(model, shapes, dims)
-    open_kinds = [kind for kind in kinds_of(model, found) if kind.name not in (shapes or {})]
+    inferred = infer(model, shapes, dims)
+    open_kinds = [kind for kind in kinds_of(model, inferred) if kind.name not in (shapes or {})]
     tried: list[Wanted] = []
-    for wanted in _attempts(model, found, open_kinds, [] if longest is None else [longest]):
+    for wanted in _attempts(model, inferred, open_kinds, [] if longest is None else [longest]):
         # What the user said stays.
         asked = {place: size for place, size in wanted.items() if _symbol(model, place) not in (dims or {})}
         if not asked or asked in tried:
@@ -75,10 +75,10 @@ def sample_shapes(
         tried.append(asked)
         # Usual sizes that the graph does not take, such as those fixed further inside, are given up together.
         with suppress(ModelError):
-            made = infer(model, *_given(model, found, asked, shapes, dims))
+            made = infer(model, *_given(model, inferred, asked, shapes, dims))
             if made.within(made.inputs):
                 return made
-    return found
+    return inferred
 
 
 def left_open(

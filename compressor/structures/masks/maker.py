@@ -52,19 +52,19 @@ def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> 
     """
     items, classes = gain.shape
     left = capacity.copy()
-    found = np.full(items, -1, np.int64)
+    class_of = np.full(items, -1, np.int64)
     second = np.partition(gain, -2, axis=1)[:, -2] if classes > 1 else np.zeros(items)
     for item in np.argsort(second - gain.max(axis=1), kind="stable"):  # those with most to lose choose first
         best = np.where(left > 0, gain[item], -np.inf).argmax()
-        found[item] = best
+        class_of[item] = best
         left[best] -= 1
     # A bound on the swaps, each of which raises the sum.
     for _ in range(items):
         # The best pair of two classes is the item of each that gains most by going to the other.
-        moved = gain - gain[np.arange(items), found][:, None]
+        moved = gain - gain[np.arange(items), class_of][:, None]
         champion = np.zeros((classes, classes), np.int64)
         for k in range(classes):
-            own = np.flatnonzero(found == k)
+            own = np.flatnonzero(class_of == k)
             champion[k] = own[moved[own].argmax(axis=0)] if len(own) else -1
         raised = moved[champion, np.arange(classes)]
         raised = np.where((champion < 0) | (champion.T < 0), 0.0, raised + raised.T)
@@ -73,8 +73,8 @@ def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> 
         if raised[one, two] <= 1e-12 * (1.0 + abs(float(gain.max()))):
             break
         a, b = champion[one, two], champion[two, one]
-        found[a], found[b] = found[b], found[a]
-    return found
+        class_of[a], class_of[b] = class_of[b], class_of[a]
+    return class_of
 
 
 def even(items: int, classes: int) -> npt.NDArray[np.int64]:

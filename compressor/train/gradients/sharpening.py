@@ -61,7 +61,7 @@ def sharpened(model: ir.Model, samples: Synthetic, count: int) -> Synthetic:
         size = limit * max(1, room // limit)
     # A stream of its own beside the seed of the samples, so that drawing classes changes no sample.
     rng = np.random.default_rng([samples.seed, ASCENT_STEPS])
-    found: dict[int, Mapping[str, Array]] = {}
+    by_sample: dict[int, Mapping[str, Array]] = {}
     form: OutputForm | None = None
     for start in range(0, stop, size):
         indices = np.arange(start, min(start + size, stop), dtype=np.int64)
@@ -74,8 +74,8 @@ def sharpened(model: ir.Model, samples: Synthetic, count: int) -> Synthetic:
         moved = _moved(module, batch, inputs, form, rng)
         limits = {kind.name: _limits(kind, samples, indices) for kind in inputs}
         batch |= {name: np.clip(array, *limits[name]).astype(batch[name].dtype) for name, array in moved.items()}
-        found |= {int(i): {name: array[k] for name, array in batch.items()} for k, i in enumerate(indices)}
-    return replace(samples, sharpened=found, remembered={})
+        by_sample |= {int(i): {name: array[k] for name, array in batch.items()} for k, i in enumerate(indices)}
+    return replace(samples, sharpened=by_sample, remembered={})
 
 
 def _open(module: GraphModule, samples: Synthetic, limit: int) -> bool:
