@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from compressor.graph.dims import Dim
+from compressor.graph.nodes import optional_input
 from compressor.graph.shape_rules import DimShape, broadcast
 
 MICROSOFT = "com.microsoft"
@@ -49,7 +50,7 @@ class Like:
 
     def dtype(self, node: ir.Node, first: ir.DataType | None) -> ir.DataType | None:
         """The element type of the output, where ``first`` is that of the first input."""
-        rescaled = self.scale is not None and self.scale < len(node.inputs) and node.inputs[self.scale] is not None
+        rescaled = optional_input(node, self.scale) is not None
         # Without a scale the result is real numbers, whatever the operands are.
         return first if first is None or rescaled or not first.is_integer() else ir.DataType.FLOAT
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.graph.nodes import optional_input
 from compressor.graph.opsets import exists, node_of
 
 
@@ -45,7 +46,7 @@ class Parts:
 
     def operand(self, index: int) -> ir.Value | None:
         """An input, None where it is missing."""
-        return self.node.inputs[index] if index < len(self.node.inputs) else None
+        return optional_input(self.node, index)
 
     def integers(self, values: Sequence[int]) -> ir.Value:
         """A constant int64[n] as an initializer of the graph."""

@@ -31,6 +31,11 @@ def input_of(node: ir.Node, index: int) -> ir.Value:
     return value
 
 
+def optional_input(node: ir.Node, index: int | None) -> ir.Value | None:
+    """An input that may be left out, then None; None too where the operator has no such input."""
+    return node.inputs[index] if index is not None and index < len(node.inputs) else None
+
+
 def give_record(node: ir.Node, record: object) -> None:
     """Makes ``record`` what is known of the operator of this node, wherever a table has nothing to say."""
     node.meta[RECORD] = record

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from compressor.graph.nodes import STANDARD
+from compressor.graph.nodes import STANDARD, optional_input
 
 SOFTMAX_OF_ONE_AXIS = 13
 """From which Softmax and its like run over one axis, and not over all later ones as well; no schema tells."""
@@ -68,7 +68,7 @@ def stated(
     """The integers that a node says of ``name``, of inputs by ``const``; None where it says none, or computes them."""
     place = place_of(node.op_type, name, opset)
     if place is not None:
-        return const(node.inputs[place]) if place < len(node.inputs) else None
+        return const(optional_input(node, place))
     return np.asarray(node.attributes.get_ints(name), np.int64) if name in node.attributes else None
 
 

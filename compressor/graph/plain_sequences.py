@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.edit import FreeNames, add_constant, put_before
-from compressor.graph.nodes import input_of
+from compressor.graph.nodes import input_of, optional_input
 from compressor.graph.opsets import AddConstant, node_of, version_of
 from compressor.graph.shapes import Shapes
 
@@ -65,7 +65,7 @@ class _Rewrite:
         axis = node.attributes.get_int("axis", 0) % len(shape)
         if self._shapes.dynamic(value)[axis]:
             return None
-        given = node.inputs[1] if len(node.inputs) > 1 else None
+        given = optional_input(node, 1)
         split = np.asarray(1) if given is None else self._shapes.const(given)
         if split is None:
             return None
@@ -99,7 +99,7 @@ class _Rewrite:
             value.name = self._free(f"{made.name}.{place}")
         node.prepend(made)
         # Elements of one entry lose the axis where no sizes are given.
-        sized, keeps = len(node.inputs) > 1 and node.inputs[1] is not None, node.attributes.get_int("keepdims", 1)
+        sized, keeps = optional_input(node, 1) is not None, node.attributes.get_int("keepdims", 1)
         if sized or keeps:
             return list(made.outputs)
         return [self._reshaped("Squeeze", value, axis, node) for value in made.outputs]

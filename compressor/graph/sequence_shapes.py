@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.graph.dims import Dim
 from compressor.graph.evaluate import Array
 from compressor.graph.known import Known, first_input
-from compressor.graph.nodes import STANDARD
+from compressor.graph.nodes import STANDARD, optional_input
 from compressor.graph.shape_rules import DimShape
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _tensor(value: ir.Value, shape: Sequence[Dim | None] | None, dtype: ir.DataT
 def _split(node: ir.Node, walker: Walker) -> None:
     value, out = first_input(node), node.outputs[0]
     shape, dtype = walker.known.shapes.get(value), walker.known.dtypes.get(value)
-    given = node.inputs[1] if len(node.inputs) > 1 else None
+    given = optional_input(node, 1)
     if not shape:
         _make(out, None, dtype, walker)
         return

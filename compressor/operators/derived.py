@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from compressor.graph.movement import Movement
+from compressor.graph.nodes import optional_input
 from compressor.operators import propagate, reference
 from compressor.operators.constants import Constants
 from compressor.operators.facts import Neutral
@@ -94,7 +95,7 @@ def _mask_integers(operator: Operator, node: ir.Node, edited: Reference) -> None
     """Removed positions hold the zero point, which is what zero is on the grid."""
     data = operator.factors[0]
     zero = operator.grid[data].zero if data in operator.grid else None
-    point = node.inputs[zero] if zero is not None and zero < len(node.inputs) else None
+    point = optional_input(node, zero)
     edited.fill(node, data, 0.0 if point is None else point)
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
 from compressor.graph.contrib import MICROSOFT
+from compressor.graph.nodes import optional_input
 from compressor.operators import propagate, reference
 from compressor.operators.attention import keep_scale
 from compressor.operators.facts import FUSION
@@ -33,7 +34,7 @@ def _present(node: ir.Node) -> bool:
 
 
 def _given(node: ir.Node, *indices: int) -> bool:
-    return any(k < len(node.inputs) and node.inputs[k] is not None for k in indices)
+    return any(optional_input(node, k) is not None for k in indices)
 
 
 def _multi_head(call: Call) -> str:

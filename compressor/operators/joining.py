@@ -12,6 +12,7 @@ from compressor.channels.combine import combine
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.operands import Operand, Space
+from compressor.graph.nodes import optional_input
 from compressor.graph.opsets import stated
 from compressor.operators import propagate
 from compressor.operators.constants import Constants
@@ -77,7 +78,7 @@ def _pads(node: ir.Node, coupling: Coupling) -> dict[int, tuple[int, int]] | Non
     if found is None:
         return None
     pads = [int(p) for p in found]
-    if len(node.inputs) > 3 and node.inputs[3] is not None:
+    if optional_input(node, 3) is not None:
         axes = [int(a) % rank for a in coupling.const(node.inputs[3], "the list of axes")]
     return {a: (pads[k], pads[k + len(axes)]) for k, a in enumerate(axes)}
 
@@ -122,7 +123,7 @@ def _padded(node: ir.Node, constants: Constants) -> None:
     if node.attributes.get_string("mode", "constant") != "constant":
         propagate.carry(node, constants)
         return
-    number = node.inputs[2] if len(node.inputs) > 2 else None
+    number = optional_input(node, 2)
     given = node.attributes.get_float("value", 0.0) if number is None else float(constants.scalar(number))
     propagate.pad(node, constants, given)
 

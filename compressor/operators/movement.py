@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import Term, ordered
+from compressor.graph.nodes import optional_input
 from compressor.operators.facts import Host
 from compressor.operators.operator import Operator, required
 from compressor.operators.repair import Repairer
@@ -145,7 +146,7 @@ def _limit_dynamic(node: ir.Node, coupling: Coupling, out: ir.Value) -> None:
 
 def _written(node: ir.Node, coupling: Coupling, axes: Sequence[int]) -> list[int]:
     """Those of ``axes`` of a Reshape whose size has to be written, as another one is left to run time."""
-    asked = node.inputs[1] if len(node.inputs) > 1 else None
+    asked = optional_input(node, 1)
     target = None if asked is None else coupling.shapes.sample(asked)
     left = [] if target is None else np.flatnonzero(np.ravel(target) == -1).tolist()
     open_axis = (left or list(axes))[:1]

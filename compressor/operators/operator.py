@@ -17,6 +17,7 @@ from compressor.channels.combine import combine
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.operands import Space
 from compressor.graph.movement import MOVEMENT, Movement
+from compressor.graph.nodes import optional_input
 from compressor.operators import derived, work
 from compressor.operators.facts import NONE, GateProduct, Grid, Host, Neutral, Normalises
 from compressor.operators.signature import (
@@ -326,7 +327,7 @@ Rules = Mapping[tuple[str, str], Operator]
 
 def required(node: ir.Node, index: int) -> ir.Value:
     """Input ``index`` of ``node``; raises Unexplained where it is left out."""
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = optional_input(node, index)
     if value is None:
         raise Unexplained(f"input {index} is missing")
     return value

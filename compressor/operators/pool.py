@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.graph.nodes import optional_input
 from compressor.operators.operator import Operator, required
 from compressor.operators.propagate import carry
 from compressor.operators.repair import Repairer
@@ -48,7 +49,7 @@ def _resize(node: ir.Node, coupling: Coupling) -> None:
 
 def _repair_resize(node: ir.Node, repairer: Repairer) -> None:
     """``sizes`` names every axis: the channel entry follows."""
-    if len(node.inputs) > 3 and node.inputs[3] is not None:
+    if optional_input(node, 3) is not None:
         axes = node.attributes.get_ints("axes", ())
         repairer.set_shape(node, 3, list(axes) or None)
 

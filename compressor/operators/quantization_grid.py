@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import optional_input
 from compressor.graph.shapes import initializer_of
 from compressor.operators.facts import Grid
 from compressor.operators.table import operator_of
@@ -52,7 +53,7 @@ def real(value: ir.Value, array: Array) -> Array:
     node, grid = found
     numbers = array.astype(np.float32)
     for index, apply in ((grid.zero, np.subtract), (grid.scale, np.multiply)):
-        other = node.inputs[index] if index is not None and index < len(node.inputs) else None
+        other = optional_input(node, index)
         tensor = initializer_of(other) if other is not None else None
         if tensor is not None:
             numbers = apply(numbers, _spread(tensor.numpy().astype(np.float32), array.shape, grid.along(node)))

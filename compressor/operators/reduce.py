@@ -7,6 +7,7 @@ from typing import Any
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
+from compressor.graph.nodes import optional_input
 from compressor.operators.facts import Host, Neutral
 from compressor.operators.operator import Operator, attribute_axis, required
 from compressor.operators.reference import Reference, without_axis
@@ -16,7 +17,7 @@ from compressor.operators.signature import Call
 def _axes(call: Call) -> list[int]:
     """Axes a Reduce runs over, from the attribute or the second input."""
     node, rank = call.node, len(call.shape(0))
-    if len(node.inputs) > 1 and node.inputs[1] is not None:
+    if optional_input(node, 1) is not None:
         axes = [int(a) for a in call.const(1, "the list of axes").ravel()]
     else:
         axes = list(node.attributes.get_ints("axes", ()))

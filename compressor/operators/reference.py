@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
 from compressor.graph.evaluate import Array
-from compressor.graph.nodes import become_identity, number_of
+from compressor.graph.nodes import become_identity, number_of, optional_input
 from compressor.graph.opsets import node_of, version_of
 
 NARROW = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
@@ -198,7 +198,7 @@ def layer_norm(node: ir.Node, reference: Reference) -> None:
         return
     normal = _standardise(node, reference, value, mask, axes, centred=node.op_type == "LayerNormalization")
     scaled = reference.add(node, "Mul", [normal, node.inputs[1]])
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
+    if optional_input(node, 2) is not None:
         scaled = reference.add(node, "Add", [scaled, node.inputs[2]])
     reference.replace(node, scaled)
 

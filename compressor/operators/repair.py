@@ -14,7 +14,7 @@ from compressor.channels.labels import UnitArray
 from compressor.errors import PlanError
 from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.evaluate import Array
-from compressor.graph.nodes import input_of
+from compressor.graph.nodes import input_of, optional_input
 from compressor.graph.opsets import node_of, place_of, stated
 
 SLICE_SETTINGS = ("starts", "ends", "axes", "steps")
@@ -122,7 +122,7 @@ class Repairer:
         """
         out = node.outputs[0]
         before, after = self.before(out), self.after(out)
-        target = node.inputs[index] if index < len(node.inputs) else None
+        target = optional_input(node, index)
         if target is None:
             return
         shape = self.coupling.shapes(target)

@@ -21,6 +21,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.operands import Operand
 from compressor.graph.evaluate import Array
+from compressor.graph.nodes import optional_input
 
 Shape = tuple[int, ...]
 Group = tuple[str, ...]
@@ -139,7 +140,7 @@ class Call:
         Raises:
             Unexplained: it is missing, or its shape is not known.
         """
-        value = self.node.inputs[index] if index < len(self.inputs) else None
+        value = optional_input(self.node, index)
         if value is None:
             raise Unexplained(f"input {index} is missing")
         found = self.inputs[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compressor.graph.nodes import optional_input
 from compressor.graph.opsets import dft_axis
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
@@ -10,7 +11,7 @@ from compressor.operators.signature import Call
 def _transformed(call: Call) -> str:
     """The axis that is transformed and the last one, of real and imaginary part, stay; all others run along."""
     rank = len(call.shape(0))
-    if len(call.node.inputs) > 2 and call.node.inputs[2] is not None:
+    if optional_input(call.node, 2) is not None:
         axis = int(call.const(2, "the axis").ravel()[0])
     else:
         axis = call.attribute("axis", -2 if call.coupling is None else dft_axis(call.coupling.opset))

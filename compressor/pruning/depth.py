@@ -21,7 +21,7 @@ from compressor.config.selection import SelectionSection
 from compressor.core.compare import Array
 from compressor.core.globs import any_match
 from compressor.graph.captures import captured_values, nodes_inside
-from compressor.graph.nodes import become_identity, input_of
+from compressor.graph.nodes import become_identity, input_of, optional_input
 from compressor.graph.weights import parts
 from compressor.operators.constants import Constants
 from compressor.operators.reference import Reference
@@ -197,10 +197,10 @@ def _is_zero(value: ir.Value | None, constants: Constants) -> bool:
     rule = operator_of(node)
 
     def zero(index: int) -> bool:
-        return index < len(node.inputs) and _is_zero(node.inputs[index], constants)
+        return _is_zero(optional_input(node, index), constants)
 
     def absent(index: int) -> bool:
-        return index >= len(node.inputs) or node.inputs[index] is None
+        return optional_input(node, index) is None
 
     if rule.keeps_zero or rule.moves:
         return zero(0)

@@ -21,7 +21,7 @@ from compressor.core.compare import Array, Tolerance
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.captures import has_graph
 from compressor.graph.control_flow import Flow, flow_of
-from compressor.graph.nodes import tensor_of
+from compressor.graph.nodes import optional_input, tensor_of
 from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.standard import Standard, with_tolerance
@@ -174,7 +174,7 @@ class _Decided:
 
     def give(self, node: ir.Node, index: int, decision: Array) -> ir.Value:
         """Makes input ``index`` of ``node`` an input of the model, which is fed with ``decision``."""
-        given = node.inputs[index] if index < len(node.inputs) else None
+        given = optional_input(node, index)
         # ONNX allows a scalar or a tensor of one element here, and the body may declare either.
         rank = 0 if given is None or given.shape is None else len(given.shape)
         array = decision.reshape([1] * rank)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ModelError, ProofFailed
-from compressor.graph.nodes import dims_of
+from compressor.graph.nodes import dims_of, optional_input
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import all_finite, same_tensors
 from compressor.operators.table import adds, operator_of
@@ -140,7 +140,7 @@ def _counterpart(value: ir.Value, nodes: dict[str, ir.Node]) -> ir.TensorProtoco
     """What stood in the place of a weight that recovery made: layers that shared one may have got a copy each."""
     for node, index in value.uses():
         twin = nodes.get(str(node.name))
-        given = twin.inputs[index] if twin is not None and index < len(twin.inputs) else None
+        given = None if twin is None else optional_input(twin, index)
         if given is not None and given.is_initializer():
             return given.const_value
     return None

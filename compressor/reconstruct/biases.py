@@ -8,7 +8,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.graph.edit import add_constant, constant_array, free_name
 from compressor.graph.evaluate import Array
-from compressor.graph.nodes import input_of
+from compressor.graph.nodes import input_of, optional_input
 from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
 from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers
@@ -83,7 +83,7 @@ def _factor(layer: LayerPair) -> float:
 
 def _input(layer: LayerPair) -> ir.Value | None:
     index = layer.kind.bias
-    return layer.node.inputs[index] if index is not None and len(layer.node.inputs) > index else None
+    return optional_input(layer.node, index)
 
 
 def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
@@ -110,7 +110,7 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
 
 def put(node: ir.Node, index: int, array: Array) -> None:
     """A constant as input ``index``: under the name that is there, if nobody else reads it."""
-    old = node.inputs[index] if index < len(node.inputs) else None
+    old = optional_input(node, index)
     # A constant that others read as well must stay as it is for them.
     if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
         old.const_value = ir.tensor(array.reshape(_like(old, array)), name=old.name)

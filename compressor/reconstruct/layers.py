@@ -10,7 +10,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import Array
-from compressor.graph.nodes import input_of
+from compressor.graph.nodes import input_of, optional_input
 from compressor.graph.shapes import captured_values
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
@@ -191,7 +191,7 @@ def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Mode
 
 
 def _check_bias(node: ir.Node, kind: LayerKind) -> None:
-    bias = node.inputs[kind.bias] if kind.bias is not None and len(node.inputs) > kind.bias else None
+    bias = optional_input(node, kind.bias)
     if bias is None:
         return
     if not bias.is_initializer() or bias.is_graph_input() or bias.const_value is None:

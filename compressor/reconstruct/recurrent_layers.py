@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from compressor.graph.edit import constant_array, free_name
 from compressor.graph.evaluate import Array
-from compressor.graph.nodes import input_of
+from compressor.graph.nodes import input_of, optional_input
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import CONSTANTS, B, R, W
 from compressor.operators.table import operator_of
@@ -76,7 +76,7 @@ class GateWeights:
     def of(node: ir.Node) -> GateWeights:
         """Copies of those that ``node`` has; zero for a bias that it lacks."""
         w, r = (_weight(node, k).copy() for k in (W, R))
-        held = node.inputs[B] if len(node.inputs) > B else None
+        held = optional_input(node, B)
         b = np.zeros((len(w), 2 * w.shape[1]), w.dtype) if held is None else constant_array(held).copy()
         return GateWeights(w, r, b)
 
@@ -183,7 +183,7 @@ def _pair(node: ir.Node, dense: ir.Node | None) -> RecurrentPair:
 
 
 def _check(node: ir.Node, index: int) -> None:
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = optional_input(node, index)
     if value is None:
         return
     if not value.is_initializer() or value.const_value is None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from compressor.graph.nodes import become_identity, default_number, is_constant, number_of, tensor_of
+from compressor.graph.nodes import (
+    become_identity,
+    default_number,
+    input_of,
+    is_constant,
+    number_of,
+    optional_input,
+    tensor_of,
+)
 from tests.models import in_memory, model
 
 
@@ -43,3 +51,14 @@ def test_numbers_that_are_left_out_are_those_of_the_standard() -> None:
     for name in ("axis", "no such attribute"):
         with pytest.raises(KeyError):
             number_of(plain, name)
+
+
+def test_inputs_that_may_be_left_out() -> None:
+    graph = in_memory(model("(float[2] x) => (float[2] y) { y = Clip(x) }")).graph
+    node = graph[0]
+    assert input_of(node, 0) is optional_input(node, 0) is graph.inputs[0]
+    assert [optional_input(node, k) for k in (1, None)] == [None, None]
+    node.resize_inputs(2)
+    assert optional_input(node, 1) is None
+    with pytest.raises(AssertionError):
+        input_of(node, 1)

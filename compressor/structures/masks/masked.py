@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compressor.graph.edit import constant_array
+from compressor.graph.nodes import optional_input
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
@@ -150,7 +151,7 @@ class MaskWork:
         # Where padding follows from the input, smaller kernels cannot be given theirs.
         if not lower or not self._option.classes or windowing is None:
             return Written()
-        bias = layer.node.inputs[2] if len(layer.node.inputs) > 2 else None
+        bias = optional_input(layer.node, 2)
         lowering = Lowering(layer, windowing)
         # What is kept is in the weight already, maybe in another order than it was fitted in.
         lowering.write(weight, None if bias is None else constant_array(bias), self._option.classes)

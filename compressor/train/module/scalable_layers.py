@@ -14,7 +14,7 @@ from compressor.channels.coupling import Unexplained
 from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import Movement
-from compressor.graph.nodes import input_of, tensor_of
+from compressor.graph.nodes import input_of, optional_input, tensor_of
 from compressor.graph.opsets import version_of
 from compressor.operators.facts import Normalises
 from compressor.operators.table import adds, operator_of
@@ -216,7 +216,7 @@ def _axes(node: ir.Node, weight: ir.Value) -> WeightAxes:
 
 
 def _bias(node: ir.Node, size: int, index: int) -> ir.Value | None:
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = optional_input(node, index)
     if value is None:
         return None
     tensor = tensor_of(value)

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.movement import Movement
-from compressor.graph.nodes import REALS
+from compressor.graph.nodes import REALS, optional_input
 from compressor.operators.table import operator_of
 from compressor.train.module.placement import attribute_graphs
 
@@ -53,7 +53,7 @@ def statistics(graph: ir.Graph) -> set[ir.Value]:
         v
         for node in graph.all_nodes()
         for k in operator_of(node).statistics
-        if k < len(node.inputs) and (v := node.inputs[k]) is not None and v.is_initializer()
+        if (v := optional_input(node, k)) is not None and v.is_initializer()
     }
 
 
