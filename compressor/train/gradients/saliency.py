@@ -91,17 +91,14 @@ class SaliencyModel:
         return [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, found, strict=True)]
 
     def products(self, slopes: Tensors, power: int = 1) -> Rounds:
-        """Of parameters and slopes, each to this power, summed over the positions of each unit."""
-        return self.by_unit(lambda k: (self.parameters[k] * slopes[k]) ** power)
-
-    def by_unit(self, terms: Callable[[int], torch.Tensor]) -> Rounds:
-        """Sums ``terms(k)``, shaped as parameter k, over the positions of each unit; float64[units]."""
+        """Of parameters and slopes, each to this power, summed over the positions of each unit; float64[units]."""
         total = np.zeros(self.count)
         index, tensor = -1, torch.zeros(())
         # Sorted, so that the products of a parameter are computed once for all of its slots.
         for place in sorted(self._places, key=lambda p: p.index):
             if place.index != index:
-                index, tensor = place.index, terms(place.index).detach().double()
+                index = place.index
+                tensor = ((self.parameters[index] * slopes[index]) ** power).detach().double()
             summed = tensor.sum(dim=place.others) if place.others else tensor
             total += np.bincount(place.units, summed.cpu().numpy().ravel(), minlength=self.count)
         # Unit 0 is the frozen unit, which never goes.
@@ -114,7 +111,7 @@ def _gates(subject: SaliencyModel, batches: Batches, loss: SaliencyLoss) -> Roun
     for batch in batches():
         # Each batch is a round of its own, because criteria square these sums: over all batches signs would cancel.
         slopes = subject.gradients(loss.squared(subject.forward(batch), batch))
-        rounds.append(subject.by_unit(lambda k, g=slopes: subject.parameters[k] * g[k]))  # type: ignore[misc]
+        rounds.append(subject.products(slopes))
     return np.stack(rounds)
 
 
@@ -199,7 +196,7 @@ def _paths(model: ir.Model, coupling: Coupling, _batches: Batches, _seed: int) -
     if not outputs:
         raise ModelError("no output of the model is a real number; choose a criterion without gradients")
     slopes = subject.gradients(torch.stack([y.sum() for y in outputs]).sum())
-    return subject.by_unit(lambda k: subject.parameters[k] * slopes[k])[None]
+    return subject.products(slopes)[None]
 
 
 def _ones(value: ir.Value, coupling: Coupling) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
