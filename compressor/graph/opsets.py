@@ -7,6 +7,7 @@ reduction in another version. Whoever makes or changes such a node names what it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,10 @@ def exists(op: str, opset: int) -> bool:
     return onnx.defs.has(op, opset, "")
 
 
+@cache
 def place_of(op: str, name: str, opset: int) -> int | None:
     """Which input of an operator is called ``name``; None where it is an attribute there, or nothing."""
+    # Reading a schema takes as long as the rule of a node, and a graph may have thousands of one kind.
     inputs = [given.name for given in onnx.defs.get_schema(op, opset).inputs]
     return inputs.index(name) if name in inputs else None
 
