@@ -54,7 +54,11 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
                 if values.pop(_negated(name)):
                     given[name] = _turned_off(settings, name, given[name])
             raw = {name: None if value == () else value for name, value in given.items()}  # () is how click says so
-            return function(settings=settings.parse(raw, label=functools.partial(flag, settings)), **values)
+            # What the environment and the file of defaults say holds for every run of a command.
+            source = click.get_current_context().get_parameter_source
+            lent = [name for name in fields if source(name) is not ParameterSource.COMMANDLINE]
+            made = settings.parse(raw, label=functools.partial(flag, settings), lent=lent)
+            return function(settings=made, **values)
 
         # Options appear in the help in reverse order of decoration.
         for name in reversed(fields):

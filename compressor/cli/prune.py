@@ -17,7 +17,6 @@ from compressor.cli.console import (
 )
 from compressor.cli.options import flag, settings_options, was_given
 from compressor.cli.paths import check_destinations, default_output
-from compressor.cli.training import demand_training
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.config.structure import StructureSection
@@ -100,7 +99,7 @@ def prune_command(
     from compressor.steps.gates import demand_gates
     from compressor.steps.run_files import pruned_beside
 
-    _demand_heard(settings, plan)
+    _demand_open(plan)
     target = None if dry_run else output or default_output(source, ".pruned.onnx")
     also = {f"--also {text}": Path(parse_also(text)[0]) for text in settings.also}
     beside = target or output or default_output(source, ".pruned.onnx")
@@ -135,12 +134,10 @@ def prune_command(
     demand_gates(report, settings)
 
 
-def _demand_heard(settings: PruneSettings, plan: Path | None) -> None:
-    """Raises UsageError for options that this run would pass over in silence, which would mislead."""
+def _demand_open(plan: Path | None) -> None:
+    """Raises UsageError for options that a plan has decided, which would be passed over in silence."""
     # A plan has its own answers to these, but none to tokens, as it holds channels alone.
     decided = (*TargetSection.own_fields(), *StructureSection.own_fields(), *SelectionSection.own_fields(), "simplify")
     ignored = [flag(PruneSettings, name) for name in decided if name != "keep_tokens" and was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what to remove; drop {' and '.join(ignored)}, or --plan")
-    if not settings.trains:
-        demand_training(PruneSettings, "nothing is trained; add --recover finetune")

@@ -9,33 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compressor.cli.console import View
-from compressor.cli.options import flag, was_given
-from compressor.config.section import Section
-from compressor.config.training import LossSection, StepsSection
 from compressor.core.metrics import Metrics
-from compressor.errors import UsageError
 
 if TYPE_CHECKING:
     from compressor.train.loop.history import Event
 
 Observer = Callable[["Event"], None]
-
-
-def demand_training(settings: type[Section], remedy: str) -> None:
-    """Refuses options of training on the command line of a run that trains nothing, which would pass over them.
-
-    Args:
-        settings: of the command.
-        remedy: why nothing is trained, and what to say instead.
-
-    Raises:
-        UsageError: such an option was given.
-    """
-    # Where training would run is left out: scripts say that of every run, and it contradicts nothing.
-    kept = (*LossSection.own_fields(), *StepsSection.own_fields(), "resume", "metrics")
-    given = [flag(settings, name) for name in kept if name in settings.model_fields and was_given(name)]
-    if given:
-        raise UsageError(f"{' and '.join(given)}: {remedy}, or drop {'it' if len(given) == 1 else 'them'}")
 
 
 @contextmanager

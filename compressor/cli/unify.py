@@ -16,7 +16,6 @@ from compressor.cli.console import (
 )
 from compressor.cli.options import flag, part, settings_options, was_given
 from compressor.cli.paths import check_destinations, default_output
-from compressor.cli.training import demand_training
 from compressor.config.blocks import BlocksSection, StorageSection, WeightsSection
 from compressor.config.choosing import ChoosingSection, ChoosingSettings
 from compressor.config.data import DataSection
@@ -111,9 +110,6 @@ def unify_command(
     ignored = [flag(ChoosingSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
-    if not settings.trains:
-        why = "add --data" if settings.data is None else "choose another --method"
-        demand_training(ChoosingSettings, f"nothing is trained; {why}")
     written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to, "--card": card_to}
     # The teacher is only read, and must not be written over.
     check_destinations([source, plan, settings.teacher], written, dry_run=dry_run)

@@ -56,14 +56,10 @@ def contradiction(settings: PruneSettings, *, replayed: bool = False) -> str | N
 
 def _words(settings: PruneSettings) -> dict[str, str]:
     resizing = {"--cache-heads": settings.cache_heads, "--free-output": settings.free_outputs}
-    # By value: what was read from JSON holds every setting as one that was given.
-    of_method = ("sparsify_epochs", "sparsify_strength")
-    lonely = [name for name in of_method if getattr(settings, name) != type(settings).model_fields[name].default]
     return {
         "loss": settings.loss,
         "recover": settings.recover,
         "structure": settings.structure,
-        "of_method": f"--{lonely[0].replace('_', '-')}" if lonely else "",
         "resizing": next((flag for flag, is_so in resizing.items() if is_so), "--keep-tokens"),
     }
 
@@ -160,9 +156,6 @@ CONTRADICTIONS = (
             "--sparsify": lambda s: s.sparsify is not None,
             "--structure": lambda s: s.changes_layers,
         },
-    ),
-    Contradiction(
-        lambda s: s.sparsify is None and _words(s)["of_method"] != "", "{of_method} says nothing without --sparsify"
     ),
     Contradiction(
         lambda s: s.sparsify is not None and not s.trains, "--sparsify trains, which needs --recover finetune"

@@ -1,19 +1,26 @@
 """Settings of a pruning run."""
 
+from typing import ClassVar
+
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from compressor.config.choices import STRUCTURES
 from compressor.config.contradictions import contradiction
 from compressor.config.files import FilesSection
 from compressor.config.gates import GatesSection
 from compressor.config.recovery import RecoverySection
 from compressor.config.rules import RulesSection
+from compressor.config.section import Heard
 from compressor.config.selection import SelectionSection
 from compressor.config.sparsity import SparsitySection
 from compressor.config.structure import StructureSection
 from compressor.config.target import AMOUNTS, TargetSection
 from compressor.config.timing import TimingSection
+from compressor.config.training import TRAINED
 from compressor.config.tune import TuneSettings
+
+_OF_SCORES = ("criterion", "aggregate", "normalise")
 
 
 class PruneSettings(
@@ -29,6 +36,37 @@ class PruneSettings(
     TuneSettings,
 ):
     """Settings of a pruning run; at most one of `AMOUNTS` is set, ``ratio`` when nothing is said."""
+
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(
+            (*_OF_SCORES, "scope", "sensitivity", "layer_ratio", "max_ratio", "round_to", "schedule"),
+            lambda s: not s.lossless,
+            "--lossless takes what is zero already, and nothing else; leave --lossless out",
+        ),
+        Heard(
+            _OF_SCORES,
+            lambda s: STRUCTURES.find(s.structure).channels,
+            "no channel goes; choose --structure channels or both",
+        ),
+        Heard(
+            ("min_channels", "max_ratio", "round_to"),
+            lambda s: STRUCTURES.find(s.structure).masks is None,
+            "masks leave all widths as they are; choose --structure channels, lowrank or both",
+        ),
+        Heard(
+            # Threads say where times are taken, as --device does of training: scripts say that of every run.
+            ("batch",),
+            lambda s: s.times or (STRUCTURES.find(s.structure).shrinks and s.lower == "auto"),
+            "nothing is timed; give --target-latency, or --objective latency",
+        ),
+        Heard(("latency_cache",), lambda s: s.times, "no operator is timed; give --target-latency"),
+        Heard(TRAINED, lambda s: s.trains, "nothing is trained; add --recover finetune"),
+    )
+
+    @property
+    def times(self) -> bool:
+        """Is the time of a run to follow from what goes?"""
+        return self.target_latency is not None or self.objective == "latency"
 
     @model_validator(mode="after")
     def _one_amount(self) -> "PruneSettings":

@@ -149,7 +149,7 @@ class Recipe(DataSettings):
             # A stage takes from the top what its command has, and nothing else.
             taken = {field: value for field, value in shared.items() if field in kind.model_fields}
             try:
-                found[name] = kind.parse({**taken, **own})
+                found[name] = kind.parse({**taken, **own}, lent=taken.keys() - own.keys())
             except UsageError as error:
                 raise UsageError(f"stage {name!r}: {error}") from None
         return found

@@ -6,7 +6,7 @@ help once; flags, settings files and the JSON schema follow from it.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
@@ -56,6 +56,21 @@ class Aside:
     """
 
 
+@dataclass(frozen=True)
+class Heard:
+    """Settings that only some runs read: given to another one, they would be passed over in silence.
+
+    Attributes:
+        fields: the settings.
+        where: does a run with these settings read them?
+        why: why one does not, and what to say instead, as ``fact; remedy``.
+    """
+
+    fields: tuple[str, ...]
+    where: Callable[[Any], bool]
+    why: str
+
+
 class Section(BaseModel):
     """What all sections share: they are frozen, and know no setting but their own."""
 
@@ -64,6 +79,8 @@ class Section(BaseModel):
 
     title: ClassVar[str] = ""
     """Heading of the section in the help of a command."""
+    heard: ClassVar[tuple[Heard, ...]] = ()
+    """Which settings are read where; what a class says stands beside what its bases say."""
 
     def given(self, *names: str) -> bool:
         """Did somebody give one of these settings? Those that :meth:`resolved` filled in do not count."""
@@ -75,6 +92,22 @@ class Section(BaseModel):
         # model_copy counts what it updates as given, and later defaults depend on what was.
         made.__pydantic_fields_set__ = set(self.model_fields_set)
         return made
+
+    def as_by_default(self) -> list[str]:
+        """Names of the settings that are as they would be if nobody had given them."""
+        fields, values = type(self).model_fields.items(), dict(self)
+        return [n for n, f in fields if values[n] == f.get_default(call_default_factory=True, validated_data=values)]
+
+    def demand_heard(self, label: Callable[[str], str] = str, lent: Collection[str] = ()) -> None:
+        """Every setting that was given says something, but for those that are ``lent``: given to many runs at once.
+
+        Raises:
+            UsageError: one says nothing in a run with the others; one sentence, in which ``label`` names it.
+        """
+        for each in (each for base in type(self).__mro__ for each in vars(base).get("heard", ())):
+            names = [label(name) for name in each.fields if name not in lent and self.given(name)]
+            if names and not each.where(self):
+                raise UsageError(f"{' and '.join(names)}: {each.why}, or drop {'it' if len(names) == 1 else 'them'}")
 
     @classmethod
     def own_fields(cls) -> tuple[str, ...]:
@@ -93,24 +126,33 @@ class Section(BaseModel):
         return tuple(base for base in cls.__mro__ if issubclass(base, Section) and "title" in vars(base) and base.title)
 
     @classmethod
-    def parse(cls: type[S], values: Mapping[str, object], label: Callable[[str], str] = str) -> S:
+    def parse(
+        cls: type[S],
+        values: Mapping[str, object],
+        label: Callable[[str], str] = str,
+        lent: Collection[str] | None = None,
+    ) -> S:
         """Builds settings from raw values, such as command-line text or a parsed file.
 
         Args:
             values: raw value by field name; None stands for "not given".
             label: how the message should call a field; the command line calls it by its flag.
+            lent: names of those that hold for several runs, of which not every one has to read them. By default those
+                that say what would be so anyway, as what comes out of a report says of every setting.
 
         Raises:
-            UsageError: a name or value is not accepted; one sentence, with the nearest valid name.
+            UsageError: a name or value is not accepted, or says nothing; one sentence, with the nearest valid name.
         """
         try:
             # Not given and given as None are the same on the command line.
-            return cls.model_validate({name: value for name, value in values.items() if value is not None})
+            made = cls.model_validate({name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
             schema = cls.model_json_schema()["properties"]
             # A default that waits for a field which is itself wrong is reported too; it is no second mistake.
             own = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
             raise UsageError("; ".join(_sentence(item, schema, label) for item in own)) from error
+        made.demand_heard(label, made.as_by_default() if lent is None else lent)
+        return made
 
 
 def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[str], str]) -> str:

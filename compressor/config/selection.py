@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from compressor.config.choices import CRITERIA
 from compressor.config.common import Globs
-from compressor.config.section import Section, Shown
+from compressor.config.section import Heard, Section, Shown
 from compressor.core.notation import parse_texts
 
 # Names come from the table of choices, which type checkers do not read.
@@ -31,6 +31,18 @@ class SelectionSection(Section):
     """Which channels are important, which ones may go, and where from."""
 
     title: ClassVar[str] = "Which channels"
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(
+            ("normalise",),
+            lambda s: s.scope == "global",
+            "scores of different groups are not compared; say --scope global",
+        ),
+        Heard(
+            ("scope",),
+            lambda s: s.sensitivity is None or s.scope in ("auto", "loss"),
+            "--sensitivity says what each group loses; leave --sensitivity out",
+        ),
+    )
 
     criterion: Annotated[CriterionName, Shown("NAME")] = Field(
         default_factory=_default_criterion,

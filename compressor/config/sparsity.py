@@ -7,7 +7,8 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model
 from pydantic_core import PydanticCustomError
 
 from compressor.config.choices import REGULARIZERS
-from compressor.config.section import Section, Shown
+from compressor.config.data import CROPS
+from compressor.config.section import Heard, Section, Shown
 from compressor.config.tune import TuneSettings
 from compressor.core.notation import parse_share
 
@@ -29,6 +30,13 @@ class SparsitySection(Section):
     """Training before a cut, and of what is left from scratch."""
 
     title: ClassVar[str] = "Sparsity training"
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(
+            ("sparsify_epochs", "sparsify_strength"),
+            lambda s: s.sparsify is not None,
+            "nothing is trained before the cut; name a method with --sparsify",
+        ),
+    )
 
     sparsify: Annotated[RegularizerName | None, Shown("NAME")] = Field(
         default=None,
@@ -81,6 +89,13 @@ class RegularizerSection(Section):
     """Training towards a cut that is made later."""
 
     title: ClassVar[str] = "Training towards a cut"
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(
+            ("regularizer_strength", "sparsity"),
+            lambda s: s.regularizer is not None,
+            "no cut is trained for; name a method with --regularizer",
+        ),
+    )
 
     regularizer: Annotated[RegularizerName | None, Shown("NAME")] = Field(
         default=None, description=f"Make channels small, so that a later cut costs less. How: {_METHODS}."
@@ -93,3 +108,13 @@ class RegularizerSection(Section):
 
 class SparsifySettings(RegularizerSection, TuneSettings):
     """Settings of a fine-tuning run that may make channels small."""
+
+    heard: ClassVar[tuple[Heard, ...]] = (CROPS,)
+
+
+class SparsifyStageSettings(SparsifySettings):
+    """Settings of a recipe's stage that makes channels small, by one method where none is named."""
+
+    regularizer: Annotated[RegularizerName, Shown("NAME")] = Field(
+        default="iss", description=f"How channels are made small: {_METHODS}."
+    )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from compressor.config.choices import STRUCTURES
-from compressor.config.section import Section, Shown
+from compressor.config.section import Heard, Section, Shown
 
 # Names come from the table of choices, which type checkers do not read.
 if TYPE_CHECKING:
@@ -18,6 +18,18 @@ class StructureSection(Section):
     """What a budget is taken from."""
 
     title: ClassVar[str] = "Structure"
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(
+            ("basis", "coefficients"),
+            lambda s: STRUCTURES.find(s.structure).basis,
+            "kernels are not written in a basis; choose --structure interspace",
+        ),
+        Heard(
+            ("lower",),
+            lambda s: STRUCTURES.find(s.structure).shrinks,
+            "no mask is laid over a layer that could become smaller by it; choose another --structure",
+        ),
+    )
 
     structure: Annotated[StructureName, Shown("NAME")] = Field(
         default="channels",

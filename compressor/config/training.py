@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from compressor.config.section import Aside, Section, Shown
+from compressor.config.section import Aside, Heard, Section, Shown
 from compressor.core.notation import parse_texts
 from compressor.errors import UsageError
 
@@ -79,6 +79,17 @@ class LossSection(Section):
     """What is minimised."""
 
     title: ClassVar[str] = "Training: loss"
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(("alpha",), lambda s: s.loss == "mixed", "the loss is not mixed; say --loss mixed"),
+        Heard(
+            ("temperature",),
+            lambda s: s.loss in ("distill", "mixed"),
+            "scores of the original are not imitated; say --loss distill or mixed",
+        ),
+        Heard(
+            ("feature_weight",), lambda s: s.features, "no intermediate values are matched; name some with --features"
+        ),
+    )
 
     loss: Annotated[str, BeforeValidator(_loss), Shown("NAME")] = Field(
         default="distill",
@@ -119,6 +130,9 @@ class StepsSection(Section):
     """The optimiser, its schedule, and what happens to weights meanwhile."""
 
     title: ClassVar[str] = "Training: steps"
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(("momentum",), lambda s: s.optimiser == "sgd", "AdamW has none; say --optimiser sgd"),
+    )
 
     epochs: int = Field(default=10, ge=1, description="Passes over the training samples.")
     optimiser: Literal["sgd", "adamw"] = Field(
@@ -175,6 +189,11 @@ class StepsSection(Section):
     sweep: bool = Field(
         default=False, description="Try several learning rates for an epoch each, and train with the best."
     )
+
+
+TRAINED = (*LossSection.own_fields(), *StepsSection.own_fields(), "resume", "metrics")
+"""Settings that say nothing where nothing is trained. Where training would run is none of them: scripts say that of
+every run, and it contradicts nothing."""
 
 
 class TrainingSection(Section):

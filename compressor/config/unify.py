@@ -9,8 +9,9 @@ from pydantic_core import PydanticCustomError
 
 from compressor.config.blocks import BlocksSection, StorageSection, WeightsSection
 from compressor.config.choices import METHODS
-from compressor.config.section import Section, Shown
-from compressor.config.training import LEARNING_RATES
+from compressor.config.data import CROPS
+from compressor.config.section import Heard, Section, Shown
+from compressor.config.training import LEARNING_RATES, TRAINED
 from compressor.config.tune import TuneSettings
 from compressor.core.notation import parse_share
 
@@ -40,6 +41,20 @@ class MethodSection(Section):
     """How weights come to be unified."""
 
     title: ClassVar[str] = "Training: method"
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(
+            ("admm_share", "refreshes", "rho", "rho_growth", "dual_step"),
+            # A method of somebody else may read them, too.
+            lambda s: s.method == "admm" or s.method in METHODS.added,
+            "nothing is trained by ADMM; say --method admm",
+        ),
+        Heard(("retrain_rate",), lambda s: s.trains, "nothing is trained; choose another --method"),
+        Heard(
+            ("retrain_share",),
+            lambda s: s.method not in ("one-shot", "retrain"),
+            "all epochs are of one kind; choose another --method",
+        ),
+    )
 
     method: MethodName = Field(
         default_factory=_default_method,
@@ -90,6 +105,12 @@ class MethodSection(Section):
 
 class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection, TuneSettings):
     """Settings of a run that makes blocks of weights share one absolute value; trained to where there is data."""
+
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(TRAINED, lambda s: s.trains or s.data is not None, "nothing is trained; add --data"),
+        Heard(TRAINED, lambda s: s.trains, "nothing is trained; choose another --method"),
+        CROPS,
+    )
 
     learning_rate: float = Field(
         default_factory=_default_rate,

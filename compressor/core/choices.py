@@ -56,6 +56,11 @@ class Choices(Mapping[str, Any]):
         # A plug-in must not change what a built-in name means.
         return {entry.name: entry for entry in found if entry.name not in self._builtin}
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The names that entry points brought."""
+        return tuple(self._plugins)
+
     def __getitem__(self, name: str) -> Any:
         """The object; raises UsageError for a plug-in that cannot be imported."""
         if name in self._builtin:

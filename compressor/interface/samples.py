@@ -46,7 +46,7 @@ def store(data: object, model: ir.Model, labels: str | None, name: str, place: P
     Raises:
         UsageError: they are none of that, do not go together, or the caller's code fails.
     """
-    settings = DataSettings.parse({"labels": labels})
+    settings = DataSettings(labels=labels)
     try:
         # A torch DataLoader may be callable and iterable; iterating is what is meant.
         given = data() if callable(data) and not isinstance(data, Iterable) else data

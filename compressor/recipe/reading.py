@@ -58,7 +58,7 @@ def parse_recipe(values: Any, changes: Iterable[str] = ()) -> Recipe:
     for key, what in (("model", "the file to start from"), ("stages", "what is done")):
         if values.get(key) is None:
             raise UsageError(f"the key {key!r} is missing, {what}")
-    recipe = Recipe.parse(values)
+    recipe = Recipe.parse(values, lent=values)  # by what stages say beside it
     # Every stage is parsed now, so that a slip in the last one shows before the first one runs.
     recipe.settings()
     recipe.limits()

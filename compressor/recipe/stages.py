@@ -24,6 +24,7 @@ from compressor.config import (
 )
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
+from compressor.config.sparsity import SparsifyStageSettings
 from compressor.core.checkpoint_folder import has_checkpoint
 from compressor.core.clock import Progress
 from compressor.core.metrics import Metrics
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from compressor.train.loop.history import Event
 
 CHECKPOINT = "checkpoint"
-REGULARIZER = "iss"
-"""What a stage of the kind sparsify does where its settings name no method."""
 TRIES = 3
 """How often a noisy measurement is made."""
 
@@ -123,12 +122,6 @@ def _prune(task: Task, progress: Progress | None) -> Report:
     return prune.prune_file(task.source, task.output, settings, progress=progress).report
 
 
-def _sparsify(task: Task, progress: Progress | None) -> TuneReport:
-    if task.settings.regularizer is None:
-        task = replace(task, settings=task.settings.model_copy(update={"regularizer": REGULARIZER}))
-    return _finetune(task, progress)
-
-
 def _finetune(task: Task, progress: Progress | None) -> TuneReport:
     from compressor.train.finetune import finetune, finetune_file  # noqa: PLC0415 - torch is loaded for training only
     from compressor.train.sparsify import regularized  # noqa: PLC0415
@@ -197,7 +190,7 @@ def _says(settings: PruneSettings | UnifySettings) -> bool:
 CLEAN = Stage(CleanSettings, _clean, Report, reported)
 PRUNE = Stage(PruneSettings, _prune, Report, reported, _says, real_weights=True)
 FINETUNE = Stage(SparsifySettings, _finetune, TuneReport, read_again, _always, compares=True, real_weights=True)
-SPARSIFY = replace(FINETUNE, run=_sparsify)
+SPARSIFY = replace(FINETUNE, settings=SparsifyStageSettings)
 UNIFY = Stage(ChoosingSettings, _unify, UnifyReport, reported, _says, compares=True, real_weights=True)
 QUANTIZE = Stage(QuantizeSettings, _quantize, QuantizeReport, reported, quantises=True)
 VERIFY = Stage(VerifySettings, _verify, VerifyReport, made=None, compares=True)

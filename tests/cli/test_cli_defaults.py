@@ -34,6 +34,16 @@ def test_the_command_line_goes_before_environment_before_file(run, model, pipeli
     assert settings(pipeline).round_to == 1
 
 
+def test_defaults_of_many_runs_may_say_nothing_in_one(run, model, pipeline, config, monkeypatch) -> None:
+    config.write_text("prune: {schedule: linear, momentum: 0.5}\n")
+    monkeypatch.setenv("ONNX_COMPRESSOR_PRUNE_BASIS", "identity")
+    assert run("prune", model, auto_envvar_prefix="ONNX_COMPRESSOR").exit_code == 0
+    assert settings(pipeline).schedule == "linear"
+    done = run("prune", model, "--schedule", "cubic", "--epochs", "10", auto_envvar_prefix="ONNX_COMPRESSOR")
+    assert done.exit_code == 2
+    assert "--schedule: all goes in one step" in done.stderr or "--epochs: nothing is trained" in done.stderr
+
+
 def test_another_file_can_be_named_and_shared_settings_go_where_they_fit(run, model, pipeline, tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text("all: {seed: 3, round_to: 16}\n")
     monkeypatch.setenv("ONNX_COMPRESSOR_CONFIG", str(tmp_path / "mine.yaml"))

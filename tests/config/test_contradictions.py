@@ -38,7 +38,6 @@ CASES: tuple[tuple[dict[str, Any], str], ...] = (
     ({**REWOUND, "structure": "lowrank"}, "before what --structure does"),
     ({"target_macs": 0.5, "structure": "nm"}, "no --target-macs is reached; say with --ratio"),
     ({"target_size": 0.5, "structure": "nm"}, "no --target-size is reached"),
-    ({**PLAIN, "sparsify_epochs": 2}, "--sparsify-epochs says nothing"),
     ({**PLAIN, "sparsify": "group"}, "--sparsify trains, which"),
     ({"lossless": True, "recover": "finetune", "sparsify": "group"}, "--sparsify trains towards a cut"),
     ({**TRAINED, "sparsify": "decay", "expand": 2}, "--sparsify looks at the weights"),

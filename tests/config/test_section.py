@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 import compressor
-from compressor.config.section import Aside, Section, Shown, did_you_mean
+from compressor.config.section import Aside, Heard, Section, Shown, did_you_mean
 from compressor.errors import UsageError
 
 
@@ -28,6 +28,14 @@ class Sizes(Section):
 
 class Picture(Colours, Sizes):
     """Composed, with no title of its own."""
+
+
+class Print(Picture):
+    """Which reads some settings in some runs only."""
+
+    heard: ClassVar[tuple[Heard, ...]] = (
+        Heard(("gamma", "depth"), lambda s: s.hue == "green", "red has one tone; say --hue green"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,6 +80,23 @@ def test_what_was_given_is_asked_in_one_way() -> None:
     package = Path(compressor.__file__).parent
     asking = [path for path in package.rglob("*.py") if "fields_set" in path.read_text()]
     assert [path.relative_to(package).as_posix() for path in asking] == ["config/section.py"]
+
+
+def test_what_would_be_passed_over_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^--gamma: red has one tone; say --hue green, or drop it$"):
+        Print.parse({"gamma": 2.1}, label=lambda name: f"--{name}")
+    with pytest.raises(UsageError, match=r"^gamma and depth: .*, or drop them$"):
+        Print.parse({"gamma": 2.1, "depth": 3})
+    assert Print.parse({"gamma": 2.0, "hue": "green"}).gamma == 2.0
+
+
+def test_what_says_nothing_may_stand_where_it_holds_for_many_runs_or_is_the_default() -> None:
+    assert Print.parse({"gamma": 2.0, "depth": 3}, lent=("gamma", "depth")).depth == 3
+    with pytest.raises(UsageError, match=r"^depth: "):
+        Print.parse({"gamma": 2.0, "depth": 3}, lent=("gamma",))
+    assert Print.parse(Print(width=8).model_dump()) == Print(width=8)
+    with pytest.raises(UsageError, match=r"^gamma: "):
+        Print.parse({"gamma": 2.2}, lent=())
 
 
 def test_none_is_not_given() -> None:

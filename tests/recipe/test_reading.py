@@ -51,6 +51,18 @@ def test_stages_get_their_settings_in_order_and_what_all_share(tmp_path):
     assert (of_file.max_drop, of_speed.max_latency) == (0.01, 2.5)
 
 
+def test_what_stands_at_the_top_need_not_be_read_by_every_stage(tmp_path: Path) -> None:
+    """Images are cropped by one stage of two, and only stages have data."""
+    text = (
+        "model: a.onnx\ncrop_padding: 2\nlabels: y\nstages:\n  finetune: {augment: crop, data: x.npz}\n  finetune-2: "
+    )
+    tuned = recipe(tmp_path, text + "{data: x.npz}").settings()["finetune-2"]
+    assert isinstance(tuned, TuneSettings)
+    assert (tuned.crop_padding, tuned.labels) == (2, "y")
+    with pytest.raises(UsageError, match="stage 'finetune-2': crop_padding: no image is cropped"):
+        recipe(tmp_path, text + "{crop_padding: 3}").settings()
+
+
 def test_a_recipe_may_be_json(tmp_path):
     text = json.dumps({"model": "a.onnx", "stages": {"clean": None, "prune": {"ratio": 0.25}}})
     assert recipe(tmp_path, text).settings()["prune"].ratio == 0.25  # type: ignore[attr-defined]
