@@ -32,7 +32,7 @@ def inspect_file(
     with clock.phase("analyse"):
         analysis = analyse(model, settings)
         if isinstance(settings, PruneSettings):
-            demand_matches(settings, model, analysis.model)
+            demand_matches(settings, model, analysis)
         groups = group(analysis.coupling)
         before = account.stats_of(model, analysis, size, source)
         report = account.report(analysis, before, account.group_rows(groups, None), None, settings)

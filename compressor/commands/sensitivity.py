@@ -54,7 +54,7 @@ def sensitivity(
         known = Ledger(ledger)
     with clock.phase("analyse"):
         analysis = analyse(model, settings)
-        demand_matches(settings, model, analysis.model)
+        demand_matches(settings, model, analysis)
         before = account.stats_of(model, analysis, size, source)
     with clock.phase("choose"), samples_tried(lambda: model, settings):
         cuts = cuts_of_groups(analysis, settings, size, samples)

@@ -85,6 +85,10 @@ _CHANNELS_ALONE: Mapping[str, Given] = MappingProxyType(
 
 CONTRADICTIONS = (
     Contradiction(
+        lambda s: s.scope == "sensitivity" and s.sensitivity is None,
+        "--scope sensitivity follows a report; give it with --sensitivity, or choose another --scope",
+    ),
+    Contradiction(
         # The other amounts say themselves what is spent. A target that was made of an objective is no second amount.
         lambda s: s.objective == "latency" and (s.lossless or (s.target_params or s.target_size) is not None),
         "--objective latency goes with --ratio or --target-macs; leave it out",

@@ -56,7 +56,7 @@ class PruneSettings(
         Heard(
             # Threads say where times are taken, as --device does of training: scripts say that of every run.
             ("batch",),
-            lambda s: s.times or (STRUCTURES.find(s.structure).shrinks and s.lower == "auto"),
+            lambda s: s.times or (STRUCTURES.find(s.structure).masks is not None and s.lower == "auto"),
             "nothing is timed; give --target-latency, or --objective latency",
         ),
         Heard(("latency_cache",), lambda s: s.times, "no operator is timed; give --target-latency"),

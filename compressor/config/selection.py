@@ -39,7 +39,7 @@ class SelectionSection(Section):
         ),
         Heard(
             ("scope",),
-            lambda s: s.sensitivity is None or s.scope in ("auto", "loss"),
+            lambda s: s.sensitivity is None or s.scope not in ("local", "global"),
             "--sensitivity says what each group loses; leave --sensitivity out",
         ),
     )
@@ -49,11 +49,11 @@ class SelectionSection(Section):
         description="What makes a channel important; the least important are removed first: "
         f"{', '.join(CRITERIA)}. Default: {CRITERION}, or {CRITERION_WITH_DATA} with data.",
     )
-    scope: Literal["auto", "loss", "local", "global"] = Field(
+    scope: Literal["auto", "loss", "local", "global", "sensitivity"] = Field(
         default="auto",
         description="Where channels go: loss, where outputs lose least, as measured on samples; local, the same share "
-        "from every group; global, the lowest scores of the whole model; auto, loss where there are samples, else "
-        "local.",
+        "from every group; global, the lowest scores of the whole model; sensitivity, as the report of --sensitivity "
+        "says; auto, that where it is given, loss where there are samples, else local.",
     )
     aggregate: Literal["mean", "sum", "max"] = Field(
         default="mean", description="How the scores of all weights that a channel touches become one score."
@@ -67,10 +67,11 @@ class SelectionSection(Section):
         "that was measured to cost, which one in a group from the criterion.",
     )
     include: Globs = Field(
-        default=(), description="Prune only groups with a node or weight that matches GLOB; repeatable."
+        default=(), description="Prune only groups that match GLOB by their name, a node or a weight; repeatable."
     )
     exclude: Globs = Field(
-        default=(), description="Leave alone every group with a node or weight that matches GLOB; repeatable."
+        default=(),
+        description="Leave alone groups that match GLOB by their name, a node or a weight; repeatable.",
     )
     attention: Literal["heads", "dims"] = Field(
         default="heads",

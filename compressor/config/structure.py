@@ -26,8 +26,8 @@ class StructureSection(Section):
         ),
         Heard(
             ("lower",),
-            lambda s: STRUCTURES.find(s.structure).shrinks,
-            "no mask is laid over a layer that could become smaller by it; choose another --structure",
+            lambda s: STRUCTURES.find(s.structure).masks is not None,
+            "no mask is laid over a layer; choose a --structure of masks",
         ),
     )
 

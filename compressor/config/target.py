@@ -74,7 +74,8 @@ class TargetSection(Section):
         tuple[tuple[str, RemovedShare], ...], BeforeValidator(parse_layer_ratios), Shown("GLOB=R")
     ] = Field(
         default=(),
-        description="Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts.",
+        description="Ratio of groups that match GLOB by their name, a node or a weight; repeatable, the first match "
+        "counts.",
     )
     max_ratio: Annotated[RemovedShare, Shown("R")] = Field(
         default=0.9, description="Largest share of its channels that one group may lose."

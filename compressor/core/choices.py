@@ -57,6 +57,11 @@ class Choices(Mapping[str, Any]):
         return {entry.name: entry for entry in found if entry.name not in self._builtin}
 
     @property
+    def extensible(self) -> bool:
+        """May other distributions add names?"""
+        return self._group is not None
+
+    @property
     def added(self) -> tuple[str, ...]:
         """The names that entry points brought."""
         return tuple(self._plugins)

@@ -249,7 +249,7 @@ class PruneKeywords(TypedDict, total=False):
     """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
     what goes by that, cut it from what was kept, and train that for --epochs; again for each of --steps. With
     --recover finetune."""
-    recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
+    recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"] | str
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
     and training as you say; none; or auto, the best that takes seconds."""
@@ -277,9 +277,10 @@ class PruneKeywords(TypedDict, total=False):
     """What makes a channel important; the least important are removed first: l1, l2, consumers, dependency, product,
     fpgm, lamp, taylor, fisher, hessian, snip, grasp, synflow, activation, wanda, pfp, chip, random. Default:
     consumers, or activation with data."""
-    scope: Literal["auto", "loss", "local", "global"]
+    scope: Literal["auto", "loss", "local", "global", "sensitivity"]
     """Where channels go: loss, where outputs lose least, as measured on samples; local, the same share from every
-    group; global, the lowest scores of the whole model; auto, loss where there are samples, else local."""
+    group; global, the lowest scores of the whole model; sensitivity, as the report of --sensitivity says; auto,
+    that where it is given, loss where there are samples, else local."""
     aggregate: Literal["mean", "sum", "max"]
     """How the scores of all weights that a channel touches become one score."""
     normalise: Literal["mean", "max", "none"]
@@ -288,9 +289,9 @@ class PruneKeywords(TypedDict, total=False):
     """Report of onnx-compress sensitivity on this model: how much each group loses follows from what that was
     measured to cost, which one in a group from the criterion."""
     include: Sequence[str] | str
-    """Prune only groups with a node or weight that matches GLOB; repeatable."""
+    """Prune only groups that match GLOB by their name, a node or a weight; repeatable."""
     exclude: Sequence[str] | str
-    """Leave alone every group with a node or weight that matches GLOB; repeatable."""
+    """Leave alone groups that match GLOB by their name, a node or a weight; repeatable."""
     attention: Literal["heads", "dims"]
     """In attention, remove whole heads, or as many dimensions from every head."""
     cache_heads: bool
@@ -305,7 +306,7 @@ class PruneKeywords(TypedDict, total=False):
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
     structure: (
         Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm", "interspace",
-        "interspace-columns"]
+        "interspace-columns"] | str
     )
     """What goes: channels, lowrank, both, groups, graph, supports, nm, interspace, interspace-columns. channels:
     whole channels; lowrank: a layer becomes two thinner ones; both: of channels and ranks what outputs lose least
@@ -339,7 +340,7 @@ class PruneKeywords(TypedDict, total=False):
     """What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a run on
     --provider, measured, so that channels go where time is."""
     layer_ratio: Sequence[tuple[str, float] | str] | str
-    """Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts."""
+    """Ratio of groups that match GLOB by their name, a node or a weight; repeatable, the first match counts."""
     max_ratio: float | str
     """Largest share of its channels that one group may lose."""
     round_to: int
@@ -667,7 +668,7 @@ class SensitivityKeywords(TypedDict, total=False):
     """Lottery ticket: train fresh weights for EPOCH epochs (init: 0) and keep them, train on for --epochs and choose
     what goes by that, cut it from what was kept, and train that for --epochs; again for each of --steps. With
     --recover finetune."""
-    recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"]
+    recover: Literal["auto", "none", "distill", "finetune", "bias", "lstsq"] | str
     """What restores accuracy after each step: bias correction or least-squares reconstruction from samples, given or
     made up; distill, the latter and some steps of training towards the original's outputs; finetune, the latter
     and training as you say; none; or auto, the best that takes seconds."""
@@ -695,9 +696,10 @@ class SensitivityKeywords(TypedDict, total=False):
     """What makes a channel important; the least important are removed first: l1, l2, consumers, dependency, product,
     fpgm, lamp, taylor, fisher, hessian, snip, grasp, synflow, activation, wanda, pfp, chip, random. Default:
     consumers, or activation with data."""
-    scope: Literal["auto", "loss", "local", "global"]
+    scope: Literal["auto", "loss", "local", "global", "sensitivity"]
     """Where channels go: loss, where outputs lose least, as measured on samples; local, the same share from every
-    group; global, the lowest scores of the whole model; auto, loss where there are samples, else local."""
+    group; global, the lowest scores of the whole model; sensitivity, as the report of --sensitivity says; auto,
+    that where it is given, loss where there are samples, else local."""
     aggregate: Literal["mean", "sum", "max"]
     """How the scores of all weights that a channel touches become one score."""
     normalise: Literal["mean", "max", "none"]
@@ -706,9 +708,9 @@ class SensitivityKeywords(TypedDict, total=False):
     """Report of onnx-compress sensitivity on this model: how much each group loses follows from what that was
     measured to cost, which one in a group from the criterion."""
     include: Sequence[str] | str
-    """Prune only groups with a node or weight that matches GLOB; repeatable."""
+    """Prune only groups that match GLOB by their name, a node or a weight; repeatable."""
     exclude: Sequence[str] | str
-    """Leave alone every group with a node or weight that matches GLOB; repeatable."""
+    """Leave alone groups that match GLOB by their name, a node or a weight; repeatable."""
     attention: Literal["heads", "dims"]
     """In attention, remove whole heads, or as many dimensions from every head."""
     cache_heads: bool
@@ -723,7 +725,7 @@ class SensitivityKeywords(TypedDict, total=False):
     """Keep all channels that a LayerNorm or a mean runs over, so that no statistic changes."""
     structure: (
         Literal["channels", "lowrank", "both", "groups", "graph", "supports", "nm", "interspace",
-        "interspace-columns"]
+        "interspace-columns"] | str
     )
     """What goes: channels, lowrank, both, groups, graph, supports, nm, interspace, interspace-columns. channels:
     whole channels; lowrank: a layer becomes two thinner ones; both: of channels and ranks what outputs lose least
@@ -760,7 +762,7 @@ class SensitivityKeywords(TypedDict, total=False):
     """What --ratio and --target-macs spend: multiply-accumulates, or as large a share of the time of a run on
     --provider, measured, so that channels go where time is."""
     layer_ratio: Sequence[tuple[str, float] | str] | str
-    """Ratio of the groups with a node or weight that matches GLOB; repeatable, the first match counts."""
+    """Ratio of groups that match GLOB by their name, a node or a weight; repeatable, the first match counts."""
     max_ratio: float | str
     """Largest share of its channels that one group may lose."""
     round_to: int

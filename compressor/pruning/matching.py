@@ -8,19 +8,22 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from compressor.channels.groups import group
 from compressor.channels.residual import DEPTH
 from compressor.config import PruneSettings
 from compressor.core.formatting import printable
 from compressor.core.globs import any_match
 from compressor.errors import UsageError
 from compressor.graph.metadata import readable
+from compressor.pruning.analysis import Analysis
 
 SEARCHED = 5000
 """Names among which the nearest are looked for."""
 
 
-def demand_matches(settings: PruneSettings, *models: ir.Model) -> None:
-    """Every pattern of ``include``, ``exclude`` and ``layer_ratio`` matches a node or a weight of one of the models.
+def demand_matches(settings: PruneSettings, source: ir.Model, analysis: Analysis) -> None:
+    """Every pattern of ``include``, ``exclude`` and ``layer_ratio`` matches a group, or a node or a weight of the model
+    as given or as prepared, as users know names of either.
 
     What it matches may have to stay all the same; a pattern that matches nothing is a slip of the pen.
 
@@ -32,12 +35,13 @@ def demand_matches(settings: PruneSettings, *models: ir.Model) -> None:
     given += [("--layer-ratio", glob) for glob, _ in settings.layer_ratio]
     if not given:
         return
-    # In the model as given and as prepared: users know names of either.
-    own = [DEPTH] if settings.depth else []
-    names = list(dict.fromkeys([*own, *(name for model in models for name in _names(model))]))
+    # Groups last: of several in one weight all but the first have names of their own.
+    groups = [DEPTH] if settings.depth else []
+    groups += [member.name for member in group(analysis.coupling)]
+    names = list(dict.fromkeys([*_names(source), *_names(analysis.model), *groups]))
     for field, glob in given:
         if not any_match(names, [glob]):
-            raise UsageError(f"{field} {glob!r} matches no node and no weight; {nearest(glob, names)}")
+            raise UsageError(f"{field} {glob!r} matches no node, no weight and no group; {nearest(glob, names)}")
 
 
 def _names(model: ir.Model) -> Iterable[str]:

@@ -40,11 +40,6 @@ class Structure:
         return 1 - ratio if self.masks is not None else (1 - ratio) ** 2
 
     @property
-    def shrinks(self) -> bool:
-        """May a masked layer become a smaller one?"""
-        return self.masks is not None and self.lowers
-
-    @property
     def layers(self) -> bool:
         """Do single layers change?"""
         return self.ranks or self.masks is not None

@@ -56,7 +56,7 @@ def test_json_on_stdout_and_a_page(net, tmp_path):
         (("--ratios", "half"), 2, "--ratios"),
         (("--max-drop", "1%"), 2, "--max-drop needs samples with labels"),
         (("--data", "none.npz"), 2, "no such file"),
-        (("--include", "none*"), 2, "matches no node and no weight"),
+        (("--include", "none*"), 2, "matches no node, no weight and no group"),
         (("--provider", "QNNExecutionProvider"), 7, "is not available"),
         (("-o", "none/s.json"), 2, "does not exist"),
     ],

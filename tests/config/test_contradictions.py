@@ -23,6 +23,7 @@ TOGETHER: tuple[dict[str, Any], ...] = (
     {**PLAIN, "structure": "interspace", "scope": "local"},
 )
 CASES: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"scope": "sensitivity"}, "--scope sensitivity follows a report"),
     ({"target_size": 1000, "objective": "latency"}, "--objective latency goes with"),
     ({**PLAIN, "structure": "lowrank", "depth": True}, "--depth is for channels alone"),
     ({**PLAIN, "structure": "lowrank", "scope": "local"}, "--scope is for channels alone"),

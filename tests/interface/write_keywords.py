@@ -10,11 +10,20 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from compressor.config import BenchSettings, CleanSettings, PruneSettings, RunSettings, SparsifySettings, VerifySettings
+from compressor.config import (
+    BenchSettings,
+    CleanSettings,
+    PruneSettings,
+    RunSettings,
+    SparsifySettings,
+    VerifySettings,
+    choices,
+)
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.config.robustness import RobustnessSettings
 from compressor.config.sensitivity import SensitivitySettings
+from compressor.core.choices import Choices
 
 PLACE = Path(__file__).parents[2] / "compressor" / "interface" / "keywords.pyi"
 CLASSES: dict[str, tuple[type[RunSettings], tuple[str, ...]]] = {
@@ -30,8 +39,8 @@ CLASSES: dict[str, tuple[type[RunSettings], tuple[str, ...]]] = {
 }
 """Name of the keywords -> the settings they are, and those that the function has as parameters of its own."""
 SAMPLES = ("data", "val_data")
-EXTENSIBLE = ("criterion", "method", "regularizer", "sparsify")
-"""Choices that other packages add to, so that any text is right."""
+EXTENSIBLE = [table for table in vars(choices).values() if isinstance(table, Choices) and table.extensible]
+"""Tables that other packages add to, so that any text is right where their names are."""
 HEAD = '''"""What keywords the functions of :mod:`compressor.api` take, for type checkers and editors.
 
 Written from the settings by ``python -m tests.interface.write_keywords``; a test holds the two against each other.
@@ -82,9 +91,16 @@ def _kinds(field: str, info: FieldInfo) -> list[str]:
     found = _of(info.annotation)
     validators = any(isinstance(item, BeforeValidator) for item in info.metadata)
     read = validators or "BeforeValidator" in repr(info.annotation)
-    if (read or field in EXTENSIBLE) and "str" not in found:
+    names = _choices(info.annotation)
+    if (read or any(names.issuperset(table) for table in EXTENSIBLE)) and "str" not in found:
         found.append("str")
     return [*dict.fromkeys(item for item in found if item != "None"), *(["None"] if "None" in found else [])]
+
+
+def _choices(kind: Any) -> set[Any]:
+    """The names that a type lists."""
+    inner = get_args(kind)
+    return set(inner) if get_origin(kind) is Literal else set().union(*map(_choices, inner))
 
 
 def _of(kind: Any) -> list[str]:

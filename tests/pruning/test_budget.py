@@ -121,7 +121,7 @@ def test_include_and_exclude() -> None:
     assert removed(ratio=0.5, include=("v",)) == {"w": 0, "v": 16}
     assert removed(ratio=0.5, exclude=("Conv_2",)) == {"w": 32, "v": 0}
     assert removed(ratio=0.5, include=("*",), exclude=("w",)) == {"w": 0, "v": 16}
-    with pytest.raises(UsageError, match="'nobody' matches no node and no weight"):
+    with pytest.raises(UsageError, match="'nobody' matches no node, no weight and no group"):
         run(ratio=0.5, include=("nobody",))
     with pytest.raises(NothingToPrune, match="--include and --exclude"):
         run(ratio=0.5, include=("w",), exclude=("w",))

@@ -56,6 +56,9 @@ def _as_done(settings: PruneSettings, losses: Losses | None, recovered: Recovere
     """The settings with the scope that ``auto`` came to, and the recovery that was done."""
     if recovered is not None and recovered.untrained:
         settings = settings.model_copy(update={"recover": BEFORE_TRAINING})
+    # The report of losses decides also where they were to be measured.
+    if settings.sensitivity is not None:
+        return settings.model_copy(update={"scope": "sensitivity"})
     if settings.scope != "auto":
         return settings
     return settings.model_copy(update={"scope": "loss" if losses is not None and losses.used else "local"})

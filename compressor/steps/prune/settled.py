@@ -128,7 +128,7 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
         read = fewer or read
         source = read.model
         analysis = analyse(source, request.settings, distrusted)
-        demand_matches(request.settings, source, analysis.model)
+        demand_matches(request.settings, source, analysis)
         if request.plan is not None:
             cut_of(request.plan, analysis)  # a plan of another model is refused before samples are made up
         # Needs the analysed model, as it counts what a recovery would take.
