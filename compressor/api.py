@@ -185,6 +185,7 @@ def finetune(
         original = opened[1] if len(opened) > 1 else None
         tune = training.finetune if call.settings.regularizer is None else regularized
         result = tune(opened[0], call.settings, teacher=original, observe=observe)
+        result.warnings += result.baseless
         read = None if isinstance(call.models[0], ir.Model) else call.paths()[0]
         stamp_provenance(result.model, "finetune", call.settings, read, training.training_facts(result))
         return result

@@ -17,6 +17,7 @@ from compressor.evaluate.shift_rows import accuracy_rows, likeness_rows, model_r
 from compressor.evaluate.shift_runs import run_shifted
 from compressor.evaluate.shift_samples import robustness_samples
 from compressor.evaluate.shifts import input_statistics
+from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.refused_samples import samples_tried
 from compressor.results.environment import environment
 from compressor.results.robustness import RobustnessReport
@@ -51,6 +52,8 @@ def robustness(
         labels = [row.label for row in rows]
         likeness = likeness_rows(runs.tally, labels, settings.confidence, settings.seed)
         accuracy = accuracy_rows(runs.tally, labels, settings.confidence, settings.seed) if runs.scored else []
+    # The first row is of the original on samples as they are.
+    baseless = Evaluator().baseless(accuracy[0].accuracy.value, len(samples), samples.dataset) if accuracy else []
     return RobustnessReport(
         models=rows,
         inputs=plan.inputs,
@@ -65,7 +68,7 @@ def robustness(
         potential=potential_rows(accuracy, {row.label: row.saved for row in rows[1:]}, settings.margin),
         left_out=[*samples.left_out, *plan.left_out, *runs.left_out],
         seconds=clock.seconds,
-        warnings=plan.warnings,
+        warnings=[*plan.warnings, *baseless],
         settings=settings.model_dump(mode="json"),
         environment=environment(sessions.device_name(settings.provider)),
     )

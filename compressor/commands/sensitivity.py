@@ -66,6 +66,7 @@ def sensitivity(
             remembered = sum(experiment.key(trial) in known for trial in trials)
             with workers_of(settings, executor) as workers:
                 changes = run_trials(experiment, trials, known, workers, clock.tell)
+    right = reference.accuracy
     return SensitivityReport(
         input=before,
         groups=group_rows(cuts, changes, limits, reference.accuracy),
@@ -80,6 +81,7 @@ def sensitivity(
         jobs=min(settings.jobs or cores(), max(1, len(trials) - remembered)),
         seconds=clock.seconds,
         settings=settings.model_dump(mode="json"),
+        warnings=[] if right is None else reference.evaluator.baseless(right, reference.samples, samples),
     )
 
 

@@ -100,6 +100,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
             first = with_unified(ready.model, once) if training.kinds else None
             accuracy = accuracy_row(evaluator, ready.reference, first, result.model, data)
         report = report.model_copy(update={"accuracy": accuracy})
+        report = report.warned(evaluator.baseless(accuracy.before, accuracy.samples, data))
     # Training may have said it of the same labels.
     unread = [text for text in labels_unread(data, evaluator) if text not in report.warnings]
     report = report.model_copy(update={"seconds": clock.seconds}).warned(unread)

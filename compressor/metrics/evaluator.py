@@ -28,7 +28,7 @@ from compressor.data.spec import batch_limit, too_few
 from compressor.errors import UsageError
 from compressor.metrics.loaded_model import LoadedModel, loaded, named
 from compressor.metrics.metric import Metric
-from compressor.results.detail import AccuracyRow
+from compressor.results.detail import AccuracyRow, baseless
 
 DEFAULT = "top-1"
 """What labels are taken for where no metric is asked for: numbers of classes."""
@@ -234,8 +234,16 @@ class Evaluator:
             share=self.share,
             higher_is_better=self.higher_is_better,
             relative=self.relative,
-            frequent=None if data is None or self.text != DEFAULT else _most_frequent(data),
+            frequent=self._frequent(data),
         )
+
+    def baseless(self, value: float, samples: int | None, data: Dataset | None, who: str = "the original") -> list[str]:
+        """A sentence where ``value``, measured on these samples, is no better than one label for all of them."""
+        return [text for text in [baseless(value, self._frequent(data), samples, who)] if text]
+
+    def _frequent(self, data: Dataset | None) -> float | None:
+        """The share of the most frequent label; None where the metric counts no single ones."""
+        return None if data is None or self.text != DEFAULT else _most_frequent(data)
 
     def _over(self, model: ir.Model, data: Dataset, original: ir.Model | None) -> Measured:
         from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs judge nothing

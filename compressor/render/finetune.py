@@ -34,7 +34,7 @@ def _lines(report: TuneReport, verbose: bool) -> list[str]:
     if report.max_rel_err is not None:
         rows.append(f"verified in ONNX Runtime: largest error {report.max_rel_err:.1e} of the largest output")
     if report.output is not None and report.bytes is not None:
-        rows.append(f"wrote {report.output} ({quantity(report.bytes, 'B')})")
+        rows.append(f"Wrote {report.output} ({quantity(report.bytes, 'B')})")
     return rows
 
 

@@ -63,6 +63,24 @@ LEAST_JUDGED = 30
 """Samples from which on an original that is no better than one label for all is told of; fewer may be so by chance."""
 
 
+def baseless(right: float, frequent: float | None, samples: int | None, who: str = "the original") -> str:
+    """Why nothing can be judged by labels of which a network is right on such a share; empty where something can.
+
+    Args:
+        right: share of the samples.
+        frequent: share of the most frequent label; None where it is not known.
+        samples: how many there are.
+        who: the network.
+    """
+    known = frequent is not None and samples is not None and samples >= LEAST_JUDGED
+    if not known or frequent is None or right > frequent or right == 1:
+        return ""
+    return (
+        f"{who} is right on {right:.1%}, no better than always naming the most frequent label ({frequent:.1%}): check "
+        "labels, the order of classes, and --mean and --std"
+    )
+
+
 class AccuracyRow(Record):
     """One metric of the original and the result."""
 
@@ -86,13 +104,7 @@ class AccuracyRow(Record):
     @property
     def baseless(self) -> str:
         """Why nothing can be judged by such labels, in a sentence; empty where it can."""
-        known = self.frequent is not None and self.samples is not None and self.samples >= LEAST_JUDGED
-        if not known or self.frequent is None or self.before > self.frequent or self.before == 1:
-            return ""
-        return (
-            f"the original is right on {self.before:.1%}, no better than always naming the most frequent label "
-            f"({self.frequent:.1%}): check labels, the order of classes, and --mean and --std"
-        )
+        return baseless(self.before, self.frequent, self.samples)
 
     @property
     def lost(self) -> float:

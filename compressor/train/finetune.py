@@ -38,7 +38,7 @@ from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer, fit
 from compressor.train.loop.history import History
-from compressor.train.loop.losses import OutputProbe, objective_for
+from compressor.train.loop.losses import ACCURACY, OutputProbe, objective_for
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import Precision
 from compressor.train.loop.prefetch import Placing
@@ -67,6 +67,7 @@ class TuneResult(ModelResult):
         warnings: what the user should know.
         main: whether this process is the one that writes; others hold the same weights.
         judged: what loss and metric before and after are of.
+        baseless: that labels tell nothing of the network; whoever trains as a part of more says it of the original.
     """
 
     model: ir.Model
@@ -76,6 +77,7 @@ class TuneResult(ModelResult):
     warnings: list[str] = field(default_factory=list)
     main: bool = True
     judged: Judged | None = None
+    baseless: list[str] = field(default_factory=list)
 
     def headline(self) -> list[tuple[str, str]]:
         """Loss and metric before and after, and how long it trained."""
@@ -143,6 +145,7 @@ def finetune(
     written = pair.module.cpu().write_back(model)
     warnings += [*notes, *history.notes, *_unread(parts, settings), *filled_notes(parts.train)]
     result = TuneResult(written, history, compared, None, warnings, world.main, parts.judged(settings.samples))
+    result.baseless = _baseless(parts, settings, history)
     if settings.proves and world.main:
         result.max_rel_err = _verify(pair, written, seen, settings)
     return result
@@ -191,6 +194,15 @@ def _unread(parts: Splits, settings: TuneSettings) -> list[str]:
     """A sentence where neither the loss nor a metric reads the labels."""
     # Other losses read labels, whatever they are.
     return labels_unread(parts.valid, evaluator_for(settings, parts.valid)) if settings.loss == "distill" else []
+
+
+def _baseless(parts: Splits, settings: TuneSettings, history: History) -> list[str]:
+    """A sentence where the network is right by chance, also once it is trained."""
+    evaluator, found = evaluator_for(settings, parts.valid), (history.before.metric, history.after.metric)
+    if evaluator is None or parts.valid is None or history.metric_name not in (ACCURACY, evaluator.name):
+        return []
+    best = max(value for value in found if value is not None)
+    return evaluator.baseless(best, len(parts.valid), parts.valid, "the network")
 
 
 def _taught_by_many(pair: TaughtPair, parts: Splits, settings: TuneSettings, seen: DeviceBatch) -> TaughtPair:

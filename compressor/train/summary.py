@@ -41,7 +41,7 @@ def report_of(
         device=history.device,
         max_rel_err=result.max_rel_err,
         seconds=round(history.seconds, 3),
-        warnings=result.warnings,
+        warnings=[*result.warnings, *result.baseless],
         settings=settings.model_dump(mode="json"),
     )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+import compressor
 from compressor.commands.prune import prune_file
 from compressor.commands.sensitivity import sensitivity
 from compressor.commands.verify import verify
@@ -24,6 +26,7 @@ from compressor.metrics.evaluator import Evaluator
 from compressor.recipe.judging import Judge
 from compressor.recipe.store import Store
 from compressor.results.sensitivity import OutputChange
+from compressor.runtime.stored import run_once
 from compressor.steps.gates import demand_gates, missed
 from tests.models import model
 
@@ -231,3 +234,31 @@ def test_a_missed_gate_says_what_to_try(folder: Path, settings: dict[str, object
     with pytest.raises(GateMissed) as error:
         demand_gates(report, asked)
     assert str(error.value).endswith(remedy)
+
+
+def shifted(folder: Path, by: int) -> str:
+    """Samples whose labels are what the network says, counted on by so many classes."""
+    x = np.random.default_rng(1).normal(size=(400, 4)).astype(np.float32)
+    said = run_once(files.load_model(folder / "net.onnx"), [{"x": x}], "cpu").outputs[0][0].argmax(axis=1)
+    place = folder / f"shifted{by}.npz"
+    np.savez(place, x=x, y=(said + by) % 3)
+    return str(place)
+
+
+@pytest.mark.parametrize("command", ["finetune", "unify", "sensitivity", "robustness"])
+def test_labels_that_the_network_predicts_by_chance_are_warned_of(command: str, folder: Path) -> None:
+    if command == "finetune":
+        pytest.importorskip("torch")
+    blocks = {"method": "one-shot", "block": "1x4", "all_layers": True, "min_weights": 2}
+    trained = {"teacher": "net.onnx", "epochs": 1, "val_share": 0.2, "device": "cpu"}
+    told: Any = {
+        "finetune": lambda data: compressor.finetune("net.onnx", data=data, **trained),  # type: ignore[arg-type]
+        "unify": lambda data: compressor.unify("net.onnx", data=data, **blocks).report,  # type: ignore[arg-type]
+        "sensitivity": lambda data: compressor.sensitivity("net.onnx", data=data, ratios=[0.5]),
+        "robustness": lambda data: compressor.robustness("net.onnx", "net.onnx", data=data, noise_levels=1),
+    }[command]
+    kept = [told(shifted(folder, by)).warnings for by in (1, 0)]
+    who = "the network" if command == "finetune" else "the original"
+    (text,) = [text for text in kept[0] if "no better than always naming" in text]
+    assert text.startswith(f"{who} is right on 0.0%")
+    assert not any("no better" in text for text in kept[1])

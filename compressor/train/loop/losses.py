@@ -20,6 +20,8 @@ from compressor.train.loop.objective import DeviceBatch, Objective, Term
 from compressor.train.module.pieces import Outputs
 
 Tensor = torch.Tensor
+ACCURACY = "accuracy"
+"""Name of the metric that is read off outputs and labels while training lasts."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ def _demanded(found: OutputForm | None, probe: OutputProbe) -> OutputForm:
 
 def _metric(forms: Sequence[OutputForm], classes: OutputForm | None, taught: bool) -> tuple[str, Term] | None:
     if classes is not None:
-        return "accuracy", Agreement(classes, labelled=True)
+        return ACCURACY, Agreement(classes, labelled=True)
     first = next((form for form in forms if form.kind == "kl"), None)
     if taught and first is not None:
         return "agreement", Agreement(first, labelled=False)
