@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ from compressor.data import batch_limit, batches, open_data
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened, Placed
-from compressor.graph.evaluate import Array
+from compressor.graph.evaluate import Array, may_draw
 from compressor.graph.provenance import changes_outputs, steps_since
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning.refused_samples import samples_tried
+from compressor.pruning.standard import Standard, drawn_outputs
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.verify import Divergence, OutputRow, VerifyReport, VerifyRun
+from compressor.runtime.stored import Runs
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
@@ -39,13 +42,15 @@ class Feed:
 
 @dataclass
 class Comparison:
-    """The distances found, by output, one for each set of inputs; ``moved`` are the squares behind the norms."""
+    """The distances found, by output, one for each set of inputs; ``moved`` are the squares behind the norms, and
+    ``left_out`` says why an output cannot be compared."""
 
     runs: list[VerifyRun] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
     outputs: dict[str, list[Distance]] = field(default_factory=dict)
     moved: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     broken: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
     types: dict[str, tuple[str, str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -115,6 +120,8 @@ def demand_equal(report: VerifyReport) -> None:
         NothingToProve: not one entry was a finite number, so that any two models would agree.
     """
     if report.passed and not any(row.compared for row in report.outputs):
+        if all(row.left_out for row in report.outputs):
+            raise NothingToProve(f"no output of {report.a} can be compared: {report.outputs[0].left_out}")
         raise NothingToProve(
             f"no output of {report.a} is a finite number on these inputs, so nothing was compared; give others with "
             "--data, or sizes that it is meant for with --dim or --input-shape"
@@ -170,7 +177,10 @@ def _compare(one: Placed, two: Placed, settings: VerifySettings) -> Comparison:
         except ModelError as error:
             # B not running where A does is a difference, not a broken model.
             raise ProofFailed(f"{two.opened.path} fails on inputs that {one.opened.path} takes: {error}") from None
-        _add(comparison, feed, expected, theirs, settings)
+        tolerance = Tolerance(settings.rtol, settings.atol)
+        again = partial(_outputs, a, one.opened, feed)
+        comparison.left_out |= _drawn(one.opened, expected, theirs, again, tolerance)
+        _add(comparison, feed, expected, theirs, tolerance)
     if not comparison.runs:
         raise UsageError("nothing was compared: there are no inputs that A runs on; give sizes with --dim, or --data")
     return comparison
@@ -183,15 +193,34 @@ def _outputs(session: Session, model: Opened, feed: Feed) -> dict[str, Array]:
     return dict(zip(names, sessions.run_session(session, pair.cast(feed.inputs, model)), strict=True))
 
 
+def _drawn(
+    model: Opened,
+    expected: dict[str, Array],
+    theirs: dict[str, Array],
+    again: Callable[[], dict[str, Array]],
+    tolerance: Tolerance,
+) -> dict[str, str]:
+    """Outputs of A that are other ones at each run, with the reason; asked only where the two models differ."""
+    first, second = (Runs(list(expected), [{}], [[found[n] for n in expected]]) for found in (expected, theirs))
+    if Standard(first, tolerance).met_by(second) or not may_draw(model.model):
+        return {}
+    found = drawn_outputs(first, lambda: Runs(first.names, first.feeds, [list(again().values())]), tolerance)
+    return {first.names[place]: why for place, why in found.items()}
+
+
 def _add(
-    comparison: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Array], settings: VerifySettings
+    comparison: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Array], tolerance: Tolerance
 ) -> None:
-    gaps = {name: distance(array, two[name], Tolerance(settings.rtol, settings.atol)) for name, array in one.items()}
-    for name, gap in gaps.items():
-        comparison.outputs.setdefault(name, []).append(gap)
-        comparison.moved.setdefault(name, []).append(squares(one[name], two[name]))
-        comparison.types[name] = (one[name].dtype.name, two[name].dtype.name)
-        comparison.broken |= is_finite(one[name]) and not is_finite(two[name])
+    gaps = {}
+    for name, array in one.items():
+        comparison.types[name] = (array.dtype.name, two[name].dtype.name)
+        # Of what cannot be compared any noise is right, as in a proof.
+        left_out = name in comparison.left_out
+        other, noise = (array, np.full((), np.inf)) if left_out else (two[name], None)
+        gaps[name] = distance(array, other, tolerance, noise)
+        comparison.outputs.setdefault(name, []).append(gaps[name])
+        comparison.moved.setdefault(name, []).append(squares(array, other))
+        comparison.broken |= is_finite(array) and not is_finite(other)
     shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
     comparison.feeds.append(feed)
     comparison.runs.append(
@@ -269,6 +298,7 @@ def _row(name: str, comparison: Comparison) -> OutputRow:
         compared=total,
         worst_run=worst,
         passed=all(gap.passed for gap in gaps),
+        left_out=comparison.left_out.get(name),
     )
 
 
@@ -290,8 +320,9 @@ def _divergence(one: Placed, two: Placed, comparison: Comparison, settings: Veri
 
 
 def _notes(divergence: Divergence | None, comparison: Comparison) -> list[str]:
-    notes = []
-    if all(gap.compared == 0 for gaps in comparison.outputs.values() for gap in gaps) and comparison.passed:
+    notes = [f"output {name!r} was not compared: {why}" for name, why in comparison.left_out.items()]
+    compared = any(gap.compared for gaps in comparison.outputs.values() for gap in gaps)
+    if not notes and not compared and comparison.passed:
         notes.append("no result is a finite number, so that nothing was compared")
     if divergence is not None and divergence.first is None and not comparison.passed:
         notes.append(

@@ -17,10 +17,16 @@ from compressor.config.sparsity import SparsitySection
 from compressor.config.structure import StructureSection
 from compressor.config.target import AMOUNTS, TargetSection
 from compressor.config.timing import TimingSection
-from compressor.config.training import TRAINED
+from compressor.config.training import TRAINED, StepsSection
 from compressor.config.tune import TuneSettings
 
 _OF_SCORES = ("criterion", "aggregate", "normalise")
+_UNTRAINED = "nothing is trained; add --recover finetune"
+_HOW = (
+    *(name for name in StepsSection.own_fields() if name not in ("epochs", "patience")),
+    *("temperature", "features", "feature_weight", "output_form"),
+)
+"""What training for seconds reads, too: it sets its own loss, and its length."""
 
 
 class PruneSettings(
@@ -60,7 +66,9 @@ class PruneSettings(
             "nothing is timed; give --target-latency, or --objective latency",
         ),
         Heard(("latency_cache",), lambda s: s.times, "no operator is timed; give --target-latency"),
-        Heard(TRAINED, lambda s: s.trains, "nothing is trained; add --recover finetune"),
+        Heard(("metrics",), lambda s: s.uses_gradients or s.recover == "auto", _UNTRAINED),
+        Heard(_HOW, lambda s: s.uses_gradients, _UNTRAINED),
+        Heard(tuple(name for name in TRAINED if name not in (*_HOW, "metrics")), lambda s: s.trains, _UNTRAINED),
     )
 
     @property

@@ -33,7 +33,7 @@ from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.piecewise import Piecewise, runnable
-from compressor.pruning.standard import Standard, drawn_outputs, moved_runs, noise_of, with_tolerance
+from compressor.pruning.standard import Standard, drawn_of, moved_runs, noise_of, with_tolerance
 from compressor.pruning.written import demand_same
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
@@ -206,7 +206,7 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
             if standard.met_by(answers.stored.run(runs.feeds, optimise=False)):
                 return
             if may_draw(model):
-                standard = replace(standard, left_out=drawn_outputs(answers, standard.tolerance))
+                standard = replace(standard, left_out=drawn_of(answers, standard.tolerance))
             standard = replace(
                 standard, noise=noise_of([(answers.runs, moved_runs(answers, runs.feeds))], standard.left_out)
             )

@@ -9,7 +9,7 @@ others none. Whether anything could still be noticed under it is what :mod:`comp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -106,7 +106,7 @@ def with_tolerance(
     if strict.met_by(runs):
         return strict, runs
     # Before rounding has the word: what is drawn would pass for it.
-    left_out = drawn_outputs(expected, tolerance) if model is None or may_draw(model) else {}
+    left_out = drawn_of(expected, tolerance) if model is None or may_draw(model) else {}
     if not _same_shapes(strict.runs, runs):
         left_out = _resized_by_rounding(expected) | left_out
     strict = replace(strict, left_out=left_out)
@@ -132,11 +132,22 @@ def with_tolerance(
     return replace(strict, noise=noise_of(sides, but=left_out), note=note), runs
 
 
-def drawn_outputs(answers: Answers, tolerance: Tolerance) -> dict[int, str]:
-    """Places of outputs that are other ones each time a model is run on the same inputs, with the reason."""
-    first = Standard(answers.runs, tolerance)
-    again = [first.distances(answers.live.run(answers.runs.feeds)) for _ in range(REPEATS)]
-    return {k: DRAWN for rows in again for row in rows for k, gap in enumerate(row) if not gap.passed}
+def drawn_of(answers: Answers, tolerance: Tolerance) -> dict[int, str]:
+    """:func:`drawn_outputs` of a model whose session is open."""
+    return drawn_outputs(answers.runs, lambda: answers.live.run(answers.runs.feeds), tolerance)
+
+
+def drawn_outputs(runs: Runs, again: Callable[[], Runs], tolerance: Tolerance) -> dict[int, str]:
+    """Places of outputs that are other ones each time a model is run on the same inputs, with the reason.
+
+    Args:
+        runs: of the model.
+        again: runs it once more on the same inputs.
+        tolerance: what passes for the same.
+    """
+    first = Standard(runs, tolerance)
+    rows_again = [first.distances(again()) for _ in range(REPEATS)]
+    return {k: DRAWN for rows in rows_again for row in rows for k, gap in enumerate(row) if not gap.passed}
 
 
 def _resized_by_rounding(answers: Answers) -> dict[int, str]:

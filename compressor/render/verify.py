@@ -24,7 +24,7 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
             f"{row.tolerance:.0e}",
             "-" if row.cosine is None else f"{row.cosine:.6f}",
             "-" if row.agreement is None else f"{row.agreement:.2%}",
-            "equal" if row.passed else "differs" if report.meant else "DIFFERS",
+            "not compared" if row.left_out else "equal" if row.passed else "differs" if report.meant else "DIFFERS",
         ]
         draw.add_row(table, *cells)
     draw.show(console, table)

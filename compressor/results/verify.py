@@ -26,6 +26,7 @@ class OutputRow(Record):
     compared: int = Field(description="Finite entries that were compared.")
     worst_run: int = Field(description="Index in runs of the largest error.")
     passed: bool
+    left_out: str | None = Field(default=None, description="Why it cannot be compared; null where it was.")
 
 
 class VerifyRun(Record):

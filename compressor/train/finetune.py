@@ -144,11 +144,9 @@ def finetune(
         raise
     written = pair.module.cpu().write_back(model)
     warnings += [*notes, *history.notes, *_unread(parts, settings), *filled_notes(parts.train)]
-    result = TuneResult(written, history, compared, None, warnings, world.main, parts.judged(settings.samples))
-    result.baseless = _baseless(parts, settings, history)
-    if settings.proves and world.main:
-        result.max_rel_err = _verify(pair, written, seen, settings)
-    return result
+    off = _verify(pair, written, seen, settings) if settings.proves and world.main else None
+    judged, baseless = parts.judged(settings.samples), _baseless(parts, settings, history)
+    return TuneResult(written, history, compared, off, warnings, world.main, judged, baseless)
 
 
 def _between_norms(

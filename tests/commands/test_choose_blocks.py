@@ -33,7 +33,8 @@ def net(tmp_path: Path) -> Path:
 
 
 def chosen(**values: object) -> ChoosingSettings:
-    return ChoosingSettings.parse({"samples": 16, "jobs": 1, "min_weights": 16, "ladder": "8x8,4x4,1x4", **values})
+    asked = {"samples": 16, "jobs": 1, "min_weights": 16, "ladder": "8x8,4x4,1x4", **values}
+    return ChoosingSettings.parse(asked, lent=("ladder",))
 
 
 @pytest.mark.parametrize("permute", [False, True])

@@ -11,8 +11,9 @@ from onnx import numpy_helper
 
 from compressor.commands.verify import demand_equal, verify
 from compressor.config.verify import VerifySettings
-from compressor.errors import ProofFailed, ProviderUnavailable, UsageError
+from compressor.errors import NothingToProve, ProofFailed, ProviderUnavailable, UsageError
 from compressor.evaluate import bisect
+from compressor.pruning.standard import DRAWN
 from tests.models import model
 
 NET = """
@@ -244,3 +245,37 @@ def test_values_of_other_shapes_are_left_out(tmp_path):
         ProofFailed, match=r"differs, of results of the same sizes, is .*; 'a' has other sizes in B before"
     ):
         demand_equal(verify(a, b, VerifySettings()))
+
+
+def drawing(body: str = "z = RandomNormalLike(x)", before: str = "") -> onnx.ModelProto:
+    """One output of two is drawn; the runtime draws other numbers where nodes stand ``before``."""
+    return model(
+        f"(float[2,4] x) => (float[2,4] y, float[2,4] z) <float[4,4] w> {{ {before} y = MatMul(x, w)  {body} }}"
+    )
+
+
+def test_what_is_drawn_is_not_compared_and_the_rest_is(tmp_path: Path) -> None:
+    one, later = write(tmp_path, "one.onnx", drawing()), drawing(before="n = Neg(x)  m = Exp(n)")
+    found = verify(one, write(tmp_path, "two.onnx", later), VerifySettings())
+    drawn = next(row for row in found.outputs if row.name == "z")
+    assert found.passed
+    assert (drawn.compared, drawn.left_out) == (0, DRAWN)
+    assert found.divergence is None
+    assert found.warnings == [f"output 'z' was not compared: {DRAWN}"]
+    demand_equal(found)
+    other = verify(one, write(tmp_path, "other.onnx", scaled(later, "w", 1.1)), VerifySettings())
+    with pytest.raises(ProofFailed, match="output 'y'"):
+        demand_equal(other)
+
+
+def test_a_draw_is_no_excuse_for_a_model_that_makes_no_other(tmp_path: Path) -> None:
+    plain, drawn = write(tmp_path, "a.onnx", drawing("z = Identity(x)")), write(tmp_path, "b.onnx", drawing())
+    with pytest.raises(ProofFailed, match="output 'z'"):
+        demand_equal(verify(plain, drawn, VerifySettings()))
+
+
+def test_where_all_is_drawn_nothing_is_shown(tmp_path: Path) -> None:
+    text = "(float[2,4] x) => (float[2,4] y) { n = Neg(x)  m = Exp(n)  y = RandomUniformLike(x) }"
+    one, two = (write(tmp_path, f"{k}.onnx", model(text.replace(old, ""))) for k, old in enumerate(("", "m = Exp(n)")))
+    with pytest.raises(NothingToProve, match=f"can be compared: {DRAWN}"):
+        demand_equal(verify(one, two, VerifySettings()))

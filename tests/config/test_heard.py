@@ -32,6 +32,8 @@ CASES: tuple[tuple[type[RunSettings], Values, str, Values], ...] = (
     (PruneSettings, {"batch": 8, "structure": "both"}, "is timed", {"structure": "nm"}),
     (PruneSettings, {"batch": 8}, "is timed", {"objective": "latency"}),
     (PruneSettings, {"latency_cache": "c"}, "give --target-latency", {"target_latency": "2ms"}),
+    (PruneSettings, {"metrics": "m.jsonl", "recover": "lstsq"}, "nothing is trained", {"recover": "distill"}),
+    (PruneSettings, {"learning_rate": 0.1, "recover": "lstsq"}, "nothing is trained", {"recover": "distill"}),
     (PruneSettings, {"epochs": 3, "loss": "mixed"}, "add --recover finetune", {**TUNED, "data": "x.npz"}),
     (PruneSettings, {"sparsify_epochs": 2, **TUNED}, "with --sparsify", {"sparsify": "group"}),
     (PruneSettings, {"labels": "y"}, "give --data", {"val_data": "v.npz"}),

@@ -58,7 +58,7 @@ def net() -> ir.Model:
 
 def chosen(data: Path, **values: Any) -> UnifySettings:
     base = {"data": str(data), "epochs": 4, "batch_size": 8, "device": "cpu", "min_weights": 16}
-    return UnifySettings.parse({**base, **values})
+    return UnifySettings.parse({**base, **values}, lent=base)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_plan_goes_with_methods_that_leave_it_alone(asked: dict[str, Any]) -> 
     [
         ({"sparsify": "iss", "recover": "lstsq"}, "--sparsify trains, which needs --recover finetune"),
         ({"sparsify": "iss", "expand": 2}, "--expand makes products"),
-        ({"sparsify_strength": 1}, "says nothing without --sparsify"),
+        ({"sparsify_strength": 1}, "nothing is trained before the cut"),
         ({"sparsify": "iss", "decay_epochs": 2}, "give only one of sparsify and decay_epochs"),
         ({"decay_epochs": -1}, "decay_epochs must be at least 0"),
         ({"sparsify": "iss", "structure": "both"}, "--sparsify is for channels alone"),
