@@ -4,8 +4,8 @@ Kernels and matrices are normal with variance ``gain / fan_in``, where the gain 
 arXiv 1502.01852, eq. 10) and 1 otherwise (LeCun et al., Efficient BackProp, 1998). A layer whose result is added to
 another is divided by the root of the number of such sums, so that a residual stream does not grow with depth (as in
 Fixup, arXiv 1901.09321, but for the exponent). Scales of normalisations are one, shifts and biases and running means
-zero, running variances one; other vectors keep what they hold, other matrices (tables) become normal with their own
-root mean square.
+zero, running variances one. Gates of a recurrent layer have the fan-in of their inputs and hidden states together, as
+they sum both. Other vectors keep what they hold, other matrices (tables) become normal with their own root mean square.
 """
 
 from __future__ import annotations
@@ -65,12 +65,38 @@ def _fresh(value: ir.Value, old: Array, sums: int, rng: np.random.Generator) -> 
             gain, addends = _followed(node.outputs[0])
             deviation = (gain / max(fan_in, 1)) ** 0.5 / (max(sums, 1) ** 0.5 if addends else 1.0)
             return rng.normal(0.0, deviation, old.shape)
-        if operator.has_kernel and index == operator.bias:
+        if operator.recurrent and index != operator.bias:
+            gates = _gates(node)
+            deviation = (SATURATING / max(sum(gates.values()), 1)) ** 0.5
+            # A first state and peepholes are no matrices of gates.
+            return rng.normal(0.0, deviation, old.shape) if index in gates else None
+        if (operator.has_kernel or operator.recurrent) and index == operator.bias:
             return np.zeros_like(old)
+        if adds(node) and old.size == max(old.shape, default=1) and _multiplied(node.inputs[1 - index]):
+            return np.zeros_like(old)  # the bias of a product that has no input for one
     # Tables of embeddings have no fan-in; their scale is what the rest of the network was built for.
     if old.ndim > 1 and min(old.shape) > 1 and np.isfinite(old).all():
         return rng.normal(0.0, float(np.sqrt(np.mean(np.square(old, dtype=np.float64)))), old.shape)
     return None
+
+
+def _gates(node: ir.Node) -> dict[int, int]:
+    """Inputs of a recurrent operator that hold the weights of its gates -> columns of each.
+
+    What a gate reads are its inputs and its hidden states side by side, so that its fan-in is the sum.
+    """
+    states = operator_of(node).states
+    # The first input is what goes through time.
+    values = {k: v for k, v in enumerate(node.inputs) if k and v is not None and k not in states}
+    sizes = {k: v.const_value.shape.numpy() for k, v in values.items() if v.const_value is not None}
+    # Directions x gates x what they read; biases and peepholes have an axis less.
+    return {k: shape[2] for k, shape in sizes.items() if len(shape) == 3}
+
+
+def _multiplied(value: ir.Value | None) -> bool:
+    """Does it come of a layer's kernel?"""
+    node = None if value is None else value.producer()
+    return node is not None and operator_of(node).has_kernel
 
 
 def _followed(value: ir.Value) -> tuple[float, bool]:

@@ -60,3 +60,30 @@ def test_the_variance_of_a_deep_residual_stream_stays() -> None:
 def test_what_forgets_has_to_train() -> None:
     with pytest.raises(UsageError, match="needs --recover finetune"):
         PruneSettings.parse({"ratio": 0.5, "recover": "lstsq", "reinitialise": "after"})
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_gates_are_fresh_by_all_that_they_read(kind: str, gates: int, directions: int) -> None:
+    rows, way = gates * 64, "bidirectional" if directions == 2 else "forward"
+    text = f"""(float[5,2,36] x) => (float y)
+        <float[{directions},{rows},36] w, float[{directions},{rows},64] r, float[{directions},{2 * rows}] b,
+         float[{directions},2,64] h> {{
+        y = {kind}<hidden_size=64, direction="{way}">(x, w, r, b, , h) }}"""
+    source = in_memory(model(text))
+    fresh = reinitialised(source, 0)
+    for name in ("w", "r"):
+        assert (weight(fresh, name) != weight(source, name)).mean() > 0.99
+        assert weight(fresh, name).std() == pytest.approx((1 / 100) ** 0.5, rel=0.05)
+    assert not weight(fresh, "b").any()
+    assert np.array_equal(weight(fresh, "h"), weight(source, "h")), "a first state is no weight"
+
+
+def test_what_is_added_to_a_product_is_its_bias() -> None:
+    text = """(float[n,8] x) => (float[n,8] y) <float[8,8] w, float[8] b, float[8] s, float[1,8] c> {
+        m = MatMul(x, w)  a = Add(m, b)  t = Tanh(a)  d = Add(c, t)  y = Mul(d, s) }"""
+    source = in_memory(model(text))
+    fresh = reinitialised(source, 0)
+    assert not weight(fresh, "b").any()
+    for name in ("s", "c"):
+        assert np.array_equal(weight(fresh, name), weight(source, name)), "behind an activation it is no bias"
