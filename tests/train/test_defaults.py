@@ -34,7 +34,7 @@ PRODUCTS = """(float[n,7,8] x) => (float[n,7,5] y) <float[8,16] w, float[16,8] v
 def test_defaults(
     kind: type[TuneSettings], graph: str, given: dict[str, Any], expected: tuple[str, float, bool]
 ) -> None:
-    chosen = training_defaults(kind.parse(given), in_memory(model(graph)))
+    chosen = training_defaults(kind.parse(given, lent=given), in_memory(model(graph)))
     assert (chosen.optimiser, chosen.learning_rate, chosen.insert_bn) == expected
 
 
