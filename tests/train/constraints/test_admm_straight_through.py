@@ -105,4 +105,4 @@ def test_in_the_loop_epochs_are_judged_on_the_set() -> None:
 
 def test_a_share_of_one_is_admm_alone() -> None:
     assert isinstance(admm(UnifySettings(), {}), AdmmStraightThrough)
-    assert isinstance(admm(UnifySettings.parse({"admm_share": "100%"}), {}), Admm)
+    assert isinstance(admm(UnifySettings.parse({"admm_share": "100%", "method": "admm", "data": "x.npz"}), {}), Admm)
