@@ -83,7 +83,7 @@ class PruningRun:
 
     def schedule(self) -> Iterable[PruneSettings]:
         """The settings of each step; a plan is replayed in one."""
-        return [self.settings] if self.plan is not None else steps_of(self.settings, self.size)
+        return [self.settings] if self.plan is not None else steps_of(self.settings)
 
     def analysed(self, model: ir.Model) -> Analysed:
         """A model that the run made, analysed."""

@@ -171,7 +171,5 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
 
 
 def _aims(settings: PruneSettings) -> bool:
-    """Does one step have to hit a target of channels, and is much done before it is known whether it can?"""
-    aims = (settings.target_macs, settings.target_params, settings.target_size)
-    channels = settings.steps == 1 and not settings.changes_layers
-    return channels and any(aim is not None for aim in aims) and reads_samples(settings)
+    """Do channels have to meet a target, and is much done before it is known whether they can?"""
+    return settings.aims and not settings.changes_layers and reads_samples(settings)
