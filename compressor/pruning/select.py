@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -194,14 +194,14 @@ def choose_by_scores(coupling: Coupling, settings: PruneSettings, ranking: Ranki
     return ranking.choice(coupling, settings, _fill(coupling, scores, settings, ranking.origin))
 
 
-def demand_target(coupling: Coupling, settings: PruneSettings, size: int, rest: float | None = None) -> None:
+def demand_target(coupling: Coupling, settings: PruneSettings, size: int, whole: Callable[[Origin], Origin]) -> None:
     """Refuses a target that not even everything that may go reaches, before anything is measured for the choice.
 
     Args:
         coupling: as run, of an analysis of its own: balancing merges units in it by other scores than the choice has.
         settings: of the run.
         size: bytes of the original file.
-        rest: bytes of the written file that are no weights; None: as many as the original has.
+        whole: what amounts are shares of, from what the coupling says of it.
 
     Raises:
         NothingToPrune: nothing may go, or the target is met.
@@ -210,8 +210,7 @@ def demand_target(coupling: Coupling, settings: PruneSettings, size: int, rest: 
     # How many units may go does not depend on what they are ranked by, so weights alone will do.
     ranking = ranking_of(coupling, by_weights(settings), size)
     *_, finest = finer(settings.end)
-    origin = ranking.origin if rest is None else replace(ranking.origin, rest=rest)
-    goal = goal_of(CostModel(coupling), finest, origin)
+    goal = goal_of(CostModel(coupling), finest, whole(ranking.origin))
     demand_reachable(line_up(ranking.scores, finest, ranking.origin), goal)
 
 

@@ -59,6 +59,7 @@ class Means:
         aim: the latency that is asked for, if one is.
         layers: options of single layers; None where channels alone go.
         file: that will be written, for a budget of bytes; None: as large as the given one.
+        params: parameters of the original as its file has them; None: as many as it has once prepared.
     """
 
     settings: PruneSettings
@@ -67,9 +68,13 @@ class Means:
     aim: LatencyTarget | None
     layers: LayerOptions | None = None
     file: WrittenFile | None = None
+    params: int | None = None
 
     def at_present(self, origin: Origin, analysis: Analysis) -> Origin:
-        """What amounts are shares of, with the bytes that are no weights in the file of this model."""
+        """What amounts are shares of, as files have it: the original's parameters, and the bytes that are no weights in
+        the file of this model."""
+        # Preparing a model folds parameters into others, and gives each reader its own copy of what several share.
+        origin = origin if self.params is None else replace(origin, params=self.params)
         if self.file is None or self.settings.target_size is None:
             return origin
         return replace(origin, rest=self.file.rest(analysis))
@@ -89,13 +94,14 @@ def means_of(
     samples: RunSamples | None,
     clock: Clock,
     file: WrittenFile | None = None,
+    params: int | None = None,
 ) -> Means:
     """What the choices of a run are made with; see :class:`Means`."""
     losses = None
     if samples is not None and follows_losses(settings, samples=True):
         losses = Losses(settings, samples.train, clock, telling=samples.telling)
     layers = LayerOptions(settings, losses, clock) if structure_of(settings).layers else None
-    return Means(settings, samples, losses, _latency_target(source, settings, clock), layers, file)
+    return Means(settings, samples, losses, _latency_target(source, settings, clock), layers, file, params)
 
 
 def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:

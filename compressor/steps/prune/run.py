@@ -68,7 +68,7 @@ class PruningRun:
         trainer = Trainer(start.source, start.settings, clock)
         recovery = Recovery(start.settings, start.samples, trainer, clock)
         file = WrittenFile(request.settings, start.settings, request.spare)
-        means = means_of(start.source, start.settings, start.samples, clock, file)
+        means = means_of(start.source, start.settings, start.samples, clock, file, start.before.params)
         return PruningRun(start.settings, request.plan, distrusted, request.size, means, recovery, clock)
 
     @property

@@ -26,7 +26,7 @@ from compressor.pruning.refusal import refusal
 from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
-from compressor.steps.prune.choose import reasons_given
+from compressor.steps.prune.choose import Means, reasons_given
 from compressor.steps.prune.defaults import UNPACKED, made_up, resized
 from compressor.steps.prune.few_samples import with_samples
 from compressor.steps.prune.objective import by_time
@@ -141,7 +141,11 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
         notes += _renumbered(read)
         if request.plan is None and _aims(settings):
             with reasons_given(analysis):
-                _demand_target(request, settings, analyse(read.model, settings, distrusted))
+                again = analyse(read.model, settings, distrusted)
+                means = Means(
+                    settings, None, None, None, file=WrittenFile(request.settings, settings), params=before.params
+                )
+                demand_target(again.coupling, settings, request.size, lambda origin: means.at_present(origin, again))
     if samples is None:
         with clock.phase("samples"):
             samples = made_up(settings, read.model, analysis, notes, asked=request.settings.recover != "auto")
@@ -186,12 +190,6 @@ def _renumbered(read: Original) -> list[str]:
     sides = zip(("input", "output"), read.renumbering.names, strict=True)
     where = " and ".join(f"{what} {', '.join(map(repr, names))}" for what, names in sides if names)
     return [f"tokens have new numbers in {where}; OUT.tokens.json has the old ones"]
-
-
-def _demand_target(request: PruneRequest, settings: PruneSettings, again: Analysis) -> None:
-    """Refuses a target that is out of reach; ``again`` is an analysis that nobody else has."""
-    rest = None if settings.target_size is None else WrittenFile(request.settings, settings).rest(again)
-    demand_target(again.coupling, settings, request.size, rest)
 
 
 def _demand_samples_fit(start: Settled, samples: RunSamples, given: Dataset, clock: Clock) -> None:
