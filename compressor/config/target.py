@@ -1,6 +1,6 @@
 """Settings of how much goes."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -8,6 +8,7 @@ from compressor.config.section import Heard, Section, Shown
 from compressor.core.notation import parse_latency, parse_layer_ratios, parse_share, parse_size
 
 DEFAULT_RATIO = 0.5
+MOST_STEPS = 1000
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
 
 RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_share)]
@@ -87,8 +88,20 @@ class TargetSection(Section):
         "in groups narrower than 64. 1 turns it off.",
     )
     min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
-    steps: int = Field(default=1, ge=1, le=1000, description="Prune in N steps, scoring and recovering anew in each.")
+    steps: int = Field(
+        default=1, ge=1, le=MOST_STEPS, description="Prune in N steps, scoring and recovering anew in each."
+    )
     schedule: Literal["linear", "cubic", "exponential"] = Field(
         default="cubic",
         description="How fast the steps go: evenly, most at first, or by the same factor in each.",
     )
+
+    @property
+    def end(self) -> Self:
+        """The same for the last step alone."""
+        return self.model_copy(update={"steps": 1})
+
+    @property
+    def aims(self) -> bool:
+        """Is there a target that is counted and has to be met?"""
+        return any(aim is not None for aim in (self.target_macs, self.target_params, self.target_size))

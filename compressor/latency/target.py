@@ -19,7 +19,7 @@ from compressor.pruning.budget import Removed, line_up
 from compressor.pruning.by_loss import choose_by_loss, chunks_of, scored_by_loss
 from compressor.pruning.curves import Curves, lines_of
 from compressor.pruning.parts import operators
-from compressor.pruning.schedule import SCHEDULES
+from compressor.pruning.schedule import kept
 from compressor.pruning.select import Choice, Ranking, choose_by_scores
 from compressor.pruning.widths import Levels, WidthLine, Widths, lines
 from compressor.results import Report
@@ -92,9 +92,8 @@ class LatencyTarget:
             # Against itself: all that is wanted is the time of the original.
             self._result = self._timer.against(self._source)
         share = min(1.0, self._aim.share(self._result))
-        steps = self._settings.steps
-        kept = SCHEDULES[settings.schedule](share, (steps + 1 - settings.steps) / steps)
-        return settings.model_copy(update={"target_latency": None, "target_macs": kept})
+        share = kept(self._settings, settings.steps, share)
+        return settings.model_copy(update={"target_latency": None, "target_macs": share})
 
     def _search(self, candidates: Candidates, of_groups: list[WidthLine]) -> Removed:
         """The units that go: a table that is filled first, then widths chosen, measured and corrected."""

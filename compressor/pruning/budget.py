@@ -58,6 +58,7 @@ class Origin:
         size: bytes of the file.
         rest: those of them that are no weights.
         names: of the groups, in what later steps leave of the model.
+        enough: to how many units each group may go for the target, as the step before found; empty before the first.
     """
 
     units: Mapping[str, int]
@@ -66,6 +67,7 @@ class Origin:
     size: float
     rest: float
     names: LastingNames = field(default_factory=LastingNames)
+    enough: Mapping[str, int] = field(default_factory=dict)
 
 
 def line_up(ranked: Mapping[ChannelGroup, Scores], settings: PruneSettings, origin: Origin) -> list[Chunk]:

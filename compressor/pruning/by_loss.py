@@ -61,8 +61,9 @@ def uniform_share(coupling: Coupling, ranking: Ranking, settings: PruneSettings)
 
     Of the parameters, in a graph without products that can be counted.
     """
-    # By the local scope, whose chunks go by share of their group and not by score.
-    even, ranked = settings.model_copy(update={"scope": "local"}), ranking.scores
+    # By the local scope, whose chunks go by share of their group and not by score. To the channel, as multiples are for
+    # the widths that the budget is spent on: it would be off by up to half of one in every group.
+    even, ranked = settings.model_copy(update={"scope": "local", "round_to": 1}), ranking.scores
     removed = take(line_up(ranked, even, ranking.origin), even, sum(len(group.units) for group in ranked))
     units = np.concatenate([*removed.values(), np.zeros(0, np.int64)]).astype(np.int64)
     kind, count = _counted(CostModel(coupling), ranking.origin)

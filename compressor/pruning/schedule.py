@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from compressor.config import AMOUNTS, PruneSettings
+from compressor.config import PruneSettings
+from compressor.pruning.budget import Goal, Removed
 
 Schedule = Callable[[float, float], float]
 """The share kept at time t in 0..1 of a run that keeps the share k in the end: (k, t) -> share."""
@@ -20,27 +22,46 @@ SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
 """Linear; fast at first, when much can go (Zhu and Gupta, arXiv 1710.01878, eq. 1); the same factor in each step."""
 
 
-def steps_of(settings: PruneSettings, size: int) -> Iterator[PruneSettings]:
-    """The settings of each step, ``steps`` being those left with it; amounts are shares of the original.
+def kept(settings: PruneSettings, left: int, share: float) -> float:
+    """The share that a step keeps.
 
     Args:
-        settings: ``steps`` and ``schedule`` say how many and how fast.
-        size: bytes of the original file, for a size given in bytes.
+        settings: of the run; ``steps`` and ``schedule`` say how many steps it has, and how fast it goes.
+        left: steps that are left, with this one.
+        share: kept in the end.
     """
-    kept_at = SCHEDULES[settings.schedule]
+    return SCHEDULES[settings.schedule](share, (settings.steps + 1 - left) / settings.steps)
+
+
+def steps_of(settings: PruneSettings) -> Iterator[PruneSettings]:
+    """The settings of each step, ``steps`` being those left with it; ratios are shares of the original.
+
+    Targets stay as they are: how far a step goes towards one follows from what meets it (:func:`part_of`).
+    """
     # The last step takes the amounts as they were given, so that rounding of a schedule cannot miss them.
-    for step in range(1, settings.steps):
-        t = step / settings.steps
-        changed: dict[str, object] = {"steps": settings.steps - step + 1}
-        for name in AMOUNTS:
-            amount = getattr(settings, name)
-            if amount is None or name == "target_latency":
-                continue  # milliseconds are a share of what only a measurement tells; see compressor.latency
-            if name == "ratio":
-                # Schedules speak of what is kept, a ratio of what goes.
-                changed[name] = 1 - kept_at(1 - amount, t)
-            else:
-                changed[name] = kept_at(float(amount) if amount <= 1 else min(1.0, amount / size), t)
-        changed["layer_ratio"] = tuple((glob, 1 - kept_at(1 - ratio, t)) for glob, ratio in settings.layer_ratio)
-        yield settings.model_copy(update=changed)
-    yield settings.model_copy(update={"steps": 1})
+    for left in range(settings.steps, 1, -1):
+        # Schedules speak of what is kept, a ratio of what goes.
+        ratio = None if settings.ratio is None else 1 - kept(settings, left, 1 - settings.ratio)
+        owns = tuple((glob, 1 - kept(settings, left, 1 - own)) for glob, own in settings.layer_ratio)
+        yield settings.model_copy(update={"steps": left, "ratio": ratio, "layer_ratio": owns})
+    yield settings.end
+
+
+def part_of(removed: Removed, goal: Goal, share: float) -> Removed:
+    """Of what meets a target as much as goes on the way to it: the same part of each group, the weakest units first.
+
+    Whatever goes before the last step stays gone. Within what meets the target, it leaves the rest of that to the
+    steps that follow, so that no number of steps puts a target out of reach.
+
+    Args:
+        removed: units by group, each in the order in which they go.
+        goal: what they meet.
+        share: of the original, of which at most so much is left after the step.
+    """
+    parts = max(map(len, removed.values()), default=0)
+
+    def first(count: int) -> Removed:
+        return {name: units[: len(units) * count // parts] for name, units in removed.items()} if parts else {}
+
+    # What is left never grows as more goes, so the smallest part is found by bisection.
+    return first(bisect_left(range(parts), -share, key=lambda count: -goal.left_without(first(count))))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,9 +26,11 @@ from compressor.pruning.budget import (
     line_up,
     reach,
     take,
+    too_coarse,
 )
 from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
+from compressor.pruning.criteria.base import weakest_first
 from compressor.pruning.lasting_names import LastingNames
 
 
@@ -50,12 +52,14 @@ class Choice:
         groups: all groups of the model.
         origin: what the amounts are shares of; hand it to the next step of the run. None in runs of one step.
         scored: what the units of each group were ranked by, low ones first to go; empty where a plan was replayed.
+        removed: units by group, in the order in which they go; empty where nothing ranked them.
     """
 
     plan: PruningPlan
     groups: list[ChannelGroup]
     origin: Origin | None
     scored: Mapping[str, Scored] = field(default_factory=dict)
+    removed: Removed = field(default_factory=dict)
 
 
 def by_weights(settings: PruneSettings) -> PruneSettings:
@@ -110,6 +114,11 @@ class Ranking:
     origin: Origin
     ranked_by: str
 
+    @property
+    def untouched(self) -> bool:
+        """Has every group all of its units?"""
+        return all(self.origin.units.get(g.name) == len(g.units) for g in self.groups)
+
     def choice(
         self,
         coupling: Coupling,
@@ -129,15 +138,32 @@ class Ranking:
             NothingToPrune: they lose nothing, though something was asked for.
         """
         # After earlier steps, or with a target that is met already, removing nothing is a fair answer.
-        untouched = all(self.origin.units.get(g.name) == len(g.units) for g in self.groups)
-        if not any(map(len, removed.values())) and settings.ratio != 0 and untouched and settings.steps == 1:
+        if not any(map(len, removed.values())) and settings.ratio != 0 and self.untouched and settings.steps == 1:
             widest = max(g.channels for g in self.scores)
             raise NothingToPrune(
                 f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
                 "--min-channels, raise --ratio or --max-ratio"
             )
         plan = plan_of(coupling, self.groups, removed, policy_of(settings))
-        return Choice(plan, self.groups, self.origin, scored or self.by_criterion())
+        return Choice(plan, self.groups, self.origin, scored or self.by_criterion(), removed)
+
+    def as_before(self, coupling: Coupling, settings: PruneSettings) -> Choice:
+        """The weakest units down to the widths with which the step before would have met the target.
+
+        Raises:
+            TargetOutOfReach: there was none, or they do not meet it any more.
+        """
+        removed: Removed = {}
+        for member, scores in self.scores.items():
+            gone = len(member.units) - self.origin.enough.get(member.name, len(member.units))
+            order = weakest_first(member.units, scores)
+            removed[member.name] = member.units[order[: min(gone, int(np.isfinite(scores).sum()))]]
+        goal = goal_of(CostModel(coupling), settings, self.origin)
+        left = goal.left_without(removed)
+        # Bytes are those of the file that it leaves.
+        if not self.origin.enough or (goal.kind != "bytes" and not goal.met(left)):
+            raise TargetOutOfReach(too_coarse(goal, left))
+        return self.choice(coupling, settings, removed)
 
     def by_criterion(self) -> dict[str, Scored]:
         """What the criterion said of the units of each group."""
@@ -168,14 +194,14 @@ def choose_by_scores(coupling: Coupling, settings: PruneSettings, ranking: Ranki
     return ranking.choice(coupling, settings, _fill(coupling, scores, settings, ranking.origin))
 
 
-def demand_target(coupling: Coupling, settings: PruneSettings, size: int, rest: float | None = None) -> None:
+def demand_target(coupling: Coupling, settings: PruneSettings, size: int, whole: Callable[[Origin], Origin]) -> None:
     """Refuses a target that not even everything that may go reaches, before anything is measured for the choice.
 
     Args:
         coupling: as run, of an analysis of its own: balancing merges units in it by other scores than the choice has.
         settings: of the run.
         size: bytes of the original file.
-        rest: bytes of the written file that are no weights; None: as many as the original has.
+        whole: what amounts are shares of, from what the coupling says of it.
 
     Raises:
         NothingToPrune: nothing may go, or the target is met.
@@ -183,9 +209,8 @@ def demand_target(coupling: Coupling, settings: PruneSettings, size: int, rest: 
     """
     # How many units may go does not depend on what they are ranked by, so weights alone will do.
     ranking = ranking_of(coupling, by_weights(settings), size)
-    *_, finest = finer(settings)
-    origin = ranking.origin if rest is None else replace(ranking.origin, rest=rest)
-    goal = goal_of(CostModel(coupling), settings, origin)
+    *_, finest = finer(settings.end)
+    goal = goal_of(CostModel(coupling), finest, whole(ranking.origin))
     demand_reachable(line_up(ranking.scores, finest, ranking.origin), goal)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from compressor.channels.groups import group
-from compressor.channels.plan import PruningPlan
+from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.errors import NothingToPrune
+from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Origin
+from compressor.pruning.budget import Origin, demand_reachable, goal_of
 from compressor.pruning.by_loss import choose_by_loss
+from compressor.pruning.cost import CostModel
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
+from compressor.pruning.schedule import kept, part_of
 from compressor.pruning.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
 from compressor.steps import account
 from compressor.steps.prune.layer_options import LayerOptions, Selected, structure_of
@@ -51,18 +53,31 @@ class Means:
     """What choices are made with.
 
     Attributes:
+        settings: of the run.
         samples: where a criterion may measure; None where nothing is read.
         losses: what measures loss curves, where groups lose by them.
         aim: the latency that is asked for, if one is.
         layers: options of single layers; None where channels alone go.
         file: that will be written, for a budget of bytes; None: as large as the given one.
+        params: parameters of the original as its file has them; None: as many as it has once prepared.
     """
 
+    settings: PruneSettings
     samples: RunSamples | None
     losses: Losses | None
     aim: LatencyTarget | None
     layers: LayerOptions | None = None
     file: WrittenFile | None = None
+    params: int | None = None
+
+    def at_present(self, origin: Origin, analysis: Analysis) -> Origin:
+        """What amounts are shares of, as files have it: the original's parameters, and the bytes that are no weights in
+        the file of this model."""
+        # Preparing a model folds parameters into others, and gives each reader its own copy of what several share.
+        origin = origin if self.params is None else replace(origin, params=self.params)
+        if self.file is None or self.settings.target_size is None:
+            return origin
+        return replace(origin, rest=self.file.rest(analysis))
 
     @property
     def notes(self) -> list[str]:
@@ -79,13 +94,14 @@ def means_of(
     samples: RunSamples | None,
     clock: Clock,
     file: WrittenFile | None = None,
+    params: int | None = None,
 ) -> Means:
     """What the choices of a run are made with; see :class:`Means`."""
     losses = None
     if samples is not None and follows_losses(settings, samples=True):
         losses = Losses(settings, samples.train, clock, telling=samples.telling)
     layers = LayerOptions(settings, losses, clock) if structure_of(settings).layers else None
-    return Means(samples, losses, _latency_target(source, settings, clock), layers, file)
+    return Means(settings, samples, losses, _latency_target(source, settings, clock), layers, file, params)
 
 
 def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:
@@ -111,9 +127,7 @@ def ranked(analysis: Analysis, settings: PruneSettings, origin: Origin | None, s
     measured = measure_for_criterion(analysis, by, data)
     measure_depth(analysis, by, data)
     ranking = ranking_of(analysis.coupling, by, size, origin, measured)
-    if means.file is None or settings.target_size is None:
-        return ranking
-    return replace(ranking, origin=replace(ranking.origin, rest=means.file.rest(analysis)))
+    return replace(ranking, origin=means.at_present(ranking.origin, analysis))
 
 
 def chosen_changes(
@@ -140,13 +154,44 @@ def chosen_changes(
 def chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Choice:
     """What a step removes: what cannot matter, what a latency needs, or what a ratio or another target asks for.
 
+    Whether a target can be met does not depend on the number of steps: each chooses what meets it, and takes of that
+    what the schedule asks for.
+
     Args:
         analysis: the model as it is before the step.
         settings: of the step.
         origin: costs of the model before the first step; None in the first.
         size: bytes of the file.
         means: what to measure on, and a latency.
+
+    Raises:
+        NothingToPrune: nothing may go.
+        TargetOutOfReach: the target cannot be met.
     """
+    if settings.steps == 1 or not settings.aims:
+        return _chosen(analysis, settings, origin, size, means)
+    whole = _chosen(analysis, means.settings.end, origin, size, means)
+    assert whole.origin is not None, "a target is a share of something"
+    goal = goal_of(CostModel(analysis.coupling), means.settings.end, whole.origin)
+    removed = part_of(whole.removed, goal, kept(means.settings, settings.steps, goal.share))
+    plan = plan_of(analysis.coupling, whole.groups, removed, whole.plan.policy)
+    enough = {group.name: len(group.units) - len(whole.removed.get(group.name, ())) for group in whole.groups}
+    return replace(whole, plan=plan, origin=replace(whole.origin, enough=enough), removed=removed)
+
+
+def demand_met(analysis: Analysis, origin: Origin, means: Means) -> None:
+    """Refuses a target that earlier steps did not meet, where nothing is left to go.
+
+    Raises:
+        TargetOutOfReach: more is left than the target.
+    """
+    if means.settings.end.aims:
+        goal = goal_of(CostModel(analysis.coupling), means.settings.end, means.at_present(origin, analysis))
+        demand_reachable([], goal)
+
+
+def _chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Choice:
+    """What meets the settings in one step; arguments as of :func:`chosen`."""
     if settings.lossless:
         # Zeros that meet infinities make NaNs, so these units are not without effect.
         spoilt = in_activations(analysis, settings.seed, settings.provider)
@@ -165,4 +210,14 @@ def chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, s
             return choose_by_loss(analysis, settings, ranking, curves, share)
         return choose_by_scores(analysis.coupling, settings, ranking)
 
-    return choose(ranking) if means.file is None else means.file.choose(analysis, settings, ranking, choose)
+    def met(choose: Callable[[Ranking], Choice]) -> Choice:
+        return choose(ranking) if means.file is None else means.file.choose(analysis, settings, ranking, choose)
+
+    try:
+        return met(choose)
+    except TargetOutOfReach as missed:
+        # Coarse widths are met or not by chance, and other scores lead to others.
+        try:
+            return met(lambda ranking: ranking.as_before(analysis.coupling, settings))
+        except TargetOutOfReach:
+            raise missed from None

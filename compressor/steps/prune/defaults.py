@@ -79,8 +79,6 @@ FEWER = (
     "recovered from {samples} samples, as the model is large; more of them, with --samples {more}, recover more and "
     "take about {cost}"
 )
-
-
 TOO_FEW = (
     "weights were not trained after least squares, as there are {given} samples to learn from: from {enough} on a "
     "short training recovers more"

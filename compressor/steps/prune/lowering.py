@@ -14,6 +14,7 @@ from compressor.core.formatting import count
 from compressor.evaluate.attribution import attributed
 from compressor.operators.table import operator_of
 from compressor.results import Report
+from compressor.steps.account import NAMED
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 FASTER = 0.97
 """A layer is lowered where it takes at most this share of the time that it takes with zeros."""
-NAMED = 3
 REST = "(rest)"
 """What belongs to no layer."""
 SLOWER = (

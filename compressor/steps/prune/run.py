@@ -68,7 +68,7 @@ class PruningRun:
         trainer = Trainer(start.source, start.settings, clock)
         recovery = Recovery(start.settings, start.samples, trainer, clock)
         file = WrittenFile(request.settings, start.settings, request.spare)
-        means = means_of(start.source, start.settings, start.samples, clock, file)
+        means = means_of(start.source, start.settings, start.samples, clock, file, start.before.params)
         return PruningRun(start.settings, request.plan, distrusted, request.size, means, recovery, clock)
 
     @property
@@ -83,7 +83,7 @@ class PruningRun:
 
     def schedule(self) -> Iterable[PruneSettings]:
         """The settings of each step; a plan is replayed in one."""
-        return [self.settings] if self.plan is not None else steps_of(self.settings, self.size)
+        return [self.settings] if self.plan is not None else steps_of(self.settings)
 
     def analysed(self, model: ir.Model) -> Analysed:
         """A model that the run made, analysed."""

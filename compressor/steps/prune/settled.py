@@ -12,6 +12,7 @@ from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import PruneSettings
 from compressor.config.contradictions import contradiction
 from compressor.core.clock import Clock
+from compressor.data import Dataset
 from compressor.errors import ModelError, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
 from compressor.graph.joined import Given, joined_of
@@ -25,7 +26,7 @@ from compressor.pruning.refusal import refusal
 from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
-from compressor.steps.prune.choose import reasons_given
+from compressor.steps.prune.choose import Means, reasons_given
 from compressor.steps.prune.defaults import UNPACKED, made_up, resized
 from compressor.steps.prune.few_samples import with_samples
 from compressor.steps.prune.objective import by_time
@@ -91,24 +92,30 @@ class Settled:
     """What the first step starts from.
 
     Attributes:
-        source: the original, with the tokens that stay.
-        read: what ``source`` is proved against to have been prepared rightly.
+        read: the original, with the tokens that stay.
         analysis: of the model.
         settings: with every default resolved.
         before: the original, counted.
         notes: what the report has to say of it all.
-        tokens: old numbers of those that stay; None where all do.
         samples: the user's, or made-up ones; None where the run needs none.
     """
 
-    source: ir.Model
     read: Original
     analysis: Analysis
     settings: PruneSettings
     before: ModelStats
     notes: list[str]
-    tokens: tuple[int, ...] | None
     samples: RunSamples | None
+
+    @property
+    def source(self) -> ir.Model:
+        """The model that was read, with the tokens that stay."""
+        return self.read.model
+
+    @property
+    def tokens(self) -> tuple[int, ...] | None:
+        """Old numbers of the tokens that stay; None where all do."""
+        return None if self.read.renumbering is None else self.read.renumbering.tokens
 
 
 def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) -> Settled:
@@ -123,55 +130,80 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
         CompressorError: settings do not fit the model, or no samples do.
     """
     with clock.phase("analyse"):
-        read = Original(request.given, request.model)
-        fewer = of_tokens(read, request.settings)
-        read = fewer or read
-        source = read.model
-        analysis = analyse(source, request.settings, distrusted)
-        demand_matches(request.settings, source, analysis)
+        given = Original(request.given, request.model)
+        read = of_tokens(given, request.settings) or given
+        analysis = analyse(read.model, request.settings, distrusted)
+        demand_matches(request.settings, read.model, analysis)
         if request.plan is not None:
             cut_of(request.plan, analysis)  # a plan of another model is refused before samples are made up
-        # Needs the analysed model, as it counts what a recovery would take.
-        settings, notes = resized(request.settings)
-        settings, samples, more = with_samples(settings, source, analysis, request.samples)
-        notes += [*more, *([UNPACKED] if is_packed(source) else [])]
-        settings = settings if request.plan is not None else by_time(settings, analysis, request.size)
-        if request.plan is not None and not (request.plan.removals or request.plan.blocks):
-            notes.append("the plan removes nothing, so that no channel went")
-        before = account.stats_of(source, analysis, request.size, request.file)
-        if read.renumbering is not None:
-            sides = zip(("input", "output"), read.renumbering.names, strict=True)
-            where = " and ".join(f"{what} {', '.join(map(repr, names))}" for what, names in sides if names)
-            notes.append(f"tokens have new numbers in {where}; OUT.tokens.json has the old ones")
-        if fewer is not None:
-            # Shares are of the model as it was given, which has another vocabulary.
-            whole = account.stats_in_memory(request.model, settings, request.size)
-            before = whole.model_copy(update={"path": before.path})
+        settings, samples, notes = _decided(request, read.model, analysis)
+        before = _counted(request, read, analysis, settings)
+        notes += _renumbered(read)
         if request.plan is None and _aims(settings):
             with reasons_given(analysis):
-                again = analyse(source, settings, distrusted)
-                rest = None if settings.target_size is None else WrittenFile(request.settings, settings).rest(again)
-                demand_target(again.coupling, settings, request.size, rest)
+                again = analyse(read.model, settings, distrusted)
+                means = Means(
+                    settings, None, None, None, file=WrittenFile(request.settings, settings), params=before.params
+                )
+                demand_target(again.coupling, settings, request.size, lambda origin: means.at_present(origin, again))
     if samples is None:
         with clock.phase("samples"):
-            samples = made_up(settings, source, analysis, notes, asked=request.settings.recover != "auto")
+            samples = made_up(settings, read.model, analysis, notes, asked=request.settings.recover != "auto")
         if samples is not None:
             tell_sizes(samples.train, clock)
+    start = Settled(read, analysis, settings, before, notes, samples)
     if samples is not None:
-        with clock.phase("samples"):
-            # Of the user's alone, where made-up ones were added.
-            notes += given_samples_notes(analysis.model, (request.samples or samples).train, settings)
-            notes += follow_batch([source, analysis.model], samples.train, settings)
-        if settings.refit_last:
-            from compressor.steps.prune.refit import demand_labels
+        # Of the user's alone, where made-up ones were added.
+        _demand_samples_fit(start, samples, (request.samples or samples).train, clock)
+    return start
 
-            demand_labels(source, samples.train)
-    tokens = None if read.renumbering is None else read.renumbering.tokens
-    return Settled(source, read, analysis, settings, before, notes, tokens, samples)
+
+def _decided(
+    request: PruneRequest, source: ir.Model, analysis: Analysis
+) -> tuple[PruneSettings, RunSamples | None, list[str]]:
+    """The settings with every default resolved, the user's samples, and what the report has to say."""
+    # Needs the analysed model, as it counts what a recovery would take.
+    settings, notes = resized(request.settings)
+    settings, samples, more = with_samples(settings, source, analysis, request.samples)
+    notes += [*more, *([UNPACKED] if is_packed(source) else [])]
+    if request.plan is None:
+        return by_time(settings, analysis, request.size), samples, notes
+    if not (request.plan.removals or request.plan.blocks):
+        notes.append("the plan removes nothing, so that no channel went")
+    return settings, samples, notes
+
+
+def _counted(request: PruneRequest, read: Original, analysis: Analysis, settings: PruneSettings) -> ModelStats:
+    """The original, counted as it was given."""
+    before = account.stats_of(read.model, analysis, request.size, request.file)
+    if read.renumbering is None:
+        return before
+    # Shares are of the model as it was given, which has another vocabulary.
+    whole = account.stats_in_memory(request.model, settings, request.size)
+    return whole.model_copy(update={"path": before.path})
+
+
+def _renumbered(read: Original) -> list[str]:
+    """What the report has to say of tokens that have other numbers."""
+    if read.renumbering is None:
+        return []
+    sides = zip(("input", "output"), read.renumbering.names, strict=True)
+    where = " and ".join(f"{what} {', '.join(map(repr, names))}" for what, names in sides if names)
+    return [f"tokens have new numbers in {where}; OUT.tokens.json has the old ones"]
+
+
+def _demand_samples_fit(start: Settled, samples: RunSamples, given: Dataset, clock: Clock) -> None:
+    """Finds out how the model takes samples, adds to the notes what is to be said of it, and asks for labels where a
+    layer is fitted to them."""
+    with clock.phase("samples"):
+        start.notes.extend(given_samples_notes(start.analysis.model, given, start.settings))
+        start.notes.extend(follow_batch([start.source, start.analysis.model], samples.train, start.settings))
+    if start.settings.refit_last:
+        from compressor.steps.prune.refit import demand_labels
+
+        demand_labels(start.source, samples.train)
 
 
 def _aims(settings: PruneSettings) -> bool:
-    """Does one step have to hit a target of channels, and is much done before it is known whether it can?"""
-    aims = (settings.target_macs, settings.target_params, settings.target_size)
-    channels = settings.steps == 1 and not settings.changes_layers
-    return channels and any(aim is not None for aim in aims) and reads_samples(settings)
+    """Do channels have to meet a target, and is much done before it is known whether they can?"""
+    return settings.aims and not settings.changes_layers and reads_samples(settings)

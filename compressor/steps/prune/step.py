@@ -8,14 +8,14 @@ import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
-from compressor.errors import NothingToPrune
+from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.apply import CutModel, cut_of
 from compressor.pruning.budget import unrounded
 from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.select import Choice, policy_of
 from compressor.steps import account
-from compressor.steps.prune.choose import chosen, chosen_changes, reasons_given, replayed_choice
+from compressor.steps.prune.choose import chosen, chosen_changes, demand_met, reasons_given, replayed_choice
 from compressor.steps.prune.layer_options import Selected
 from compressor.steps.prune.prove_cut import cut_and_prove, prove_prepared
 from compressor.steps.prune.prove_recovered import prove_recovered
@@ -98,10 +98,12 @@ def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, prun
             return Selected(replayed_choice(run.plan, analysis), {})
         try:
             return chosen_changes(analysis, settings, pruned.origin, run.size, run.means)
-        except NothingToPrune:
-            # What earlier steps took stands, and is all that may go.
-            if not pruned.steps:
+        except NothingToPrune as nothing:
+            if not pruned.steps or isinstance(nothing, TargetOutOfReach):
                 raise
+            # What earlier steps took stands, and is all that may go.
+            if pruned.origin is not None:
+                demand_met(analysis, pruned.origin, run.means)
             return Selected(Choice(PruningPlan((), policy_of(settings)), [], pruned.origin), {})
 
 

@@ -145,10 +145,10 @@ class Trainer:
 
         # Zeros of masks have to survive training, or the layer could not be written as it was chosen.
         phase = phase or Phase(f"step-{step}", "training")
-        settings, extensions = kept_in_training(changed, self.placed(phase.place))
+        settings, extensions = kept_in_training(changed, self._placed(phase.place))
         settings = training_defaults(settings, model)
         settings = settings if phase.epochs is None else settings.model_copy(update={"epochs": phase.epochs})
-        parts, observe = self.parts(samples.train, samples.valid, model), self.teller(step)
+        parts, observe = self._parts(samples.train, samples.valid, model), self._teller(step)
         tuned = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
         in_vain = tuned.history.best_epoch == 0 and not tuned.history.notes
         slower = [f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}"] if in_vain else []
@@ -172,7 +172,7 @@ class Trainer:
             before = self._distance(model, unseen)
             if before < NEAR:
                 return Trained(model)
-            observe = self.teller(step, lines.append)
+            observe = self._teller(step, lines.append)
             tuned = distil(model, self._source, BriefSamples(samples.train, unseen), settings, extensions, observe)
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
             if self._distance(tuned.model, unseen) > before:
@@ -208,11 +208,11 @@ class Trainer:
         # In later steps the channels that training made small are gone, and the rest was never made small.
         if cuts and REGULARIZERS[name].decides == "after":
             return None
-        place = self.placed(f"sparsify-{cuts + 1}")
+        place = self._placed(f"sparsify-{cuts + 1}")
         settings = place.model_copy(update={"epochs": self._settings.sparsify_epochs})
         with self._clock.phase("sparsify"):
-            parts = self.parts(samples.train, samples.valid, analysis.model)
-            means = TrainingMeans(self._source, parts, self.teller(cuts))
+            parts = self._parts(samples.train, samples.valid, analysis.model)
+            means = TrainingMeans(self._source, parts, self._teller(cuts))
             method = ChosenRegularizer(name, BEFORE_A_CUT, settings.sparsify_strength)
             sparse = sparsify(analysis, choice, method, settings, means)
         inexact = [INEXACT_NOTE] if REGULARIZERS[name].fades and not sparse.exact else []
@@ -253,7 +253,7 @@ class Trainer:
         row = outputs_against(self._source, [model], data, self._settings)
         return inf if row is None else row.distance.value
 
-    def placed(self, place: str) -> PruneSettings:
+    def _placed(self, place: str) -> PruneSettings:
         """The settings with a checkpoint of its own; a phase that a resumed run had not reached begins."""
         settings = self._settings
         if settings.checkpoint is None:
@@ -265,7 +265,7 @@ class Trainer:
         later = phases and not folder.is_dir()
         return settings.model_copy(update={"checkpoint": folder, "resume": settings.resume and not later})
 
-    def parts(self, train: Dataset, valid: Dataset | None, model: ir.Model) -> Splits:
+    def _parts(self, train: Dataset, valid: Dataset | None, model: ir.Model) -> Splits:
         """Samples as the loop takes them."""
         from compressor.train.loop.split import Splits
 
@@ -278,7 +278,7 @@ class Trainer:
         if self._metrics is not None:
             self._metrics.add(line)
 
-    def teller(self, step: int, write: Callable[[dict[str, Any]], None] | None = None) -> Callable[[Event], None]:
+    def _teller(self, step: int, write: Callable[[dict[str, Any]], None] | None = None) -> Callable[[Event], None]:
         """What receives the progress of training after ``step`` cuts.
 
         Args:

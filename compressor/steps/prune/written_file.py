@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
+from compressor.config.target import MOST_STEPS
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.graph.files import layout_of
 from compressor.graph.joined import split
@@ -59,7 +60,9 @@ class WrittenFile:
     def expected(self, model: ir.Model) -> int:
         """The same, at most, once it says where it comes from."""
         stamped = model.clone()
-        stamp_provenance(stamped, "prune", self.asked, None, self._longest_facts())
+        # What fits is not to depend on the digits of a number of steps.
+        asked = self.asked.model_copy(update={"steps": MOST_STEPS})
+        stamp_provenance(stamped, "prune", asked, None, self._longest_facts())
         return self.size(stamped)
 
     def rest(self, analysis: Analysis) -> float:
@@ -100,8 +103,7 @@ class WrittenFile:
                 break
             size = self._after(analysis, choice)
             left = size / goal.whole
-            # Only the last step has to hit the target.
-            if not goal.exact or (abs(left - goal.share) <= goal.slack and left <= goal.most):
+            if abs(left - goal.share) <= goal.slack and left <= goal.most:
                 return choice
             if left <= goal.most and (best is None or left > best[0]):
                 best = left, choice
@@ -127,7 +129,7 @@ class WrittenFile:
         cost, origin = CostModel(analysis.coupling), replace(ranking.origin, rest=self.rest(analysis))
         goal = goal_of(cost, step, origin)
         # Earlier steps may have met the target, and what is fixed goes in any case.
-        if goal.left([]) <= goal.most and self.settings.steps == 1 and not step.layer_ratio:
+        if goal.left([]) <= goal.most and ranking.untouched and not step.layer_ratio:
             raise NothingToPrune(SMALL.format(left=goal.left([]), share=goal.share))
 
     def above(self, model: ir.Model) -> int:
