@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 import click
 
-from compressor.errors import ModelError, UsageError
+from compressor.errors import CompressorError, ModelError, UsageError
 
 NO_CARD = "--card describes the file that is written; leave --dry-run out"
-_RESULTS = ("--output", "output", "--plan-out")
+_OUTPUTS = ("--output", "output")
+_RESULTS = (*_OUTPUTS, "--plan-out")
 """What must not be there when a command fails; reports may, which say why."""
 _WITHDRAWN = "compressor.results"
 _LONGEST_NAME = 255
@@ -63,12 +64,17 @@ def check_destinations(
     for source in sources:
         demand_named(source)
     taken = {source: "the input" for source in sources if source is not None}
+    # Weights beyond a size lie in a file beside the model.
+    taken |= {_beside(place): f"for weights of the file of {flag}" for flag, place in _given(written, _OUTPUTS)}
     for flag, place in written.items():
         if place is None or (flag == "--json" and str(place) == "-"):
             continue
         path = Path(place)
         try:
             _check(flag, path, taken)
+            # Whoever writes a model knows which files it was read from.
+            if flag not in _OUTPUTS:
+                _demand_no_weights(flag, path, taken)
         # Paths may hold what no file system takes.
         except (OSError, ValueError) as error:  # such as a name that is too long, or holds a zero byte
             reason = getattr(error, "strerror", None) or error
@@ -77,10 +83,17 @@ def check_destinations(
     # Outside of a command, as in tests, there is nothing to take back.
     context = click.get_current_context(silent=True)
     if context is not None:
-        models = [Path(place) for flag, place in written.items() if place is not None and flag in _RESULTS]
-        # Weights beyond a size lie in a file beside the model.
-        files = [path for model in models for path in (model, model.with_name(model.name + ".data"))]
+        files = [path for _, model in _given(written, _RESULTS) for path in (model, _beside(model))]
         context.meta[_WITHDRAWN] = {path: _identity(path) for path in files}
+
+
+def _given(written: Mapping[str, str | Path | None], flags: Collection[str]) -> list[tuple[str, Path]]:
+    return [(flag, Path(place)) for flag, place in written.items() if place is not None and flag in flags]
+
+
+def _beside(model: Path) -> Path:
+    # Not with_name, which takes no path without a name; whoever writes the model refuses that.
+    return model.parent / (model.name + ".data")
 
 
 def withdraw(context: click.Context) -> None:
@@ -122,6 +135,23 @@ def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
     for other, owner in taken.items():
         if _same(path, other):
             raise UsageError(f"{flag}: {path} is {owner} too, which is never overwritten; name another file")
+
+
+def _demand_no_weights(flag: str, path: Path, sources: Iterable[Path]) -> None:
+    """Raises UsageError for a file that holds weights of a model that is read."""
+    from compressor.graph.files import model_files
+
+    if not path.is_file():
+        return
+    for source in sources:
+        # External data lies in the folder of its model or below, so that most models need not be looked into.
+        if source.is_file() and path.resolve().is_relative_to(source.parent.resolve()):
+            # What is no model, such as a plan, has no weights, and what is a broken one is for its reader to refuse.
+            files: set[Path] = set()
+            with suppress(CompressorError):
+                files = model_files(source)
+            if any(_same(path, file) for file in files):
+                raise UsageError(f"{flag}: {path} holds weights of {source}; name another file")
 
 
 def _same(one: Path, other: Path) -> bool:

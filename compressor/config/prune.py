@@ -45,7 +45,7 @@ class PruneSettings(
 
     heard: ClassVar[tuple[Heard, ...]] = (
         Heard(
-            (*_OF_SCORES, "scope", "sensitivity", "layer_ratio", "max_ratio", "round_to", "schedule"),
+            (*_OF_SCORES, "scope", "sensitivity", "layer_ratio"),
             lambda s: not s.lossless,
             "--lossless takes what is zero already, and nothing else; leave --lossless out",
         ),

@@ -130,15 +130,14 @@ class Section(BaseModel):
         cls: type[S],
         values: Mapping[str, object],
         label: Callable[[str], str] = str,
-        lent: Collection[str] | None = None,
+        lent: Collection[str] = (),
     ) -> S:
         """Builds settings from raw values, such as command-line text or a parsed file.
 
         Args:
             values: raw value by field name; None stands for "not given".
             label: how the message should call a field; the command line calls it by its flag.
-            lent: names of those that hold for several runs, of which not every one has to read them. By default those
-                that say what would be so anyway, as what comes out of a report says of every setting.
+            lent: names of those that hold for several runs, of which not every one has to read them.
 
         Raises:
             UsageError: a name or value is not accepted, or says nothing; one sentence, with the nearest valid name.
@@ -151,7 +150,8 @@ class Section(BaseModel):
             # A default that waits for a field which is itself wrong is reported too; it is no second mistake.
             own = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
             raise UsageError("; ".join(_sentence(item, schema, label) for item in own)) from error
-        made.demand_heard(label, made.as_by_default() if lent is None else lent)
+        # What comes out of a report, or of a script, says of many settings what would be so anyway.
+        made.demand_heard(label, {*lent, *made.as_by_default()})
         return made
 
 

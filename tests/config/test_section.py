@@ -95,8 +95,6 @@ def test_what_says_nothing_may_stand_where_it_holds_for_many_runs_or_is_the_defa
     with pytest.raises(UsageError, match=r"^depth: "):
         Print.parse({"gamma": 2.0, "depth": 3}, lent=("gamma",))
     assert Print.parse(Print(width=8).model_dump()) == Print(width=8)
-    with pytest.raises(UsageError, match=r"^gamma: "):
-        Print.parse({"gamma": 2.2}, lent=())
 
 
 def test_none_is_not_given() -> None:

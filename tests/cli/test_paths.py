@@ -1,0 +1,41 @@
+"""Places that a command may write to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from compressor.cli.main import compress
+from tests.models import model
+
+NET = "(float[N,3] x) => (float[N,2] y) <float[3,40] w, float[40,2] v> { h = MatMul(x, w) r = Relu(h) y = MatMul(r, v) }"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With a model whose weights lie in ``net.data``."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model(NET), "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
+    return tmp_path
+
+
+@pytest.mark.parametrize("flag", ["--json", "--plan-out"])
+@pytest.mark.parametrize("place", ["net.data", "./net.data", "out.onnx.data"])
+def test_weights_are_never_written_over(folder: Path, flag: str, place: str) -> None:
+    before = (folder / "net.data").read_bytes()
+    words = ["prune", "net.onnx", "-o", "out.onnx", "--external-data", "--recover", "none", flag, place]
+    result = CliRunner().invoke(compress, words)
+    assert result.exit_code == 2
+    assert "weights" in result.stderr
+    assert "name another file" in result.stderr
+    assert sorted(file.name for file in folder.iterdir()) == ["net.data", "net.onnx"]
+    assert (folder / "net.data").read_bytes() == before
+
+
+def test_another_file_beside_the_model_is_written_over(folder: Path) -> None:
+    (folder / "old.json").write_text("{}")
+    assert CliRunner().invoke(compress, ["inspect", "net.onnx", "--json", "old.json"]).exit_code == 0
+    assert (folder / "old.json").read_text() != "{}"
