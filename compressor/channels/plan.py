@@ -116,7 +116,8 @@ class PruningPlan:
         try:
             data = json.loads(text, object_pairs_hook=_once)
             demand_kind(data, dict, "the plan")
-            if data["schema"] != SCHEMA:
+            # Exactly int: True would pass for 1.
+            if type(data["schema"]) is not int or data["schema"] != SCHEMA:
                 raise PlanError(f"the plan has schema {data['schema']}, this version reads {SCHEMA}")
             _demand_keys(data, {"schema", "policy", "removals"}, {"digest", "blocks", "files"})
             names = [_names(data.get(key, []), key) for key in ("blocks", "files")]
@@ -153,7 +154,8 @@ def fault_of(error: Exception) -> str:
         return "it is nested too deep"
     if isinstance(error, json.JSONDecodeError):
         return f"it is no JSON: {error}"
-    return str(error)
+    # In its words, the remedy would be a setting of Python.
+    return "it holds a number of thousands of digits" if "set_int_max_str_digits" in str(error) else str(error)
 
 
 def demand_kind(found: object, kind: type[dict[str, Any]] | type[list[Any]], what: str) -> None:

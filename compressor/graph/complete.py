@@ -13,6 +13,8 @@ from typing import Any, Final
 import onnx
 
 from compressor.errors import ModelError
+from compressor.graph.contrib import LIKE, MICROSOFT
+from compressor.graph.unfuse import FUSED
 from compressor.graph.walk import Body, bodies, quoted
 
 MICROSOFT_DOMAINS: Final = ("com.microsoft", "com.microsoft.experimental", "com.microsoft.nchwc")
@@ -29,7 +31,8 @@ def complete(model: onnx.ModelProto) -> bool:
     without being told are imported where they are used, and its own have version 1. A value that is listed twice, such
     as an input that is an output, has one type and shape. Of initializers of one name the last one stays, as in ONNX
     Runtime, and those without a name, which nothing can read, go. So do names of left-out inputs at the end of a node.
-    Outputs without a name that an operator cannot leave out get one.
+    Outputs without a name that an operator cannot leave out get one. A local function that is called like an operator
+    goes, as ONNX Runtime runs the operator.
 
     Returns:
         Whether ONNX Runtime must not be given the file as it is: its fusion of LayerNormalization reads what stands
@@ -44,6 +47,7 @@ def complete(model: onnx.ModelProto) -> bool:
             _declare_outputs_alike(body)
     # Every node, not those up to the first that had some.
     versions = {entry.domain: entry.version for entry in model.opset_import}
+    _drop_functions_of_operators(model, versions)
     left_out = sum(_drop_left_out(node, versions) for body in bodies(model) for node in body.node)
     return left_out + _name_outputs(model) > 0
 
@@ -94,6 +98,21 @@ def _schema(node: onnx.NodeProto, versions: Mapping[str, int]) -> onnx.defs.OpSc
         return onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain)
     except onnx.defs.SchemaError:
         return None
+
+
+def _drop_functions_of_operators(model: onnx.ModelProto, versions: Mapping[str, int]) -> None:
+    own = {*FUSED, *((MICROSOFT, name) for name in LIKE)}
+    kept = [
+        function
+        for function in model.functions
+        if (function.domain, function.name) not in own
+        and not onnx.defs.has(function.name, versions.get(function.domain, 1), function.domain)
+    ]
+    if len(kept) < len(model.functions):
+        # The kept messages are copied out before the field is emptied.
+        kept = [onnx.FunctionProto.FromString(function.SerializeToString()) for function in kept]
+        del model.functions[:]
+        model.functions.extend(kept)
 
 
 def _names(body: Body) -> Iterable[str]:

@@ -210,8 +210,6 @@ def declared(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
         dtype = ir.DataType.UNDEFINED
     if dtype == ir.DataType.UNDEFINED:
         raise ModelError(f"{name} has the unknown data type {tensor.data_type}; export it with a known one")
-    if tensor.HasField("segment"):
-        raise ModelError(f"{name} is stored in segments, which no runtime reads; save it whole")
     bits = 8 if dtype == ir.DataType.STRING else dtype.bitwidth
     count, bound = 1, bits
     for size in tensor.dims:

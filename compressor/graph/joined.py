@@ -89,9 +89,13 @@ def join(first: ir.Model, path: Path | None, others: Sequence[tuple[Path, Mappin
         The whole, in normal form; :func:`split` is the way back.
 
     Raises:
-        UsageError: no input of a file is an output of those before it, or a name is none.
+        UsageError: no input of a file is an output of those before it, a name is none, or a file is given twice.
         ModelError: a file is not sound, or does not fit those before it.
     """
+    paths = [other.resolve() for other, _ in others] + ([] if path is None else [path.resolve()])
+    twice = next((other for other, _ in others if paths.count(other.resolve()) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--also: {twice} is given twice; name each file once")
     whole = normalise(first.clone())
     joint = _Joint(whole, Part(first, path, _same(whole.graph.inputs), _same(whole.graph.outputs), {}))
     for other, pairs in others:

@@ -77,8 +77,10 @@ def runnable_given(source: Given, prepared: ir.Model, folder: Path, provider: st
     return Chained(source, runnables)
 
 
-def runnable_written(paths: Sequence[Path], model: ir.Model, folder: Path, provider: str) -> Runnable:
-    """What runs the files that ``model`` was written to: one, or those that it falls into."""
-    files = [runnable_file(path, weight_bytes(model), folder, provider) for path in paths]
+def runnable_written(
+    paths: Sequence[Path], model: ir.Model, folder: Path, provider: str, *, packed: bool = True
+) -> Runnable:
+    """What runs the files that ``model`` was written to: one, or those that it falls into; ``packed`` as of a file."""
+    files = [runnable_file(path, weight_bytes(model), folder, provider, packed=packed) for path in paths]
     joined = joined_of(model)
     return files[0] if joined is None else Chained(joined, files)

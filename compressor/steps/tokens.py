@@ -8,12 +8,16 @@ from pathlib import Path
 
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
+from compressor.core.formatting import printable
 from compressor.errors import UsageError
 from compressor.graph.normalise import normalise
 from compressor.graph.vocabulary import keep_tokens
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.pruning.preparation import Original
 from compressor.pruning.renumbered import Renumbering, demand_rows
+
+_DIGITS = 20
+"""Of the largest number that an index can be, and some more."""
 
 
 def read_tokens(path: Path) -> list[int]:
@@ -27,9 +31,13 @@ def read_tokens(path: Path) -> list[int]:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(f"--keep-tokens {path}: {why}; give a file with the numbers of tokens") from None
-    other = next((word for word in words if not word.lstrip("-").isdecimal()), None)
+    # Of so many digits that Python reads them, and few enough for a message.
+    other = next((w for w in words if not w.lstrip("-").isdecimal() or len(w) > _DIGITS), None)
     if other is not None:
-        raise UsageError(f"--keep-tokens {path}: {other!r} is no number; give a file with the numbers of tokens")
+        text = printable(other)[:_DIGITS]
+        raise UsageError(
+            f"--keep-tokens {path}: {text!r} is no number of a token; give a file with the numbers of tokens"
+        )
     return sorted({int(word) for word in words})
 
 

@@ -127,6 +127,7 @@ NOT_PLANS = {
     "a number": "1",
     "null": "null",
     "no schema": '{"removals": [], "policy": {}}',
+    "schema is true": '{"schema": true, "removals": [], "policy": {}}',
     "no policy": '{"schema": 1, "removals": []}',
     "no removals": '{"schema": 1, "policy": {}}',
     "removals are a number": '{"schema": 1, "policy": {}, "removals": 3}',

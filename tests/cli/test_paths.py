@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from compressor.cli.main import compress
 from tests.models import model
 
-NET = "(float[N,3] x) => (float[N,2] y) <float[3,40] w, float[40,2] v> { h = MatMul(x, w) r = Relu(h) y = MatMul(r, v) }"
+NET = (
+    "(float[N,3] x) => (float[N,2] y) <float[3,40] w, float[40,2] v> { h = MatMul(x, w) r = Relu(h) y = MatMul(r, v) }"
+)
 
 
 @pytest.fixture

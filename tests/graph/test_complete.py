@@ -32,6 +32,14 @@ g (float[N, 3] x) => (float[M, N, 3] y) <int64 two = {2}> {
     y = Loop (two, "") <body = b (int64 i, bool k) => (bool l, float[N, 3] e) { l = Identity (k)  e = Relu (x) }>
 }
 """
+SHADOWED = """
+<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1, "own" : 1]>
+g (float[N, 3] x) => (float[N, 3] y) { h = com.microsoft.Gelu (x)  z = own.Twice (h)  y = Elu (z) }
+<domain: "com.microsoft", opset_import: ["" : 17]> Gelu (a) => (b) { b = Neg (a) }
+<domain: "own", opset_import: ["" : 17]> Twice (a) => (b) { b = Add (a, a) }
+<domain: "", opset_import: ["" : 17]> Elu (a) => (b) { b = Relu (a) }
+"""
+"""Of the functions ONNX Runtime takes one alone: it has operators of the others' names."""
 Change = Callable[[onnx.ModelProto], object]
 
 
@@ -90,6 +98,8 @@ LOADED: dict[str, tuple[Callable[[], onnx.ModelProto], Change]] = {
     "metadata twice": (model, lambda m: [m.metadata_props.add(key="k", value="v") for _ in "ab"]),
     "map as output": (model, _zip_map),
     "loop with neither state nor condition": (lambda: parsed(LOOP), lambda _: None),
+    "functions called like operators": (lambda: parsed(SHADOWED), lambda _: None),
+    "weight of a segment": (model, lambda m: setattr(m.graph.initializer[0].segment, "begin", 1)),
     "twenty nested branches": (lambda: model(_branches(20)), lambda _: None),
 }
 

@@ -60,7 +60,6 @@ EMBEDDED: dict[str, tuple[Damage, str]] = {
     "raw data for strings": (_data_type(TensorProto.STRING), "wrong field"),
     "data in two fields": (_two_fields, "twice"),
     "data in the wrong field": (_wrong_field, "wrong field"),
-    "segments": (lambda m: setattr(m.graph.initializer[0].segment, "begin", 1), "segments"),
     "external file of internal data": (
         lambda m: m.graph.initializer[0].external_data.add(key="location", value="/etc/passwd"),
         "not marked external",

@@ -66,6 +66,14 @@ def test_several_files_may_read_the_same_output(decoder: Path, tmp_path: Path) -
     assert joined.outputs == ("y", "other.y")
 
 
+def test_a_file_that_is_given_twice_is_refused(decoder: Path) -> None:
+    other = decoder.parent / "." / decoder.name
+    with pytest.raises(UsageError, match=r"decoder\.onnx is given twice"):
+        join(in_memory(first()), None, [(decoder, {}), (other, {})])
+    with pytest.raises(UsageError, match="is given twice"):
+        join(load_model(decoder), decoder, [(other, {})])
+
+
 def test_one_file_is_no_joined_model() -> None:
     alone = in_memory(first())
     assert joined_of(alone) is None

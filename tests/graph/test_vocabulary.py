@@ -131,6 +131,15 @@ def test_what_is_refused(text: str, content: str, message: str, tmp_path: Path) 
         prune(in_memory(model(text)), settings(tmp_path / "t"))
 
 
+@pytest.mark.parametrize("word", ["7.5", "x", "9" * 5000, "\x1b[31m"])
+def test_what_is_no_number_of_a_token(tmp_path: Path, word: str) -> None:
+    (tmp_path / "t").write_text(f"1 {word}")
+    with pytest.raises(UsageError, match="is no number of a token") as caught:
+        read_tokens(tmp_path / "t")
+    assert len(str(caught.value)) < 250
+    assert "\x1b" not in str(caught.value)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         read_tokens(tmp_path / "none")

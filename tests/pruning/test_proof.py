@@ -479,6 +479,16 @@ def test_the_bytes_that_are_put_in_place_are_proved(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.onnx", "out.onnx"]
 
 
+def test_the_written_file_may_round_as_other_kernels_do(tmp_path: Path) -> None:
+    """No tolerance at all: the file is run as the proof ran it, bit by bit the same."""
+    weights = "float[12,32] v, float[32] b, float[32,32] w, float[32] c, float[32,4] u"
+    nodes = "h = MatMul(x, v) i = Add(h, b) j = Relu(i) k = MatMul(j, w) l = Add(k, c) y = MatMul(l, u)"
+    onnx.save(model(f"(float[N,12] x) => (float y) <{weights}> {{ {nodes} }}"), tmp_path / "in.onnx")
+    settings = SETTINGS.model_copy(update={"rtol": 0.0, "atol": 0.0})
+    prune_file(tmp_path / "in.onnx", tmp_path / "out.onnx", settings)
+    assert (tmp_path / "out.onnx").is_file()
+
+
 def test_applying_a_plan_leaves_the_analysis_alone() -> None:
     found = analysis.analyse(in_memory(between("b = Relu(a)")), SETTINGS)
     before = ir.to_proto(found.model).SerializeToString(deterministic=True)
