@@ -55,11 +55,6 @@ class PruneSettings(
             "no channel goes; choose --structure channels or both",
         ),
         Heard(
-            ("min_channels", "max_ratio", "round_to"),
-            lambda s: STRUCTURES.find(s.structure).masks is None,
-            "masks leave all widths as they are; choose --structure channels, lowrank or both",
-        ),
-        Heard(
             # Threads say where times are taken, as --device does of training: scripts say that of every run.
             ("batch",),
             lambda s: s.times or (STRUCTURES.find(s.structure).masks is not None and s.lower == "auto"),

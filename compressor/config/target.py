@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Section, Shown
 from compressor.core.notation import parse_latency, parse_layer_ratios, parse_share, parse_size
 
 DEFAULT_RATIO = 0.5
@@ -39,10 +39,6 @@ class TargetSection(Section):
     """How much is removed; at most one of `AMOUNTS` is set, ``ratio`` when nothing is said."""
 
     title: ClassVar[str] = "How much to remove"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("schedule",), lambda s: s.steps > 1, "all goes in one step; say how many with --steps"),
-    )
-
     target_macs: Annotated[KeptShare | None, Shown("SHARE")] = Field(
         default=None, description="Share of the multiply-accumulates (MACs) to keep, such as 0.5 or 50%."
     )

@@ -69,7 +69,7 @@ def test_a_provider_that_is_missing_is_exit_7(net):
         (["--max-latency", "fast"], "--max-latency: 'fast' is not a time such as 2.5ms, 800us or 0.1s"),
         (["--min-speedup", "1.2"], "a speed-up needs two models"),
         (["--provider", "gpu"], "--provider: 'gpu' is not a provider"),
-        (["--cuda-graph"], "CUDA graphs need a CUDA provider"),
+        (["--cuda-graph"], "--cuda-graph: that is for accelerators; say --provider"),
         (["--runs", "3"], "--runs must be at least 10, not 3"),
         (["--dim", "m=3"], "no symbolic dimension 'm'"),
         (["--json", "/no/such/folder/r.json"], "does not exist"),

@@ -16,7 +16,6 @@ Values = dict[str, Any]
 TUNED: Values = {"recover": "finetune"}
 TRAINED: Values = {"data": "x.npz", "method": "retrain"}
 CASES: tuple[tuple[type[RunSettings], Values, str, Values], ...] = (
-    (PruneSettings, {"schedule": "linear"}, "say how many with --steps", {"steps": 2}),
     (PruneSettings, {"normalise": "max", "scope": "local"}, "--scope global", {"scope": "global"}),
     (PruneSettings, {"sensitivity": "s.json", "scope": "local"}, "what each group loses", {"scope": "loss"}),
     (PruneSettings, {"basis": "identity"}, "--structure interspace", {"structure": "interspace-columns"}),
@@ -26,7 +25,6 @@ CASES: tuple[tuple[type[RunSettings], Values, str, Values], ...] = (
     (PruneSettings, {"scope": "local", "lossless": True}, "leave --lossless out", {"lossless": False}),
     (PruneSettings, {"layer_ratio": ("a=0.5",), "lossless": True}, "zero already", {"lossless": False}),
     (PruneSettings, {"criterion": "l1", "structure": "lowrank"}, "no channel goes", {"structure": "both"}),
-    (PruneSettings, {"round_to": 4, "structure": "nm"}, "leave all widths", {"structure": "lowrank"}),
     (PruneSettings, {"batch": 2}, "nothing is timed", {"structure": "supports"}),
     (PruneSettings, {"batch": 8, "structure": "both"}, "is timed", {"structure": "nm"}),
     (PruneSettings, {"batch": 8}, "is timed", {"objective": "latency"}),

@@ -113,8 +113,8 @@ def test_mixed_is_the_weighted_sum() -> None:
     outputs, taught = (normal(6, 5),), (normal(6, 5),)
     seen = probe(*outputs, labels=CLASSES, taught=taught)
     batch = DeviceBatch({}, CLASSES)
-    parts = [float(build({"loss": loss, "alpha": 0.3}, seen)[0](outputs, batch, taught)) for loss in
-             ("distill", "cross-entropy", "mixed")]  # fmt: skip
+    of = ({"loss": "distill"}, {"loss": "cross-entropy"}, {"loss": "mixed", "alpha": 0.3})
+    parts = [float(build(settings, seen)[0](outputs, batch, taught)) for settings in of]
     assert parts[2] == pytest.approx(0.3 * parts[0] + 0.7 * parts[1], rel=1e-5)
 
 
