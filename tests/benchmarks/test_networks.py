@@ -104,7 +104,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(networks: ModuleType, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("mobilenet", marks=pytest.mark.slow), "vit", pytest.param("lm", marks=pytest.mark.slow)]
+    "name", ["resnet20", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet", "vit", "lm"))]
 )
 def test_what_is_exported_takes_any_batch_and_tells_no_paths(networks: ModuleType, name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -115,7 +115,9 @@ def test_what_is_exported_takes_any_batch_and_tells_no_paths(networks: ModuleTyp
     found = onnx.load(path)
     assert [entry.version for entry in found.opset_import if not entry.domain] == [18]
     assert "BatchNormalization" not in {node.op_type for node in found.graph.node}
-    assert b".py" not in path.read_bytes()
+    graph = onnx.load(path)
+    del graph.graph.initializer[:]  # numbers may spell anything
+    assert b".py" not in graph.SerializeToString()
     five = torch.cat([example, example, example[:1]])
     [logits] = onnxruntime.InferenceSession(path).run(None, {"x": five.numpy()})
     with torch.no_grad():
