@@ -206,8 +206,8 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
         # constants are folded where weights are lent; without optimisations both run the same nodes one by one.
         if not standard.met_by(answers.runs):
             alike, memory = written(packed=False), runnable(model, folder, settings.provider)
-            plain = replace(standard, runs=memory.run(runs.feeds, optimise=False))
-            if standard.met_by(alike.run(runs.feeds)) or plain.met_by(alike.run(runs.feeds, optimise=False)):
+            bare = replace(standard, runs=memory.run(runs.feeds, optimise=False))
+            if standard.met_by(alike.run(runs.feeds)) or bare.met_by(alike.run(runs.feeds, optimise=False)):
                 return
             if may_draw(model):
                 standard = replace(standard, left_out=drawn_of(answers, standard.tolerance))
