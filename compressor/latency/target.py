@@ -21,7 +21,7 @@ from compressor.pruning.curves import Curves, lines_of
 from compressor.pruning.parts import operators
 from compressor.pruning.schedule import kept
 from compressor.pruning.select import Choice, Ranking, choose_by_scores
-from compressor.pruning.widths import Levels, WidthLine, Widths, lines
+from compressor.pruning.widths import Levels, WidthLine, Widths, lines, units_at
 from compressor.results import Report
 from compressor.results.detail import LatencyResult
 from compressor.results.sensitivity import SensitivityReport
@@ -103,25 +103,28 @@ class LatencyTarget:
         # The table is still empty or partial here; it is read only when widths are predicted, after it was filled.
         widths = Widths(of_groups, parts, table.share)
 
+        def model(levels: Levels) -> ir.Model:
+            return candidates.model(units_at(of_groups, levels))
+
         def measure(levels: Levels) -> LatencyResult:
             self._clock.tell(f"latency: model {len(search.trials) + 1}")
-            return self._timer.against(candidates.model(widths.removed(levels)))
+            return self._timer.against(model(levels))
 
         search = WidthSearch(self._aim, widths, measure)
         search.demand_reachable()
-        self._fill(table, cache, candidates, widths)
+        self._fill(table, cache, widths, model)
         trial = search.run()
         self._take(trial, corrections=len(search.trials) - 2)
-        return widths.removed(trial.levels)
+        return units_at(of_groups, trial.levels)
 
-    def _fill(self, table: Table, cache: LatencyCache, candidates: Candidates, widths: Widths) -> None:
+    def _fill(self, table: Table, cache: LatencyCache, widths: Widths, model: Callable[[Levels], ir.Model]) -> None:
         """Times operators at sample widths, but for those that the table holds; keeps it after each."""
         samples, failed = widths.samples(self._settings.seed), list[str]()
         for number, levels in enumerate(samples, 1):
             gone = widths.gone(levels)
             if not table.holds(widths.parts, gone):
                 self._clock.tell(f"latency table: {number} of {len(samples)}")
-                table.learn(widths.parts, gone, self._timer.operators(candidates.model(widths.removed(levels))))
+                table.learn(widths.parts, gone, self._timer.operators(model(levels)))
                 # After each sample, so that an interrupted run keeps what it measured.
                 failed = cache.write(table)
         self._warnings += failed

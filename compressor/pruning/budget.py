@@ -6,9 +6,10 @@ a key, and what is removed is a prefix of that line: a ratio says where to stop,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, gcd
+from typing import TypeVar
 
 import numpy as np
 
@@ -45,6 +46,8 @@ class Chunk:
 
 
 Removed = dict[str, UnitArray]
+Option = TypeVar("Option")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,15 @@ class Goal:
         """Does it meet the target if this share is left?"""
         return left <= self.most and (self.ceiling or left >= self.share - self.slack)
 
+    def away(self, left: float) -> tuple[bool, float]:
+        """How far from the target it is if this share is left, the smaller the nearer: above a ceiling, and by what."""
+        # Whatever is above a ceiling fails it, so it comes after all that is below.
+        return self.ceiling and left > self.most, abs(left - self.share)
+
+    def near(self, left: float) -> bool:
+        """Is this share as near as it may be missed by, so that nothing nearer has to be looked for?"""
+        return self.away(left) <= (False, self.slack)
+
     def left(self, chunks: Sequence[Chunk]) -> float:
         """The share of ``whole`` that is left without ``chunks``."""
         units = [c.units for c in chunks]
@@ -274,6 +286,39 @@ def finer(settings: PruneSettings) -> Iterator[PruneSettings]:
     while step > 1 and not settings.given("round_to"):
         step //= 2
         yield settings.model_copy(update={"round_to": step})
+
+
+def nearest_of(
+    options: Iterable[Option], attempt: Callable[[Option], Found], goal: Goal, left: Callable[[Found], float]
+) -> Found:
+    """What comes of the first option that is near enough to a goal; of none that is, what comes nearest.
+
+    Args:
+        options: in the order in which they are preferred; at least one.
+        attempt: what comes of an option; raises TargetOutOfReach where nothing does.
+        goal: to come near to.
+        left: the share that is left with what came.
+
+    Raises:
+        TargetOutOfReach: nothing comes of any option; the error is that of the last, which are the finest steps.
+    """
+    best: tuple[tuple[bool, float], Found] | None = None
+    missed: TargetOutOfReach | None = None
+    for option in options:
+        try:
+            found = attempt(option)
+        except TargetOutOfReach as error:
+            missed = error
+            continue
+        away = goal.away(left(found))
+        # Finer steps need not come nearer, so the last is no better than any other.
+        if best is None or away < best[0]:
+            best = away, found
+        if goal.near(left(found)):
+            break
+    if best is None:
+        raise missed or AssertionError("no option")
+    return best[1]
 
 
 def too_much(goal: Goal, least: float) -> str:
@@ -337,15 +382,14 @@ def _refine(usable: Sequence[Chunk], stop: int, goal: Goal) -> list[Chunk]:
     """Gives a chunk back, takes the next one of a group, or does both, while that brings the cost nearer."""
     # Chunks near the end of the prefix are the ones whose removal is least certain, and are exchanged first.
     place = usable[max(stop - 1, 0)].key if usable else 0.0
-    taken, best = list(usable[:stop]), abs(goal.left(usable[:stop]) - goal.share)
+    taken = list(usable[:stop])
+    best = goal.away(goal.left(taken))
     for _ in range(ROUNDS):
         # Close enough: every round counts the cost of some fifty choices.
-        if best <= goal.slack / 10:
+        if best <= (False, goal.slack / 10):
             break
         trials = _trials(usable, taken, place)
-        lefts = [goal.left(chosen) for chosen in trials]
-        # A ceiling in bytes must not be passed at all, so trials above it count as infinitely bad.
-        errors = [abs(left - goal.share) if left <= goal.most or not goal.ceiling else np.inf for left in lefts]
+        errors = [goal.away(goal.left(chosen)) for chosen in trials]
         if not errors or min(errors) >= best:
             break
         best = min(errors)

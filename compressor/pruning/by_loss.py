@@ -32,6 +32,7 @@ from compressor.pruning.budget import (
     finer,
     goal_of,
     line_up,
+    nearest_of,
     take,
     too_coarse,
     too_much,
@@ -40,7 +41,7 @@ from compressor.pruning.cost import CostModel
 from compressor.pruning.curves import Curves, GroupScores, lines_of
 from compressor.pruning.parts import OperatorChain, operators
 from compressor.pruning.select import Choice, Ranking, Scored
-from compressor.pruning.widths import Levels, WidthLine, Widths
+from compressor.pruning.widths import Levels, WidthLine, Widths, units_at
 
 SPARE = 0.05
 """A budget counts as spent where less is left of it than this share of what a target may be missed by."""
@@ -130,24 +131,29 @@ def _owned(parts: Sequence[OperatorChain]) -> dict[OperatorChain, list[ir.Value]
     return owned
 
 
-def widths_within(lines: Sequence[WidthLine], spending: Spending, goal: Goal) -> Removed | None:
-    """The units of the widths that lose least within the goal; None where not even the narrowest are within it.
+def levels_within(widths: Widths, rest: float, goal: Goal, left: Callable[[Levels], float]) -> Levels:
+    """The widths that lose least within the goal; the narrowest where not even these are within it.
 
     Widths are counted in whole channels, so a budget is seldom met exactly. What is left of it is given back, one
     width at a time, where that makes up for most; where the widths are too coarse to come near from below, a goal may
     be passed by as much as it may be missed.
+
+    Args:
+        widths: to choose from.
+        rest: the share of the whole that no width changes.
+        goal: what is counted, and how much of it is to be left.
+        left: the share that is left at some widths.
     """
-    widths = Widths(lines, spending.parts, spending.share)
-    choices: list[Removed] = []
+    least = widths.total(widths.narrowest)
     # First at most the target itself; only where that is too coarse, up to what a target may be passed by.
-    for share in dict.fromkeys((goal.share, goal.most)):
-        budget = share - spending.rest
+    budgets = [share - rest for share in dict.fromkeys((goal.share, goal.most)) if least <= share - rest]
+
+    def within(budget: float) -> Levels:
         levels = widths.within(budget)
-        if levels is not None:
-            choices.append(widths.removed(given_back(widths, levels, budget, SPARE * goal.slack)))
-            if abs(goal.left_without(choices[-1]) - goal.share) <= goal.slack:
-                break
-    return min(choices, key=lambda removed: abs(goal.left_without(removed) - goal.share), default=None)
+        assert levels is not None, "the narrowest widths are within it"
+        return given_back(widths, levels, budget, SPARE * goal.slack)
+
+    return nearest_of(budgets, within, goal, left) if budgets else widths.narrowest
 
 
 def given_back(widths: Widths, levels: Levels, budget: float, spare: float) -> Levels:
@@ -219,17 +225,20 @@ class ByLoss:
         # Nothing is left to spend on: every group takes its widest allowed width, which a fixed share may have
         # narrowed.
         if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
-            return {line.group.name: line.removed[0] for line in self.lines(self.settings)}
+            lines = self.lines(self.settings)
+            return units_at(lines, [0] * len(lines))
         spending = Spending(self.coupling, list(self.ranked), goal)
-        best: Removed | None = None
+
+        def within(settings: PruneSettings) -> Removed:
+            lines = self.lines(settings)
+            widths = Widths(lines, spending.parts, spending.share)
+            return units_at(
+                lines,
+                levels_within(widths, spending.rest, goal, lambda levels: goal.left_without(units_at(lines, levels))),
+            )
+
         # Coarse multiples run faster, so finer ones are tried only where the target cannot be met with them.
-        for settings in finer(self.settings):
-            best = widths_within(self.lines(settings), spending, goal)
-            if best is not None and abs(goal.left_without(best) - goal.share) <= goal.slack:
-                return best
-        if best is None:
-            # Not even the narrowest widths are enough; they say how far it goes for the message.
-            best = {line.group.name: line.removed[-1] for line in self.lines(settings)}
+        best = nearest_of(finer(self.settings), within, goal, goal.left_without)
         left = goal.left_without(best)
         if goal.exact and not goal.met(left):
             raise TargetOutOfReach(too_much(goal, left) if left > goal.share else too_coarse(goal, left))

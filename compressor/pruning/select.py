@@ -24,6 +24,7 @@ from compressor.pruning.budget import (
     finer,
     goal_of,
     line_up,
+    nearest_of,
     reach,
     take,
     too_coarse,
@@ -338,22 +339,6 @@ def _fill(
         total = sum(origin.units.get(name, count) for name, count in left.items())
         return take(chunks, settings, total, total - sum(left.values()))
     goal = goal_of(CostModel(coupling), settings, origin)
-    missed: TargetOutOfReach | None = None
-    nearest: tuple[float, Removed] | None = None
-    # Wide multiples run faster, so finer ones are for targets that cannot be met otherwise.
-    for allowed in finer(settings):
-        try:
-            removed = reach(line_up(ranked, allowed, origin), goal)
-        except TargetOutOfReach as error:
-            # The first error names the multiple that the user would expect.
-            missed = missed or error
-            continue
-        # Anything below a ceiling meets it, and more than was asked for need not go.
-        off = abs(goal.left_without(removed) - goal.share)
-        if nearest is None or off < nearest[0]:
-            nearest = off, removed
-        if not goal.ceiling or off <= goal.slack:
-            break
-    if nearest is None:
-        raise missed or AssertionError
-    return nearest[1]
+    # Wide multiples run faster, so finer ones are for targets that have to be met and cannot be otherwise.
+    allowed = finer(settings) if goal.exact else [settings]
+    return nearest_of(allowed, lambda one: reach(line_up(ranked, one, origin), goal), goal, goal.left_without)

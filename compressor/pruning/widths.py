@@ -1,9 +1,10 @@
-"""Which width each group gets, so that the model is as fast as asked and loses least."""
+"""Which width each group gets, so that the model costs as little as asked and loses least."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,19 @@ SAMPLES = 14
 Levels = list[int]
 """For every group the position of its width."""
 Share = Callable[[OperatorChain, list[float]], float]
+
+
+class Line(Protocol):
+    """What may become of one group or layer, from as it is to the least that it may cost."""
+
+    @property
+    def losses(self) -> Floats:
+        """What is lost at each level: float64[levels]."""
+        ...
+
+    def gone(self, level: int) -> float:
+        """What the cost of an operator is asked for at this level: of a group, the share of its units that is gone."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -82,20 +96,33 @@ def _line(group: ChannelGroup, chunks: Sequence[Chunk], settings: SelectionSecti
     return WidthLine(group, tuple(removed[k] for k in picked), np.asarray([losses[k] for k in picked]))
 
 
+def units_at(lines: Sequence[WidthLine], levels: Levels) -> Removed:
+    """Units that go at these widths, by name of their group."""
+    return {line.group.name: line.removed[level] for line, level in zip(lines, levels, strict=True)}
+
+
 class Widths:
-    """Chooses widths by the times that a table holds.
+    """Chooses widths by what each costs, in whatever is counted: multiply-accumulates, parameters, bytes or time.
 
     Args:
-        lines: of all groups.
+        lines: of all groups, and behind them of layers that may change.
         parts: operators of the graph; their groups are numbered as the lines are.
-        share: time of an operator, as a share of a run of the original.
+        share: cost of an operator, as a share of what the original costs.
+        holders: the operators of these layers, in the order of their lines.
     """
 
-    def __init__(self, lines: Sequence[WidthLine], parts: Sequence[OperatorChain], share: Share) -> None:
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        parts: Sequence[OperatorChain],
+        share: Share,
+        holders: Sequence[OperatorChain] = (),
+    ) -> None:
         self.lines = list(lines)
         self.parts, self._share = list(parts), share
-        # Most operators depend on two or three groups, so a group's cost needs few of them.
-        self._touched = [[p for p in parts if g in p.groups] for g in range(len(lines))]
+        # Most operators depend on two or three groups, so a group's cost needs few of them; a layer is in one.
+        groups = range(len(lines) - len(holders))
+        self._touched = [*([p for p in parts if g in p.groups] for g in groups), *([part] for part in holders)]
 
     @property
     def widest(self) -> Levels:
@@ -108,15 +135,11 @@ class Widths:
         return [len(line.losses) - 1 for line in self.lines]
 
     def gone(self, levels: Levels) -> list[float]:
-        """Share of its units that every group loses."""
+        """What costs are asked for: the share of its units that every group loses, and the option of every layer."""
         return [line.gone(level) for line, level in zip(self.lines, levels, strict=True)]
 
-    def removed(self, levels: Levels) -> Removed:
-        """Units that go, by name of their group."""
-        return {line.group.name: line.removed[level] for line, level in zip(self.lines, levels, strict=True)}
-
     def total(self, levels: Levels) -> float:
-        """Predicted time of a run, as a share of the original's."""
+        """Predicted cost of the model, as a share of the original's."""
         gone = self.gone(levels)
         return sum(self._share(part, gone) for part in self.parts)
 
@@ -129,7 +152,7 @@ class Widths:
         return [self.widest, self.narrowest, *drawn.tolist()]
 
     def within(self, budget: float) -> Levels | None:
-        """The widths that lose least at a predicted time of at most ``budget``; None where none are fast enough.
+        """The widths that lose least at a predicted cost of at most ``budget``; None where none cost so little.
 
         Groups meet in one operator, which costs about the product of their widths, so that their costs do not add up.
         They are taken one by one around some widths, the knapsack is solved for these costs, and again around its
@@ -162,18 +185,18 @@ class Widths:
         costs = []
         for group, line in enumerate(self.lines):
             parts = self._touched[group]
-            times = []
+            each = []
             for level in range(len(line.losses)):
                 there = [*gone[:group], line.gone(level), *gone[group + 1 :]]
-                times.append(sum(self._share(part, there) for part in parts))
-            costs.append(np.asarray(times) - times[levels[group]])
+                each.append(sum(self._share(part, there) for part in parts))
+            costs.append(np.asarray(each) - each[levels[group]])
         return costs
 
     def _lost(self, levels: Levels) -> float:
         return sum(float(line.losses[level]) for line, level in zip(self.lines, levels, strict=True))
 
     def _even(self, budget: float) -> Levels | None:
-        """The least share of its line that every group has to go for a predicted time within ``budget``."""
+        """The least share of its line that every group has to go for a predicted cost within ``budget``."""
         low, high = 0.0, 1.0
         if self.total(self._at(high)) > budget:
             return None

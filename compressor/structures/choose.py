@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
+from compressor.core.compare import at_most
 from compressor.errors import TargetOutOfReach
 from compressor.pruning.budget import Goal, Removed
-from compressor.pruning.by_loss import SPARE, Spending, given_back
+from compressor.pruning.by_loss import Spending, levels_within
 from compressor.pruning.parts import OperatorChain
-from compressor.pruning.widths import Levels, WidthLine, Widths
+from compressor.pruning.widths import WidthLine, Widths, units_at
 from compressor.structures.layer.change import ChangeLine, Floats, LayerChange
 from compressor.structures.layer.geometry import Geometry
 
@@ -43,11 +44,12 @@ class JointChoice:
 
 @dataclass(frozen=True, eq=False)
 class _LayerLine:
-    """A layer's options in the place of a group's widths: what is gone is the number of the option."""
+    """A layer's options in the place of a group's widths."""
 
     losses: Floats
 
     def gone(self, level: int) -> float:
+        """The number of the option, which is what :class:`_Costs` asks for."""
         return float(level)
 
 
@@ -114,16 +116,6 @@ class _Costs(Spending):
         return self.share(part, gone) < super().share(part, gone[: self._groups])
 
 
-class _Together(Widths):
-    """Groups first, then layers."""
-
-    def __init__(self, lines: Sequence[WidthLine], layers: Sequence[ChangeLine], costs: _Costs) -> None:
-        super().__init__(lines, costs.parts, costs.share)
-        self._own = [_LayerLine(line.losses) for line in layers]
-        self.lines = [*self.lines, *self._own]  # type: ignore[list-item]  # both have losses and gone
-        self._touched = [*self._touched, *([part] for part in costs.holders)]
-
-
 def choose_together(
     coupling: Coupling, lines: Sequence[WidthLine], layers: Sequence[ChangeLine], goal: Goal
 ) -> JointChoice:
@@ -139,26 +131,17 @@ def choose_together(
         TargetOutOfReach: even everything that may go leaves more.
     """
     costs = _Costs(coupling, [line.group for line in lines], goal, layers)
-    widths = _Together(lines, layers, costs)
-    candidates: list[Levels] = []
-    # First what is wanted, then as much more as it may be missed by: coarse widths may not meet the first.
-    for share in (goal.share, goal.most):
-        levels = widths.within(share - costs.rest)
-        if levels is not None:
-            candidates.append(given_back(widths, levels, share - costs.rest, SPARE * goal.slack))
-            # Close enough, so that the second try is not needed.
-            if abs(costs.rest + widths.total(candidates[-1]) - goal.share) <= goal.slack:
-                break
-    if not candidates:
-        least = costs.rest + widths.total(widths.narrowest)
-        raise TargetOutOfReach(OUT_OF_REACH.format(what=goal.what, least=least, share=goal.share))
-    levels = min(candidates, key=lambda levels: abs(costs.rest + widths.total(levels) - goal.share))
+    widths = Widths([*lines, *(_LayerLine(line.losses) for line in layers)], costs.parts, costs.share, costs.holders)
+    levels = levels_within(widths, costs.rest, goal, lambda levels: costs.rest + widths.total(levels))
+    left = costs.rest + widths.total(levels)
+    if not at_most(left, goal.most):
+        raise TargetOutOfReach(OUT_OF_REACH.format(what=goal.what, least=left, share=goal.share))
     gone, count = widths.gone(levels), len(lines)
-    removed = {line.group.name: line.removed[level] for line, level in zip(lines, levels[:count], strict=True)}
+    removed = units_at(lines, levels[:count])
     changes: dict[str, LayerChange] = {}
     for number, (line, level) in enumerate(zip(layers, levels[count:], strict=True)):
         option = line.options[level]
         # An option that saves nothing any more is not worth writing.
         if option is not None and costs.pays(number, gone):
             changes[line.layer.name] = option
-    return JointChoice(removed, changes, costs.rest + widths.total(levels))
+    return JointChoice(removed, changes, left)

@@ -9,6 +9,7 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.pruning import by_loss
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import Goal, goal_of
 from compressor.pruning.by_loss import ByLoss, Spending, choose_by_loss, uniform_share
@@ -138,6 +139,22 @@ def test_multiples_give_way_where_a_network_is_narrow_unless_they_were_asked_for
     assert any(len(part) % 8 for part in units.values())
     with pytest.raises(TargetOutOfReach, match="lower --round-to"):
         removed(*setup(residual(16), target_macs=0.62, round_to=8))
+
+
+def test_the_nearest_of_all_step_sizes_counts(monkeypatch):
+    """Finer steps need not come nearer: here the second comes nearest, and none is near enough."""
+    setting = setup(residual(64), ratio=0.5)
+    places, tried = iter([0.0, 0.5, 1.0, 0.1]), []
+
+    def narrow(widths, rest, goal, left):
+        place = next(places)
+        tried.append(left(levels := [int(place * (len(line.losses) - 1)) for line in widths.lines]))
+        return levels
+
+    monkeypatch.setattr(by_loss, "levels_within", narrow)
+    found = left(setting[0], removed(*setting), "target_macs")
+    assert len(tried) == 4
+    assert found == pytest.approx(tried[1]), tried
 
 
 def test_too_much_is_refused():

@@ -10,9 +10,9 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.core.clock import Clock
-from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
+from compressor.errors import NothingToPrune, UsageError
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Goal, finer
+from compressor.pruning.budget import Goal, finer, nearest_of
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
 from compressor.pruning.cost import graph_macs
 from compressor.pruning.curves import Curves
@@ -97,24 +97,15 @@ class LayerOptions:
         if self._structure.channels and curves is None:
             raise UsageError(NO_CURVES)
         options_of = self._lines(layers, analysis, goal)
-        best, missed = None, None
-        # The nearest answer over all step sizes is kept, as finer steps need not come nearer.
-        for allowed in finer(settings):
+
+        def within(allowed: PruneSettings) -> JointChoice:
             lines = []
             if self._structure.channels and ranking is not None and curves is not None:
                 lines = ByLoss(analysis.coupling, ranking.scores, curves, allowed, origin, goal.share).lines(allowed)
-            try:
-                chosen = choose_together(analysis.coupling, lines, options_of(allowed), goal)
-            except TargetOutOfReach as error:
-                missed = error
-                continue
-            if best is None or abs(chosen.left - goal.share) < abs(best.left - goal.share):
-                best = chosen
-            if abs(best.left - goal.share) <= goal.slack:
-                return self._made(analysis, ranking, best)
-        if best is None:
-            raise missed or AssertionError
-        if goal.exact:
+            return choose_together(analysis.coupling, lines, options_of(allowed), goal)
+
+        best = nearest_of(finer(settings), within, goal, lambda chosen: chosen.left)
+        if goal.exact and not goal.near(best.left):
             self.notes.append(COARSE.format(what=goal.what, left=best.left, share=goal.share))
         return self._made(analysis, ranking, best)
 
