@@ -18,7 +18,9 @@ Array = npt.NDArray[np.generic]
 
 TINY = 1e-300
 """In the place of a sum of squares that is zero, where it is divided by or its logarithm taken."""
-COARSEST = MappingProxyType({"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0})
+COARSEST = MappingProxyType(
+    {"float16": 1e-2, "bfloat16": 5e-2, "float32": 0.0, "float64": 0.0, "complex64": 0.0, "complex128": 0.0}
+)
 """Smallest relative tolerance that makes sense for a result of this type: some units in its last place (``_UNITS``)."""
 INTEGER_SHARE = 1e-3
 """Share of integer or boolean results that rounding may turn, as it turns ties of a maximum."""
@@ -28,8 +30,17 @@ channel is so small that one could hide in them."""
 DECIDED = 0.01
 """Share of its largest entry by which rounding moves a channel that it decides."""
 Reals = npt.NDArray[np.float64]
-_UNITS = MappingProxyType({"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52})
-_COMPLEX = ("complex64", "complex128")
+Wide = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
+_UNITS = MappingProxyType(
+    {
+        "float16": 2.0**-10,
+        "bfloat16": 2.0**-7,
+        "float32": 2.0**-23,
+        "float64": 2.0**-52,
+        "complex64": 2.0**-23,
+        "complex128": 2.0**-52,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -79,13 +90,22 @@ class Distance:
 
 def is_real(array: Array) -> bool:
     """Does the array hold real numbers, of any precision?"""
+    return _has_rounding(array) and not np.iscomplexobj(array)
+
+
+def _has_rounding(array: Array) -> bool:
+    """Does it hold real or complex numbers? Of complex ones magnitudes count, and so do those of differences."""
     return array.dtype.name in COARSEST
 
 
+def _widened(array: Array) -> Wide:
+    """The numbers in the widest type: numpy's own functions do not take all of bfloat16."""
+    return array.astype(np.complex128) if np.iscomplexobj(array) else array.astype(np.float64)
+
+
 def is_finite(array: Array) -> bool:
-    """Are all numbers of an array finite? What holds no real numbers is."""
-    # In float64, as types such as bfloat16 are not numpy's own and have not all of its functions.
-    return not is_real(array) or bool(np.isfinite(array.astype(np.float64)).all())
+    """Are all numbers of an array finite? What holds neither real nor complex numbers is."""
+    return not _has_rounding(array) or bool(np.isfinite(_widened(array)).all())
 
 
 def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array | None = None) -> Distance:
@@ -98,13 +118,13 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
         noise: what rounding alone does, from :func:`rounding_spread`, by entry; where it is infinite rounding
             decides, and nothing is compared. Of integers one number, the share of entries that rounding turns.
     """
-    if not (is_real(expected) and is_real(found)):
+    if not (_has_rounding(expected) and _has_rounding(found)):
         return _of_symbols(expected, found, noise)
     # No tolerance can be finer than the coarser of the two types.
     rtol = max(tolerance.rtol, *(COARSEST[array.dtype.name] for array in (expected, found)))
     if expected.shape != found.shape:
         return _infinite(rtol)
-    one, two = expected.astype(np.float64), found.astype(np.float64)
+    one, two = _widened(expected), _widened(found)
     counts = np.ones(one.shape, np.bool_) if noise is None else np.isfinite(np.broadcast_to(noise, one.shape))
     finite = np.isfinite(one)
     odd = counts & ~finite
@@ -134,7 +154,7 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
         mean_abs=float(gap.mean()),
         max_rel=float(gap[largest]) / whole if whole else float(gap[largest]),
         channel_rel=float((gap / np.where(scale > 0, scale, 1.0)).max()),
-        cosine=float(one @ two) / norms if norms else None,
+        cosine=float(np.vdot(one, two).real) / norms if norms else None,
         agree=agree,
         rows=rows,
         # What was allowed for that very entry, so that a report never sets an error beside another one's tolerance.
@@ -154,19 +174,19 @@ def _shown(rtol: float, allowed: float, *, passed: bool, noisy: bool) -> float:
 def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
     """How far rounding moves ``base``: the largest difference of its variants, by channel.
 
-    Infinite where a variant is NaN or infinite and ``base`` is not, or the other way round. For what is no real
-    number the largest share of entries that differ.
+    Infinite where a variant is NaN or infinite and ``base`` is not, or the other way round. For what is neither a real
+    nor a complex number the largest share of entries that differ.
 
     Returns:
-        float64, of the shape of ``base`` for real numbers, else a scalar.
+        float64, of the shape of ``base`` for such numbers, else a scalar.
     """
     alike = [v for v in variants if v.shape == base.shape]
-    if not is_real(base):
+    if not _has_rounding(base):
         shares = [float(np.mean(np.asarray(v != base, bool))) for v in alike if v.size]
         return np.asarray(max(shares, default=0.0))
-    wide = base.astype(np.float64)
+    wide = _widened(base)
     moved = np.zeros(wide.shape)
-    for other in (v.astype(np.float64) for v in alike):
+    for other in map(_widened, alike):
         with np.errstate(invalid="ignore"):
             # Infinity minus infinity is NaN, which ``same`` takes care of.
             gap = np.abs(other - wide)
@@ -192,14 +212,14 @@ def squares(one: Array, two: Array) -> tuple[float, float]:
     """
     if one.shape != two.shape:
         return np.inf, 1.0
-    if not is_real(one):
+    if not _has_rounding(one):
         return float((one != two).sum()), float(one.size)
-    a, b = one.astype(np.float64), two.astype(np.float64)
+    a, b = _widened(one), _widened(two)
     odd = ~np.isfinite(a)
     if not np.array_equal(odd, ~np.isfinite(b)) or not _same(a[odd], b[odd]):
         return np.inf, 1.0
     a, b = a[~odd], b[~odd]
-    return float(np.vdot(b - a, b - a)), float(np.vdot(a, a))
+    return float(np.vdot(b - a, b - a).real), float(np.vdot(a, a).real)
 
 
 def relative(moved: float, whole: float) -> float:
@@ -209,7 +229,7 @@ def relative(moved: float, whole: float) -> float:
     return float(np.sqrt(moved / whole)) if whole else np.inf
 
 
-def _scales(array: Reals, *, by_channel: bool) -> Reals:
+def _scales(array: Wide, *, by_channel: bool) -> Reals:
     """What an error counts against, by entry: the largest finite magnitude of the array, or of its channel."""
     magnitude = np.where(np.isfinite(array), np.abs(array), 0.0)
     if by_channel and magnitude.size:
@@ -268,14 +288,10 @@ def _same(one: Array, two: Array) -> bool:
 
 
 def _of_symbols(expected: Array, found: Array, noise: Array | None) -> Distance:
-    """What is no real number: entries are equal, or they are not."""
+    """What no rounding moves a little: entries are equal, or they are not."""
     limit = INTEGER_SHARE if noise is None else max(INTEGER_SHARE, float(noise.max(initial=0.0)))
     if expected.shape != found.shape:
         return _infinite(limit)
-    if expected.dtype.name in _COMPLEX:
-        # Complex numbers are compared as pairs of real ones.
-        parts = [(np.stack([a.real, a.imag]).astype(np.float64)) for a in (expected, found)]
-        return distance(parts[0], parts[1], Tolerance(1e-4))
     share = float(np.mean(np.asarray(expected != found, bool))) if expected.size else 0.0
     return Distance(share, share, share, share, None, None, 0, limit, int(expected.size), passed=share <= limit)
 
@@ -284,8 +300,9 @@ def _infinite(tolerance: float) -> Distance:
     return Distance(np.inf, np.inf, np.inf, np.inf, None, None, 0, tolerance, 0, passed=False)
 
 
-def _agreement(one: Array, two: Array) -> tuple[int | None, int]:
+def _agreement(one: Wide, two: Wide) -> tuple[int | None, int]:
     """Rows of [n, classes] with the same largest entry, and all rows."""
-    if one.ndim != 2 or one.shape[1] < 2 or not one.size:
+    # Complex numbers have no order, so none of a row is the largest.
+    if one.ndim != 2 or one.shape[1] < 2 or not one.size or np.iscomplexobj(one):
         return None, 0
     return int((one.argmax(axis=1) == two.argmax(axis=1)).sum()), len(one)

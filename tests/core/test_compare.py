@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from compressor.core.compare import Distance, Tolerance
+from compressor.core.compare import Distance, Tolerance, is_finite, rounding_spread, squares
 from compressor.core.compare import distance as measured
 
 
@@ -86,3 +86,30 @@ def test_all_zeros_have_no_range():
     assert not found.passed
     assert found.max_rel == pytest.approx(1e-3)
     assert found.cosine is None
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_complex_numbers_have_the_tolerance_that_was_asked_for(dtype):
+    one = np.asarray([[3 + 4j, 1j], [0, -2]], dtype)
+    two = one + np.asarray([[0, 0.05j], [0, 0]], dtype)
+    assert not distance(one, two, 0.005, 0.0).passed
+    assert distance(one, two, 0.02, 0.0).passed
+    assert distance(one, two, 0.0, 0.06).passed
+    found = distance(one, two, 0.005, 0.0)
+    assert (found.max_abs, found.max_rel, found.agree) == (pytest.approx(0.05), pytest.approx(0.01), None)
+    assert not measured(one, two, Tolerance(0.02, by_channel=True)).passed, "its channel goes no further than to 2"
+    assert not distance(one, np.where(one == 0, np.nan, one), 1.0, 1.0).passed
+
+
+def test_rounding_is_measured_of_complex_numbers_by_entry():
+    one = np.asarray([[3 + 4j, 1j]], np.complex64)
+    noise = rounding_spread(one, [one + np.complex64(0.001j)])
+    assert noise == pytest.approx(np.full((1, 2), 0.001), rel=1e-3)
+    assert measured(one, one + np.complex64(0.0009j), Tolerance(1e-6), noise).passed
+    assert not measured(one, one + np.complex64(0.002j), Tolerance(1e-6), noise).passed
+
+
+def test_norms_are_those_of_numbers_and_not_of_places_that_differ():
+    one, two = np.asarray([3 + 4j, 0], np.complex64), np.asarray([3 + 4j, 1j], np.complex64)
+    assert squares(one, two) == (pytest.approx(1.0), pytest.approx(25.0))
+    assert not is_finite(np.asarray([complex(0, np.inf)]))
