@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-PLEASE = "nothing was written; this is a fault of this tool, please report it"
+FAULT = "this is a fault of this tool, please report it"
+PLEASE = f"nothing was written; {FAULT}"
 """How a message about a fault of ours ends."""
 
 
@@ -36,8 +37,8 @@ class DoesNotRun(ModelError):  # noqa: N818
     """A model that loads does not run on inputs that it is given, which may be the fault of either."""
 
 
-class NothingToPrune(CompressorError):  # noqa: N818 -- names the outcome; the exit code speaks of it
-    """No channel of the model can be removed under the given settings.
+class NotPossible(CompressorError):  # noqa: N818 -- names the outcome; the exit code speaks of it
+    """What was asked for cannot be done with this model; raised as one of the kinds below.
 
     Attributes:
         frozen: what had to stay and why, as rows of a report, where whoever raised it knew.
@@ -47,11 +48,17 @@ class NothingToPrune(CompressorError):  # noqa: N818 -- names the outcome; the e
     frozen: tuple[object, ...] = ()
 
 
-class TargetOutOfReach(NothingToPrune):
+# Side by side: that nothing is left to go ends a run of several steps well, which neither of the others may be taken
+# for.
+class NothingToPrune(NotPossible):
+    """No channel of the model can be removed under the given settings."""
+
+
+class TargetOutOfReach(NotPossible):
     """Channels can be removed, but not enough of them to reach the target."""
 
 
-class NothingToProve(NothingToPrune):
+class NothingToProve(NotPossible):
     """No output of the model is a finite number, so that no change of it could be seen."""
 
 
@@ -92,7 +99,7 @@ class RuleFault(CompressorError):  # noqa: N818
     """
 
     def __init__(self, node: str, sentence: str) -> None:
-        super().__init__(f"node {node!r}: {sentence}; this is a fault of this tool, please report it")
+        super().__init__(f"node {node!r}: {sentence}; {FAULT}")
         self.node = node
         self.sentence = sentence
 

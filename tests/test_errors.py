@@ -12,6 +12,7 @@ EXIT_CODES = {
     "PlanError": 2,
     "ModelError": 3,
     "DoesNotRun": 3,
+    "NotPossible": 4,
     "NothingToPrune": 4,
     "TargetOutOfReach": 4,
     "ProofFailed": 5,

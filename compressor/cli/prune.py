@@ -23,7 +23,7 @@ from compressor.config.structure import StructureSection
 from compressor.config.target import TargetSection
 from compressor.core.checkpoint_folder import folder_beside
 from compressor.core.notation import parse_also
-from compressor.errors import NothingToPrune, UsageError
+from compressor.errors import NotPossible, UsageError
 from compressor.version import VERSION
 
 _EPILOG = f"""\b
@@ -117,8 +117,8 @@ def prune_command(
             result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
             if report_to is not None:
                 prune_report.report_file(source, result, settings, report_to)
-    except NothingToPrune as nothing:
-        rows = [row for row in nothing.frozen if isinstance(row, FrozenRow)]
+    except NotPossible as refusal:
+        rows = [row for row in refusal.frozen if isinstance(row, FrozenRow)]
         if explain and rows:
             view.draw(lambda console: explain_frozen(rows, console, verbose=view.verbose))
         raise

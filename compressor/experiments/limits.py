@@ -43,7 +43,7 @@ class Limits:
             change: with an accuracy where ``max_drop`` is set.
             accuracy: of the original.
         """
-        near = self.max_distance is None or change.distance <= self.max_distance
+        near = self.max_distance is None or at_most(change.distance, self.max_distance)
         if self.max_drop is None or accuracy is None or change.accuracy is None:
             return near
         return near and at_most(self.evaluator.row(accuracy, change.accuracy).lost_by(self.max_drop), self.max_drop)

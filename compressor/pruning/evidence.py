@@ -157,6 +157,11 @@ def demand_numbers(evidence: Evidence) -> None:
     )
 
 
+def _strain(evidence: Evidence) -> float:
+    """How much of its own tolerance an error takes: comparisons may have had different ones."""
+    return evidence.max_rel_err / evidence.tolerance if evidence.tolerance else evidence.max_rel_err
+
+
 def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
     """``evidence`` of a proof with what further comparisons of the same two models showed.
 
@@ -166,21 +171,20 @@ def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
     for other in more:
         # One without numbers (a branch that gives NaN) shows nothing, and accuses nobody.
         demand_passed(other)
-    worst = max([evidence, *more], key=lambda e: e.max_rel_err)
+    worst = max([evidence, *more], key=_strain)
     return replace(
         evidence,
         max_rel_err=worst.max_rel_err,
         max_abs_err=max(e.max_abs_err for e in [evidence, *more]),
         worst=worst.worst,
-        tolerance=max(e.tolerance for e in [evidence, *more]),
+        tolerance=worst.tolerance,
         counts={name: sum(e.counts.get(name, 0) for e in [evidence, *more]) for name in evidence.counts},
     )
 
 
 def together(proofs: Sequence[Evidence]) -> Evidence | None:
     """The proof with the largest error of those of several steps, with what none of them proved."""
-    # By the share of its tolerance, since steps may have had different ones.
-    worst = max(proofs, key=lambda e: e.max_rel_err / e.tolerance if e.tolerance else e.max_rel_err, default=None)
+    worst = max(proofs, key=_strain, default=None)
     if worst is None:
         return None
     missing = dict.fromkeys(item for proof in proofs for item in proof.not_proved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressor.config import PruneSettings
+from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.gates import GatesSection
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.compare import at_most
@@ -25,16 +25,16 @@ def missed(report: Report, settings: GatesSection) -> list[str]:
         if settings.max_drop is not None and not at_most(row.lost_by(settings.max_drop), settings.max_drop):
             clauses.append(_dropped(row, settings.max_drop))
     distance = getattr(settings, "max_distance", None)
-    if distance is not None and report.outputs is not None and report.outputs.distance.value > distance:
+    if distance is not None and report.outputs is not None and not at_most(report.outputs.distance.value, distance):
         moved = report.outputs.distance
         how_far = f"output {moved.output!r} moves by {moved.value:.3g} of its norm"
         clauses.append(f"{how_far}, --max-distance allows {distance:g}")
     if settings.max_size is not None and report.output is not None:
         # Up to 1 a share of the original's bytes, above that bytes, as for --target-size.
-        limit = settings.max_size if settings.max_size > 1 else settings.max_size * report.input.bytes
-        if report.output.bytes > limit:
-            size = quantity(report.output.bytes, "B")
-            clauses.append(f"the file has {size}, --max-size allows {quantity(round(limit), 'B')}")
+        whole = 1 if settings.max_size > 1 else report.input.bytes
+        if not at_most(report.output.bytes / whole, settings.max_size):
+            size, limit = (quantity(round(number), "B") for number in (report.output.bytes, settings.max_size * whole))
+            clauses.append(f"the file has {size}, --max-size allows {limit}")
     return clauses
 
 
@@ -64,13 +64,13 @@ def _remedy(report: Report, settings: GatesSection) -> str:
 
 
 def _less(settings: PruneSettings) -> str:
-    targets = ("target_macs", "target_params", "target_size", "target_latency")
+    ratio, *targets = AMOUNTS
     given = next((name for name in targets if getattr(settings, name) is not None), None)
-    return "a smaller --ratio" if given is None else f"a larger --{given.replace('_', '-')}"
+    return f"a smaller --{ratio}" if given is None else f"a larger --{given.replace('_', '-')}"
 
 
 def _more_training(settings: PruneSettings) -> str:
-    if settings.recover == "finetune":
+    if settings.trains:
         return " or more --epochs"
     return f", or --recover finetune --epochs {settings.epochs}" + ("" if settings.data is not None else " with --data")
 

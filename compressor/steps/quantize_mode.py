@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from compressor.config.quantize import QuantizeSettings
 from compressor.data import batch_limit
-from compressor.errors import ModelError, NothingToPrune, ProofFailed
+from compressor.errors import ModelError, NotPossible, ProofFailed
 from compressor.operators.table import RULES, operator_of
 from compressor.pruning.interface_match import demand_same_interface
 from compressor.results.detail import OutputsRow
@@ -72,7 +72,7 @@ class _Try:
 
     task: QuantizeTask
     done: Quantised | None
-    error: ModelError | NothingToPrune | ProofFailed | None
+    error: ModelError | NotPossible | ProofFailed | None
     row: ModeRow
 
     @property
@@ -99,6 +99,7 @@ def made(source: ir.Model, tasks: Sequence[QuantizeTask], samples: RunSamples, s
         ModelError: the quantiser refuses the model in every mode, or the model does not run before.
         ProofFailed: what it makes does not run.
         NothingToPrune: it takes no weight.
+        NothingToProve: no output is a finite number, so that it cannot calibrate.
         UsageError: there are fewer samples than the model takes at a time.
     """
     if settings.mode != "auto":
@@ -134,7 +135,7 @@ def _tried(
     try:
         made_model = _made(source, task, samples, settings)
         outputs = held.outputs_row(source, [made_model.model], settings)
-    except (ModelError, NothingToPrune, ProofFailed) as error:
+    except (ModelError, NotPossible, ProofFailed) as error:
         return _Try(task, None, error, ModeRow(mode=task.mode, refused=str(error)))
     row = ModeRow(
         mode=task.mode,

@@ -17,6 +17,7 @@ from compressor.errors import (
     NothingToPrune,
     PlanError,
     ProofFailed,
+    TargetOutOfReach,
     UsageError,
 )
 from compressor.pruning import surgery
@@ -35,7 +36,7 @@ FAILURES: dict[str, tuple[Callable[[Path], Path], dict[str, object], type[Compre
     "missing": (lambda folder: folder / "nobody.onnx", {}, ModelError, 3),
     "nothing to prune": (frozen, {}, NothingToPrune, 4),
     "nothing under these settings": (good, {"round_to": 16, "exclude": ("v",)}, NothingToPrune, 4),
-    "out of reach": (good, {"target_macs": 0.001}, NothingToPrune, 4),
+    "out of reach": (good, {"target_macs": 0.001}, TargetOutOfReach, 4),
     "globs leave nothing": (good, {"include": ("nobody",)}, UsageError, 2),
     "unknown input": (good, {"input_shapes": {"nobody": (1,)}}, UsageError, 2),
     "unknown dimension": (good, {"dims": {"nobody": 1}}, UsageError, 2),

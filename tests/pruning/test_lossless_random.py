@@ -11,7 +11,7 @@ import pytest
 from compressor.channels.groups import Slot, group
 from compressor.commands import prune
 from compressor.config import PruneSettings
-from compressor.errors import NothingToPrune
+from compressor.errors import NotPossible
 from compressor.graph.evaluate import Array
 from compressor.pruning.analysis import analyse
 from compressor.pruning.inputs import Inputs
@@ -69,7 +69,7 @@ def check(seed: int) -> int:
         return 0
     try:
         result = prune.prune(model, settings)
-    except NothingToPrune:
+    except NotPossible:
         return 0
     assert result.report.proof is not None
     assert result.report.proof.tolerance == ROUNDING, blocks

@@ -46,7 +46,7 @@ def cut(seed: int) -> tuple[onnx.ModelProto, Pruned] | None:
         return proto, pruned(
             proto, ratio=float(rng.choice([0.3, 0.5])), attention=str(rng.choice(["heads", "dims"])), seed=seed
         )
-    except errors.NothingToPrune:
+    except errors.NotPossible:
         return None
 
 

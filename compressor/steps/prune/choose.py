@@ -13,7 +13,7 @@ from compressor.channels.groups import group
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.errors import NothingToPrune, NotPossible, TargetOutOfReach
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import Origin, demand_reachable, goal_of
 from compressor.pruning.by_loss import choose_by_loss
@@ -43,8 +43,8 @@ def reasons_given(analysis: Analysis) -> Iterator[None]:
     """Gives the reasons along where nothing can be pruned."""
     try:
         yield
-    except NothingToPrune as nothing:
-        nothing.frozen = tuple(account.frozen_rows(analysis))
+    except NotPossible as refusal:
+        refusal.frozen = tuple(account.frozen_rows(analysis))
         raise
 
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
-from compressor.errors import NothingToPrune, TargetOutOfReach
+from compressor.errors import NothingToPrune
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.apply import CutModel, cut_of
 from compressor.pruning.budget import unrounded
@@ -98,8 +98,8 @@ def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, prun
             return Selected(replayed_choice(run.plan, analysis), {})
         try:
             return chosen_changes(analysis, settings, pruned.origin, run.size, run.means)
-        except NothingToPrune as nothing:
-            if not pruned.steps or isinstance(nothing, TargetOutOfReach):
+        except NothingToPrune:
+            if not pruned.steps:
                 raise
             # What earlier steps took stands, and is all that may go.
             if pruned.origin is not None:

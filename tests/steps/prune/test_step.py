@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from compressor.errors import NothingToPrune
+from compressor.errors import NothingToProve, NothingToPrune, TargetOutOfReach
+from compressor.steps.prune import step as module
 from compressor.steps.prune.pruned import begun
 from compressor.steps.prune.step import step
 from tests.models import weight
@@ -35,3 +38,23 @@ def test_reasons_are_given_where_nothing_can_go() -> None:
     with pytest.raises(NothingToPrune) as raised:
         step(case.run, case.run.settings, begun(case.run, case.start))
     assert raised.value.frozen
+
+
+@pytest.mark.parametrize("error", [NothingToProve, TargetOutOfReach])
+def test_only_that_nothing_is_left_ends_a_later_step_well(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = started()
+    later = dataclasses.replace(begun(case.run, case.start), steps=1)
+
+    def raising(refusal: type[Exception]) -> None:
+        def refused(*_: object) -> None:
+            raise refusal("as asked")
+
+        monkeypatch.setattr(module, "chosen_changes", refused)
+
+    raising(NothingToPrune)
+    assert not step(case.run, case.run.settings, later).choice.plan.removals
+    raising(error)
+    with pytest.raises(error, match="as asked"):
+        step(case.run, case.run.settings, later)
