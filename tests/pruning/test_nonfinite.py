@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.errors import NothingToPrune
+from compressor.errors import NothingToProve, NothingToPrune
 from tests.models import in_memory, model
 
 DEAD = (2, 5)
@@ -80,7 +80,7 @@ def test_outputs_that_hold_no_number_prove_nothing() -> None:
     array = numpy_helper.to_array(w).copy()
     array[3] = 0
     w.CopyFrom(numpy_helper.from_array(array, "w"))
-    with pytest.raises(NothingToPrune):
+    with pytest.raises(NothingToProve):
         prune(in_memory(proto), PruneSettings(lossless=True))
 
 
