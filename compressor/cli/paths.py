@@ -12,7 +12,6 @@ import click
 
 from compressor.errors import CompressorError, ModelError, UsageError
 
-NO_CARD = "--card describes the file that is written; leave --dry-run out"
 _OUTPUTS = ("--output", "output")
 _RESULTS = (*_OUTPUTS, "--plan-out")
 """What must not be there when a command fails; reports may, which say why."""
@@ -60,6 +59,8 @@ def check_destinations(
             that is not written is wanted.
     """
     if dry_run and written.get("--card") is not None:
+        from compressor.render.card import NO_CARD
+
         raise UsageError(NO_CARD)
     for source in sources:
         demand_named(source)

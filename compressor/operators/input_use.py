@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import Movement
+from compressor.graph.opsets import stated, version_of
 from compressor.graph.shapes import Shapes
 from compressor.operators.facts import Normalises
 from compressor.operators.operator import Operator
@@ -141,7 +142,7 @@ def _handed_on(read: _Read, shapes: Shapes) -> tuple[Axes] | None:
         # Without an order, Transpose turns the axes around.
         return (None if axes is None else tuple(axes[k] for k in order) if order else axes[::-1],)
     if node.op_type == "Unsqueeze":
-        return (_unsqueezed(node, axes, shapes),)
+        return (_unsqueezed(read, shapes),)
     return (None,) if operator.moves and index == 0 else None
 
 
@@ -169,15 +170,13 @@ def _multiplied(read: _Read) -> bool:
     return operator.window is None and len(operator.factors) > 1 and read.index in operator.factors
 
 
-def _unsqueezed(node: ir.Node, axes: Axes, shapes: Shapes) -> Axes:
-    given = node.attributes.get_ints("axes", None)
-    if given is None and len(node.inputs) > 1:
-        static = shapes.const(node.inputs[1])
-        given = None if static is None else [int(k) for k in static.ravel()]
-    if axes is None or given is None:
+def _unsqueezed(read: _Read, shapes: Shapes) -> Axes:
+    # Of the graph of the input: a body that reads it has no version of its own.
+    given = stated(read.node, "axes", version_of(read.origin.graph), shapes.const)
+    if read.axes is None or given is None:
         return None
-    rank = len(axes) + len(given)
-    fresh, rest = {k % rank for k in given}, iter(axes)
+    rank = len(read.axes) + given.size
+    fresh, rest = {int(k) % rank for k in given.ravel()}, iter(read.axes)
     return tuple(-1 if k in fresh else next(rest) for k in range(rank))
 
 

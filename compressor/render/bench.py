@@ -6,8 +6,6 @@ from compressor.core.formatting import count, quantity
 from compressor.render import draw
 from compressor.results.bench import BenchReport, BenchRun
 
-_FEW = 10
-
 
 def render_bench(report: BenchReport, console: Console, *, verbose: bool = False) -> None:
     """Prints latencies side by side, the speed-up with its interval, and where time goes if it was profiled."""
@@ -66,7 +64,7 @@ def _profile(console: Console, run: BenchRun, *, verbose: bool) -> None:
         return
     sides = ["A", "B"] if run.b is not None else ["A"]
     table = draw.table(["operator", *(f"nodes {s}" for s in sides), *(f"ms {s}" for s in sides)])
-    for row in run.operators[: None if verbose else _FEW]:
+    for row in run.operators[: None if verbose else draw.FEW]:
         counts = [row.count_a, row.count_b][: len(sides)]
         times = [row.ms_a, row.ms_b][: len(sides)]
         cells = [row.op_type, *(f"{c or 0:,}" for c in counts), *(f"{t or 0:.3f}" for t in times)]
@@ -75,12 +73,12 @@ def _profile(console: Console, run: BenchRun, *, verbose: bool) -> None:
     # The slowest of either model, as a node that only got slower matters too.
     slowest = sorted(run.nodes, key=lambda n: -max(n.ms_a or 0, n.ms_b or 0))
     table = draw.table(["node", "operator", *(f"ms {s}" for s in sides)])
-    for node in run.nodes if verbose else slowest[:_FEW]:
+    for node in run.nodes if verbose else slowest[: draw.FEW]:
         times = [node.ms_a, node.ms_b][: len(sides)]
         cells = [node.name, node.op_type, *("-" if t is None else f"{t:.3f}" for t in times)]
         draw.add_row(table, *cells)
     draw.show(console, table)
-    if not verbose and len(run.nodes) > _FEW:
+    if not verbose and len(run.nodes) > draw.FEW:
         draw.line(console, f"  the slowest of {len(run.nodes):,} nodes; -v lists them all.")
 
 

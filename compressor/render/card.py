@@ -15,6 +15,8 @@ from compressor.graph import files
 from compressor.graph.provenance import provenance_steps
 from compressor.results import Document
 
+NO_CARD = "--card describes the file that is written; leave --dry-run out"
+"""A card of a file that is not there would be taken for one that is."""
 _NAMES = MappingProxyType(
     {
         "settings": "settings that were given",
@@ -37,8 +39,7 @@ def write_card(path: Path, model: Path | None, report: Document) -> None:
         UsageError: no model was written, or the card cannot be.
     """
     if model is None:
-        # A card of a file that is not there would be taken for one that is.
-        raise UsageError("--card describes the file that is written; leave --dry-run out")
+        raise UsageError(NO_CARD)
     write_text(path, card(model, report))
 
 

@@ -9,6 +9,8 @@ from math import ceil, floor, isfinite, log10
 
 from compressor.results.detail import Curve, Series
 
+LINES = 6
+"""Lines of a chart: more cannot be told apart."""
 _CELLS = 48
 """Cells of a strip at most: about what a phone can show."""
 _HUGE, _TINY = 1e300, 1e-290

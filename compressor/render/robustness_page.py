@@ -8,14 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from compressor.core.atomic import write_text
+from compressor.render.charts import LINES
 from compressor.render.html import render_template
 from compressor.render.robustness import LIKENESS, basis, findings, models, sheets, title
 from compressor.results.detail import Curve, Series
 from compressor.results.robustness import Estimate, RobustnessReport
-
-_LINES = 6
-"""Lines of a chart: more cannot be told apart."""
-
 
 Point = tuple[float, float, float]
 """A number and the ends of its interval."""
@@ -100,7 +97,7 @@ def _measures(report: RobustnessReport) -> Iterator[ChartMeasure]:
 def _curve(report: RobustnessReport, measure: ChartMeasure, name: str, shift: str) -> Curve:
     """One line a model, from the clean inputs on."""
     series = []
-    for model in report.models[:_LINES]:
+    for model in report.models[:LINES]:
         points = [
             (level, value)
             for (label, kind, level), value in measure.values.items()
@@ -111,7 +108,7 @@ def _curve(report: RobustnessReport, measure: ChartMeasure, name: str, shift: st
             line, bounds = [(x, y) for x, (y, _, _) in points], [(low, high) for _, (_, low, high) in points]
             series.append(Series(name=called, points=line, bounds=bounds))
     axis = "amplitude of the noise, in standard deviations of the input" if shift == "noise" else "severity; 0 is clean"
-    hidden = len(report.models) - _LINES
+    hidden = len(report.models) - LINES
     note = f"{hidden} more models are in the tables." if hidden > 0 else ""
     return Curve(title=name, x_label=axis, y_label=measure.label, series=series, note=note)
 

@@ -8,15 +8,13 @@ from pathlib import Path
 
 from compressor.core.atomic import write_text
 from compressor.core.formatting import share
+from compressor.render.charts import LINES
 from compressor.render.heat_map import heat_map
 from compressor.render.html import render_template
 from compressor.render.page import Bar
 from compressor.render.sensitivity import metric_name
 from compressor.results.detail import Curve, Series
 from compressor.results.sensitivity import GroupSensitivity, SensitivityReport
-
-_LINES = 6
-"""Lines of a chart: more cannot be told apart."""
 
 
 def write_plot(report: SensitivityReport, path: Path) -> None:
@@ -74,8 +72,8 @@ def group_charts(report: SensitivityReport) -> list[Curve]:
     # Those that can lose least first; of equals the one that loses more on the way.
     ordered = iter(sorted(report.groups, key=lambda group: (group.safe / group.channels, -_mean(group))))
     found: list[Curve] = []
-    while several := list(islice(ordered, _LINES)):
-        first = _LINES * len(found) + 1
+    while several := list(islice(ordered, LINES)):
+        first = LINES * len(found) + 1
         found.append(
             Curve(
                 title=f"{first} to {first + len(several) - 1} of {len(report.groups)}",

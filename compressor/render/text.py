@@ -17,8 +17,6 @@ from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofRes
 ROUNDED = 0.1
 """A share of a group further from the ratio than this is worth a word."""
 UNMEASURED = "Accuracy was not measured: give --val-data with labels."
-_FEW = 10
-"""Rows shown of a list that is only an illustration; `verbose` shows all."""
 
 
 def render_report(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
@@ -111,7 +109,7 @@ def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) 
     if not report.initializers:
         draw.line(console, "Initializers: the same.")
         return
-    shown = report.initializers if verbose else report.initializers[: 2 * _FEW]
+    shown = report.initializers if verbose else report.initializers[: 2 * draw.FEW]
     table = draw.table(("initializer", "a", "b"))
     for item in shown:
         same = item.shape_a == item.shape_b
@@ -214,8 +212,8 @@ def _together(console: Console, proof: ProofResult | None) -> None:
 
 
 def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return ", ".join(names[:_FEW]) + more
+    more = f" and {len(names) - draw.FEW} more" if len(names) > draw.FEW else ""
+    return ", ".join(names[: draw.FEW]) + more
 
 
 def _recovered(console: Console, report: Report) -> None:
@@ -335,7 +333,7 @@ def _frozen(
 
 
 def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: bool) -> None:
-    shown = sorted(rows, key=lambda row: -row.channels)[: None if verbose else _FEW]
+    shown = sorted(rows, key=lambda row: -row.channels)[: None if verbose else draw.FEW]
     table = draw.table(("value", "axis", "channels", "node"))
     for row in shown:
         channels = f"{row.channels:,}" if row.channels else "-"

@@ -16,12 +16,13 @@ def pruning_facts(report: Report, plan: PruningPlan | None = None) -> dict[str, 
     """Proof, distance and accuracy of a pruned or cleaned model, and what stands for the plan."""
     distance = None
     if report.outputs is not None:
-        kind = "samples" if report.outputs.real else "made-up samples"
-        distance = f"{report.outputs.distance.value:.4f} of the outputs' norm on {report.outputs.samples} {kind}"
-    accuracy = [_accuracy(row.metric, row.before, row.after, row.samples) for row in report.accuracy]
+        distance = distance_on_samples(
+            report.outputs.distance.value, report.outputs.samples, made_up=not report.outputs.real
+        )
+    accuracy = [accuracy_fact(row.metric, row.before, row.after, row.samples) for row in report.accuracy]
     return {
         "plan_sha256": None if plan is None else text_digest(plan.to_json()),
-        "proof": _proof(report.proof),
+        "proof": proof_fact(report.proof),
         "distance": distance,
         "accuracy": "; ".join(accuracy) or None,
     }
@@ -30,22 +31,32 @@ def pruning_facts(report: Report, plan: PruningPlan | None = None) -> dict[str, 
 def unified_facts(report: UnifyReport) -> dict[str, str | None]:
     """The same of a model with unified weights; what stands for the plan are the blocks of its layers."""
     row = report.accuracy
-    moved = None if report.output_error is None else f"{report.output_error:.4f} of the outputs' norm on random inputs"
+    moved = None if report.output_error is None else _moved(report.output_error, "random inputs")
     return {
         "plan_sha256": text_digest("\n".join(f"{layer.name} {layer.block}" for layer in report.layers)),
-        "proof": _proof(report.proof),
+        "proof": proof_fact(report.proof),
         "distance": moved,
-        "accuracy": None if row is None else _accuracy(row.metric, row.before, row.after, row.samples),
+        "accuracy": None if row is None else accuracy_fact(row.metric, row.before, row.after, row.samples),
     }
 
 
-def _proof(proof: ProofResult | None) -> str:
-    """Without the error itself, whose last digits differ from machine to machine."""
+def proof_fact(proof: ProofResult | None) -> str:
+    """What the proof said, without the error itself, whose last digits differ from machine to machine."""
     if proof is None:
         return "none"
     verdict = "passed" if proof.passed else "failed"
     return f"{verdict}, {proof.level}, within {proof.tolerance:g} on {len(proof.inputs)} input sizes, {proof.provider}"
 
 
-def _accuracy(metric: str, before: float, after: float, samples: int | None) -> str:
+def distance_on_samples(moved: float, samples: int, *, made_up: bool) -> str:
+    """How far outputs moved, as a share of their norm, on so many samples."""
+    return _moved(moved, f"{samples} {'made-up samples' if made_up else 'samples'}")
+
+
+def _moved(share: float, what: str) -> str:
+    return f"{share:.4f} of the outputs' norm on {what}"
+
+
+def accuracy_fact(metric: str, before: float, after: float, samples: int | None) -> str:
+    """What a metric says of the original and of the result."""
     return f"{metric} {before:.4f} before, {after:.4f} after" + ("" if samples is None else f", on {samples} samples")

@@ -20,8 +20,6 @@ from compressor.unification.layout import Layout
 from compressor.unification.moves import as_array_of, on_host
 
 Codes = npt.NDArray[np.uint8]
-MOST = 256
-"""Values of a codebook: a code takes a byte at most."""
 _BINS, _COARSE, _STEPS, _FEW = 2048, 32, 100, 1024
 """Bins of the histogram, and of the one that tells the density; steps of Lloyd's at most; weights that are looked at
 first for whether they are on the set."""
@@ -33,7 +31,7 @@ class Codebook:
 
     Attributes:
         layout: one block for each codebook: the whole weight (of each group), or each output.
-        values: K, from 2 to 256.
+        values: K, from 2 to ``compressor.config.blocks.MOST_VALUES``.
         curvature: positive importance of each weight in the distance Σ h (w - z)², of the weight's shape, in numpy;
             None: all one.
     """

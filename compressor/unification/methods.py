@@ -6,8 +6,6 @@ training. What the method does, and where it comes from, is said where it is bui
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from compressor.config import UnifySettings
 from compressor.errors import UsageError
 from compressor.train.constraints.admm import Admm, AdmmSchedule
@@ -16,11 +14,9 @@ from compressor.train.constraints.constrained import Approach
 from compressor.train.constraints.envelope import EnvelopeTraining
 from compressor.train.constraints.soft_shrinkage import SoftShrinkage
 from compressor.train.constraints.straight_through import StraightThrough
-from compressor.unification.codebook import Codebook
 from compressor.unification.envelope import Envelope
 from compressor.unification.projections import Mixed
-
-Targets = Mapping[str, Mixed | Codebook]
+from compressor.unification.subspace import Targets
 
 
 def admm(settings: UnifySettings, targets: Targets) -> Approach:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
@@ -9,6 +10,9 @@ from compressor.unification.codebook import Codebook, SharedValues
 from compressor.unification.layout import Layout
 from compressor.unification.moves import as_array_of, library
 from compressor.unification.projections import Mixed
+
+Targets = Mapping[str, Mixed | Codebook]
+"""The set of every weight, by the name of its initializer."""
 
 
 def subspace_of(target: Mixed | Codebook, kinds: Kinds, weight: Any) -> Subspace | SharedValues:

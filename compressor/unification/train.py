@@ -7,7 +7,6 @@ imports torch until it trains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,10 +26,8 @@ from compressor.data import Array, Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
 from compressor.graph.edit import constant_array
 from compressor.unification.assignment import Kinds
-from compressor.unification.codebook import Codebook
 from compressor.unification.packed import HALF
-from compressor.unification.projections import Mixed
-from compressor.unification.subspace import subspace_of
+from compressor.unification.subspace import Targets, subspace_of
 
 if TYPE_CHECKING:
     from compressor.train.constraints.constrained import Approach, Residual
@@ -39,9 +36,6 @@ if TYPE_CHECKING:
     from compressor.train.loop.history import Event
     from compressor.train.loop.split import Splits
     from compressor.train.reparameterize.batchnorm import Groups, Insertion
-
-Targets = Mapping[str, Mixed | Codebook]
-"""The set of every weight, by the name of its initializer."""
 
 
 @dataclass(frozen=True)

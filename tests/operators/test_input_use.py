@@ -10,8 +10,8 @@ from compressor.operators.input_use import InputUse, table_size, use_of
 from tests.models import in_memory, model
 
 
-def uses(text: str) -> dict[str, InputUse]:
-    network = in_memory(model(text, opset=22))
+def uses(text: str, opset: int = 22) -> dict[str, InputUse]:
+    network = in_memory(model(text, opset=opset))
     shapes = infer(network)
     return {str(v.name): use_of(v, shapes) for v in network.graph.inputs}
 
@@ -142,3 +142,17 @@ def test_a_norm_of_a_vector_has_one_channel() -> None:
     weights = "<float[1] s, float[1] b, float[1] m, float[1] v>"
     text = f"(float[8] x) => (float y) {weights} {{ y = BatchNormalization(x, s, b, m, v) }}"
     assert uses(text)["x"].shift is not None
+
+
+@pytest.mark.parametrize(("opset", "node"), [(12, "Unsqueeze<axes=[0]>(x)"), (21, "Unsqueeze(x, first)")])
+def test_fresh_axes_are_read_in_every_operator_set(opset: int, node: str) -> None:
+    text = f"(float[3,8,12] x) => (float y) <int64[1] first = {{0}}, float[4,3,3,3] w> {{ s = {node} y = Conv(s, w) }}"
+    assert uses(text, opset=opset)["x"].channel_axis == 0
+
+
+def test_fresh_axes_are_read_in_bodies() -> None:
+    body = "s = Unsqueeze(x, first) z = Conv(s, w)"
+    text = f"""(float[3,8,12] x, bool c) => (float y) <int64[1] first = {{0}}, float[4,3,3,3] w> {{
+        y = If(c) <then_branch = t () => (float z) {{ {body} }}, else_branch = e () => (float z) {{ {body} }}>
+    }}"""
+    assert uses(text)["x"].channel_axis == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from compressor.steps.run_sizes import run_size
 
 if TYPE_CHECKING:
     from compressor.reconstruct import ReconstructOptions
+    from compressor.reconstruct.task import LayerRepair
     from compressor.structures.apply import Changed
     from compressor.structures.layer.change import LayerChange
 
@@ -63,8 +64,9 @@ class Recovered:
         """What the run goes on with."""
         return self.plain if self.packed is None else self.packed
 
-    def fitted(self, layers: list[RecoveryRow], warnings: list[str]) -> Recovered:
+    def fitted(self, repairs: Sequence[LayerRepair], warnings: list[str]) -> Recovered:
         """The same after more layers were fitted."""
+        layers = [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in repairs]
         return replace(self, layers=(*self.layers, *layers), warnings=(*self.warnings, *warnings))
 
     def after(self, training: Trained) -> Recovered:
@@ -161,8 +163,7 @@ class Recovery:
 
         options = self._options(cut.dense, samples.train)
         fit = recover(recovered.plain, cut.dense, cut.cut, self._method, samples.train, options)
-        rows = [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in fit.layers]
-        return recovered.fitted(rows, [*left_alone(fit.skipped), *([] if samples.real else [STAND_IN_NOTE])])
+        return recovered.fitted(fit.layers, [*left_alone(fit.skipped), *([] if samples.real else [STAND_IN_NOTE])])
 
     def _with_changes(self, cut: CutModel, changes: Mapping[str, LayerChange]) -> Recovered:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
@@ -173,9 +174,8 @@ class Recovery:
         making = Making(self.settings, self.clock, asked=samples is not None and samples.asked)
         making.fit_on(data, self._method, self._options(cut.dense, data))
         changed = make_changes(cut, changes, making)
-        rows = [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in changed.repairs]
         stood_in = [STAND_IN_NOTE] if data is not None and samples is not None and not samples.real else []
-        return Recovered(changed.model, changed=changed).fitted(rows, [*making.notes, *stood_in])
+        return Recovered(changed.model, changed=changed).fitted(changed.repairs, [*making.notes, *stood_in])
 
     def _options(self, dense: ir.Model, data: Dataset | None) -> ReconstructOptions:
         from compressor.reconstruct import ReconstructOptions

@@ -18,20 +18,25 @@ from compressor.config.target import MOST_STEPS
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.graph.files import layout_of
 from compressor.graph.joined import split
-from compressor.graph.provenance import stamp_provenance
+from compressor.graph.provenance import stamp_provenance, text_digest
+from compressor.metrics.evaluator import DEFAULT
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.apply import apply_cut, cut_of
 from compressor.pruning.budget import goal_of, too_coarse
 from compressor.pruning.cost import CostModel
 from compressor.pruning.select import Choice, Ranking
 from compressor.reconstruct.biases import add_biases
+from compressor.results import ProofResult
+from compressor.steps.provenance import accuracy_fact, distance_on_samples, proof_fact
 from compressor.steps.run_samples import reads_samples
 
 TRIES = 5
 """How often a choice is made for a target of bytes; the second one fits as a rule."""
-DIGEST, NUMBER = "0" * 64, "00000000.0000"
+DIGEST = text_digest("")
 """As long as those that the file will say."""
-DISTANCE = "00.0000 of the outputs' norm on 512 made-up samples"
+SCORE, MOVED, SAMPLES, SIZES = 1e7, 10.0, 1_000_000, 99
+"""Numbers that take as many digits as any that the file will say: of a metric, of a distance, of samples, and of input
+sizes that a proof ran at."""
 SMALL = (
     "without what exporters wrote beside the graph the file has {left:.1%} of its size, and --target-size allows "
     "{share:.1%}; give a smaller size, or use clean"
@@ -154,13 +159,21 @@ class WrittenFile:
     def _longest_facts(self) -> dict[str, str | None]:
         """What the file will say of the run, at its longest."""
         settings = self.settings
-        verdict = f"passed, {settings.verify}, within 1.23e-05 on 99 input sizes, {settings.provider}"
+        proof = ProofResult(
+            max_rel_err=0.0,
+            max_abs_err=0.0,
+            tolerance=1.23e-05,
+            passed=True,
+            provider=settings.provider,
+            inputs=[{}] * SIZES,
+            masked_statistics=False,
+            level=settings.verify,
+        )
         read = settings.data is not None or settings.val_data is not None or settings.eval is not None
-        accuracy = f"{settings.eval or 'top-1'} {NUMBER} before, {NUMBER} after, on 1000000 samples"
         return {
             "input_sha256": DIGEST,
             "plan_sha256": DIGEST,
-            "proof": verdict if settings.proves else "none",
-            "distance": DISTANCE if read or reads_samples(settings) else None,
-            "accuracy": accuracy if read else None,
+            "proof": proof_fact(proof if settings.proves else None),
+            "distance": distance_on_samples(MOVED, 512, made_up=True) if read or reads_samples(settings) else None,
+            "accuracy": accuracy_fact(settings.eval or DEFAULT, SCORE, SCORE, SAMPLES) if read else None,
         }
