@@ -69,5 +69,5 @@ class ProofSection(Section):
 
     @property
     def proves(self) -> bool:
-        """Is anything proved?"""
+        """Is the result proved, in full or in part?"""
         return self.verify != "off"

@@ -48,18 +48,13 @@ class Choices(Mapping[str, Any]):
     """
 
     def __init__(self, subject: str, builtin: Mapping[str, str], group: str | None = None) -> None:
-        self._subject, self._builtin, self._group = subject, dict(builtin), group
+        self._subject, self._builtin, self.group = subject, dict(builtin), group
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
-        found = _installed(tuple(sys.path)).select(group=self._group) if self._group is not None else ()
+        found = _installed(tuple(sys.path)).select(group=self.group) if self.group is not None else ()
         # A plug-in must not change what a built-in name means.
         return {entry.name: entry for entry in found if entry.name not in self._builtin}
-
-    @property
-    def extensible(self) -> bool:
-        """May other distributions add names?"""
-        return self._group is not None
 
     @property
     def added(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class Unlabelled:
 
     @property
     def labelled(self) -> bool:
-        """No."""
+        """Are there labels? None are handed out, whatever the other dataset has."""
         return False
 
     def __len__(self) -> int:

@@ -42,7 +42,7 @@ class Opened:
 
     @property
     def outputs(self) -> dict[str, ir.Value]:
-        """Results by name."""
+        """The values that the model gives, by name."""
         return {str(v.name): v for v in self.model.graph.outputs}
 
 

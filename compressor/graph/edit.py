@@ -57,7 +57,7 @@ class FreeNames:
         return found
 
     def __contains__(self, name: str) -> bool:
-        """Is it taken?"""
+        """Has something in the graph this name already?"""
         return name in self._taken
 
     def add(self, name: str) -> None:

@@ -8,7 +8,7 @@ made anew whenever it is read.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import prod
@@ -190,9 +190,21 @@ class KeptAlong:
 
     def __call__(self, array: npt.NDArray[np.generic], first: int) -> npt.NDArray[np.generic]:
         """Of ``array``, rows of the weight from number ``first`` on."""
-        for axis, keep in sorted(self.kept.items(), reverse=True):
-            array = np.compress(keep[first : first + len(array)] if axis == 0 else keep, array, axis=axis)
-        return array
+        stays = {axis: keep[first : first + len(array)] if axis == 0 else keep for axis, keep in self.kept.items()}
+        return taken(array, {axis: np.flatnonzero(keep) for axis, keep in stays.items()})
+
+
+def taken(array: Array, places: Mapping[int, Sequence[int] | npt.NDArray[np.int64]]) -> Array:
+    """What stands at these places along each axis, in their order: whatever slices a weight does so here.
+
+    Args:
+        array: a weight, or rows of it.
+        places: axis -> which positions are taken along it; an axis that is not named stays whole.
+    """
+    # The last first: what is cut along the later axes is less to copy along the earlier ones.
+    for axis in sorted(places, reverse=True):
+        array = np.take(array, np.asarray(places[axis], np.int64), axis=axis)
+    return array
 
 
 class DerivedTensor(ir.LazyTensor):

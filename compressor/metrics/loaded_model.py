@@ -44,7 +44,7 @@ class LoadedModel:
         return list(self.session.run(output_names, dict(feeds)))
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
-        """Outputs by name."""
+        """Runs the model on what is fed, by name; its outputs by name."""
         names = [value.name for value in self.session.get_outputs()]
         return dict(zip(names, self.run(names, feeds), strict=True))
 

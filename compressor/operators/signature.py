@@ -213,7 +213,7 @@ class Named:
     extents: dict[Group, int] = field(default_factory=dict)
 
     def operand_values(self, node: ir.Node) -> list[Operand]:
-        """Operands for :func:`compressor.channels.combine.combine`."""
+        """The operands that a node has, with their axes, as :func:`compressor.channels.combine.combine` takes them."""
         return [Operand(v, axes) for k, axes in self.operands.items() if (v := node.inputs[k]) is not None]
 
     def output_values(self, node: ir.Node) -> list[Operand]:

@@ -22,7 +22,7 @@ Original = Callable[[str, tuple[int, ...], UnitArray], UnitArray]
 
 
 def _unmoved(_initializer: str, _axes: tuple[int, ...], indices: UnitArray) -> UnitArray:
-    """Before any cut."""
+    """Positions in the original where nothing was cut yet: those that they are."""
     return indices
 
 

@@ -1,4 +1,7 @@
-"""The one knife: the only place where weights are sliced. ``remove`` makes tensors smaller, ``mask`` zeroes them."""
+"""The one knife of channels: ``remove`` makes tensors smaller by a cut, ``mask`` zeroes the same positions.
+
+Weights are sliced by :func:`compressor.graph.weights.taken`, here and wherever else one becomes smaller.
+"""
 
 from __future__ import annotations
 

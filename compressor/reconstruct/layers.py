@@ -74,7 +74,7 @@ class LayerPair:
 
     @property
     def name(self) -> str:
-        """The node's name."""
+        """What reports call the layer: the name of its node."""
         return str(self.node.name)
 
     @property

@@ -34,7 +34,7 @@ class RecurrentPair:
 
     @property
     def name(self) -> str:
-        """The node's name."""
+        """What reports call the layer: the name of its node."""
         return str(self.node.name)
 
     @property

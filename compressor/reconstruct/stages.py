@@ -136,7 +136,7 @@ class ArrayCache:
             path.unlink()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Forgets every array, and deletes the folder of those that were put into files."""
         self._held.clear()
         self._folder.cleanup()
 

@@ -34,7 +34,7 @@ class Visit(Protocol):
     """Values of the smaller net that it wants, as repaired so far."""
 
     def feed(self, batch: int, dense: Values, pruned: Values) -> None:
-        """One batch."""
+        """Takes what both nets give for one batch, of the values that were asked for."""
         ...
 
     def finish(self) -> list[LayerRepair]:

@@ -69,7 +69,7 @@ class _Run:
 
     @property
     def output(self) -> Path:
-        """What it writes."""
+        """The file that the quantiser writes."""
         return self.folder / "quantised.onnx"
 
     def write(self, left: Sequence[str]) -> None:

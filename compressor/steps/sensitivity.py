@@ -59,7 +59,7 @@ class GroupCut:
     plan: PruningPlan
 
     def trial(self) -> Trial:
-        """Its measurement."""
+        """What has to be measured for it."""
         return Trial(f"{self.group} without {self.removed} of {self.channels} channels", self.plan.to_json())
 
 

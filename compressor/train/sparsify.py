@@ -84,7 +84,7 @@ class Sparsified:
 
     @property
     def history(self) -> History:
-        """Of the loop."""
+        """What each epoch of the loop came to."""
         return self.tuned.history
 
     @property

@@ -103,7 +103,7 @@ class ProgressLines:
         self._clock = clock
 
     def __call__(self, phase: str, event: Event, residual: Residual | None) -> None:
-        """One event."""
+        """Writes what happened in a phase to the file of metrics, and tells the clock."""
         if self._lines is not None:
             far = {} if residual is None else {"residual": asdict(residual)}
             self._lines.add({"phase": phase, **event.as_json(), **far})

@@ -39,7 +39,7 @@ CLASSES: dict[str, tuple[type[RunSettings], tuple[str, ...]]] = {
 }
 """Name of the keywords -> the settings they are, and those that the function has as parameters of its own."""
 SAMPLES = ("data", "val_data")
-EXTENSIBLE = [table for table in vars(choices).values() if isinstance(table, Choices) and table.extensible]
+EXTENSIBLE = [table for table in vars(choices).values() if isinstance(table, Choices) and table.group is not None]
 """Tables that other packages add to, so that any text is right where their names are."""
 HEAD = '''"""What keywords the functions of :mod:`compressor.api` take, for type checkers and editors.
 

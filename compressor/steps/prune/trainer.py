@@ -48,11 +48,11 @@ class TrainingInputs(Protocol):
 
     @property
     def train(self) -> Dataset:
-        """To train on."""
+        """Samples that weights are trained on."""
 
     @property
     def valid(self) -> Dataset | None:
-        """To judge on; None where there are none."""
+        """Samples that the weights of each epoch are judged on; None where there are none."""
 
 
 @dataclass(frozen=True)

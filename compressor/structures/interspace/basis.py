@@ -49,7 +49,7 @@ class KernelSpace:
 
 
 def identity(matrix: Matrix, taps: int) -> KernelSpace:  # noqa: ARG001 - as every start is made
-    """The unit kernels."""
+    """The space of kernels with one tap each, in which coefficients are the weights themselves."""
     return KernelSpace(np.eye(taps))
 
 

@@ -59,7 +59,7 @@ class CoefficientOption:
 
     @property
     def words(self) -> str:
-        """For reports."""
+        """What reports call it."""
         return self.name
 
     @property
@@ -102,7 +102,7 @@ class CoefficientWork:
 
     @property
     def ready(self) -> bool:
-        """Are there coefficients?"""
+        """Were coefficients taken, so that it can be written?"""
         return self._coefficients.found is not None
 
     def fit(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> CoefficientFit:  # noqa: ARG002 - as every fit is made

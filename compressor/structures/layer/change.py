@@ -43,7 +43,7 @@ class Work(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Were weights taken?"""
+        """Were weights taken, so that it can be written?"""
         ...
 
     def fit(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> Fit:

@@ -31,7 +31,7 @@ class Weighting:
 
     @property
     def covariance(self) -> Matrix:
-        """C, float64[unknowns, unknowns]."""
+        """XᵀX of what the layer reads: float64[unknowns, unknowns]."""
         wide = as_float64(self.inputs)
         return np.asarray(wide.T @ wide)
 

@@ -49,7 +49,7 @@ class Factors:
         return int(self.first.shape[1])
 
     def product(self) -> Matrix:
-        """float64[groups, out, unknowns]."""
+        """The matrix that both factors make: float64[groups, out, unknowns]."""
         if self.side == "outputs":
             return self.second @ self.first
         groups, out, _ = self.second.shape

@@ -43,7 +43,7 @@ class Thinned(LayerChange):
 
     @property
     def words(self) -> str:
-        """For reports."""
+        """What reports call it."""
         return f"rank {self.rank} of {self.widest}, {self.side} thinned"
 
     def macs(self, size: Geometry) -> float:
@@ -81,7 +81,7 @@ class FactorWork:
 
     @property
     def ready(self) -> bool:
-        """Are there factors?"""
+        """Were factors taken, so that it can be written?"""
         return self._factors is not None
 
     def fit(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> FactoredFit:  # noqa: ARG002 - as every fit is made

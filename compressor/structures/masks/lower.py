@@ -18,6 +18,7 @@ from compressor.graph.edit import FreeNames, add_constant, put_before, take_over
 from compressor.graph.evaluate import Array
 from compressor.graph.nodes import input_of
 from compressor.graph.opsets import node_of, version_of
+from compressor.graph.weights import taken
 from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
 from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, consecutive, one_grouped
@@ -184,5 +185,5 @@ class Lowering:
 
 def _block(weight: Array, filters: Numbers, piece: SmallConv) -> Array:
     """The weights of some filters in one piece."""
-    block = weight[np.ix_(filters, piece.channels)]
-    return np.ascontiguousarray(block[(slice(None), slice(None), *(slice(a, b) for a, b in piece.box))])
+    taps = {axis: range(first, end) for axis, (first, end) in enumerate(piece.box, 2)}
+    return np.ascontiguousarray(taken(weight, {0: filters, 1: piece.channels, **taps}))

@@ -96,7 +96,7 @@ class MaskOption(LayerChange):
 
     @property
     def words(self) -> str:
-        """For reports."""
+        """What reports call it."""
         return f"{self.name}, {self.mask.mean():.2f} of the weights kept"
 
     def macs(self, size: Geometry) -> float:
@@ -126,7 +126,7 @@ class MaskWork:
 
     @property
     def ready(self) -> bool:
-        """Are there weights?"""
+        """Were weights taken, so that it can be written?"""
         return self._weights.found is not None
 
     def fit(self, matrix: Matrix, layers: int, options: ReconstructOptions) -> MaskedFit:  # noqa: ARG002 - as every fit is made

@@ -144,7 +144,7 @@ class Agreement:
     labelled: bool
 
     def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
-        """Mean over samples."""
+        """The share of all positions of a batch that count."""
         found = outputs[self.form.index].argmax(self.form.axis)
         wanted = batch.labels if self.labelled else taught[self.form.index].argmax(self.form.axis)
         assert wanted is not None
@@ -162,7 +162,7 @@ class Explained:
     terms: Sequence[Squared]
 
     def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
-        """Mean over samples."""
+        """The mean of R² over the outputs, on a batch."""
         return 1 - torch.stack([term(outputs, batch, taught) for term in self.terms]).mean()
 
 
