@@ -2,59 +2,41 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import MappingProxyType
 
 import onnx_ir as ir
 
 from compressor.graph.nodes import operator_key, record_of
-from compressor.operators import (
-    attention,
-    control_flow,
-    conv,
-    elementwise,
-    experts,
-    frozen,
-    fused_attention,
-    indexing,
-    integer,
-    joining,
-    linear,
-    movement,
-    norm,
-    packed,
-    pool,
-    quant,
-    recurrent,
-    reduce,
-    sequence,
-    shape,
-    spectral,
-)
 from compressor.operators.operator import Operator, Rules
 
-FAMILIES = (
-    attention,
-    control_flow,
-    conv,
-    elementwise,
-    experts,
-    frozen,
-    fused_attention,
-    indexing,
-    integer,
-    joining,
-    linear,
-    movement,
-    norm,
-    packed,
-    pool,
-    quant,
-    recurrent,
-    reduce,
-    sequence,
-    shape,
-    spectral,
+FAMILIES = tuple(
+    import_module(f"{__package__}.{name}")
+    for name in (
+        "attention",
+        "control_flow",
+        "conv",
+        "elementwise",
+        "experts",
+        "frozen",
+        "fused_attention",
+        "indexing",
+        "integer",
+        "joining",
+        "linear",
+        "movement",
+        "norm",
+        "packed",
+        "pool",
+        "quant",
+        "recurrent",
+        "reduce",
+        "sequence",
+        "shape",
+        "spectral",
+    )
 )
+"""Modules that hold a family each; its name here is all that it takes."""
 
 RULES: Rules = MappingProxyType({(one.domain, one.name): one for family in FAMILIES for one in family.OPERATORS})
 """(domain, operator) -> record."""

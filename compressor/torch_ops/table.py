@@ -3,54 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
 
 from compressor.graph.fuse import DOMAIN
-from compressor.torch_ops import (
-    attention,
-    control,
-    conv,
-    elementwise,
-    fused,
-    indexing,
-    linear,
-    loss,
-    movement,
-    norm,
-    pool,
-    quant,
-    random,
-    recurrent,
-    reduce,
-    resize,
-    sequence,
-    shape,
-    spectral,
-    vision,
-)
+from compressor.torch_ops import fused
 from compressor.torch_ops.site import Maker
 
-FAMILIES = (
-    attention,
-    control,
-    conv,
-    elementwise,
-    indexing,
-    linear,
-    loss,
-    movement,
-    norm,
-    pool,
-    quant,
-    random,
-    recurrent,
-    reduce,
-    resize,
-    sequence,
-    shape,
-    spectral,
-    vision,
+FAMILIES = tuple(
+    import_module(f"{__package__}.{name}")
+    for name in (
+        "attention",
+        "control",
+        "conv",
+        "elementwise",
+        "indexing",
+        "linear",
+        "loss",
+        "movement",
+        "norm",
+        "pool",
+        "quant",
+        "random",
+        "recurrent",
+        "reduce",
+        "resize",
+        "sequence",
+        "shape",
+        "spectral",
+        "vision",
+    )
 )
+"""Modules that hold a family each; its name here is all that it takes."""
 
 FUNCTIONS: Mapping[tuple[str, str], Maker] = MappingProxyType(
     {("", name): maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
