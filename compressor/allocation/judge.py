@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from compressor.allocation.layer_samples import Floats32, Rows
 from compressor.allocation.views import LinearView
+from compressor.core.arrays import Array
 from compressor.core.compare import TINY
-from compressor.graph.evaluate import Array
 from compressor.reconstruct.form import Matrix
 
 PROBED = (0.25, 0.5, 0.75)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.allocation.views import LinearView
+from compressor.core.arrays import Array
 from compressor.errors import ModelError
-from compressor.graph.evaluate import Array
 from compressor.reconstruct.form import Pick
 
 Floats32 = npt.NDArray[np.float32]

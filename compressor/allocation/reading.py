@@ -15,8 +15,8 @@ from compressor.allocation.judge import Exact, Probe
 from compressor.allocation.layer_samples import POSITIONS, Collector, Rows
 from compressor.allocation.views import LinearView
 from compressor.channels.coupling import Coupling
+from compressor.core.arrays import Array
 from compressor.data import Batch, Dataset, batch_limit
-from compressor.graph.evaluate import Array
 from compressor.pruning.cost import affordable_samples
 
 ROWS_BYTES = 3 << 28

@@ -23,9 +23,9 @@ from compressor.channels.residual import ResidualBlock
 from compressor.channels.rule import Rule
 from compressor.channels.vain import HIDDEN, in_vain
 from compressor.channels.verify import Claims, name_of
+from compressor.core.arrays import Array
 from compressor.errors import RuleFault
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
-from compressor.graph.evaluate import Array
 from compressor.graph.nodes import record_of
 from compressor.graph.opsets import version_of
 from compressor.graph.shapes import Shapes

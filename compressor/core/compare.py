@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+from compressor.core.arrays import Array, Floats
 
 TINY = 1e-300
 """In the place of a sum of squares that is zero, where it is divided by or its logarithm taken."""
@@ -29,8 +29,8 @@ ROUNDING, SMALL = 64, 1e-4
 channel is so small that one could hide in them."""
 DECIDED = 0.01
 """Share of its largest entry by which rounding moves a channel that it decides."""
-Reals = npt.NDArray[np.float64]
-Wide = npt.NDArray[np.float64] | npt.NDArray[np.complex128]
+
+Wide = Floats | npt.NDArray[np.complex128]
 _UNITS = MappingProxyType(
     {
         "float16": 2.0**-10,
@@ -195,7 +195,7 @@ def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
     return _evened(_by_channel(moved), _scales(wide, by_channel=True)) if moved.size else moved
 
 
-def _evened(spread: Reals, scale: Reals) -> Reals:
+def _evened(spread: Floats, scale: Floats) -> Floats:
     """The spread with all channels that rounding decides moved as far as the one that it moves most.
 
     A few variants measure what is random badly: a channel that happened to stand still would be held to that.
@@ -229,7 +229,7 @@ def relative(moved: float, whole: float) -> float:
     return float(np.sqrt(moved / whole)) if whole else np.inf
 
 
-def _scales(array: Wide, *, by_channel: bool) -> Reals:
+def _scales(array: Wide, *, by_channel: bool) -> Floats:
     """What an error counts against, by entry: the largest finite magnitude of the array, or of its channel."""
     magnitude = np.where(np.isfinite(array), np.abs(array), 0.0)
     if by_channel and magnitude.size:
@@ -237,7 +237,7 @@ def _scales(array: Wide, *, by_channel: bool) -> Reals:
     return np.full(array.shape, magnitude.max(initial=0.0))
 
 
-def _by_channel(magnitude: Reals) -> Reals:
+def _by_channel(magnitude: Floats) -> Floats:
     """Largest entry of each channel, spread over its entries; channels lie along axis 1 or along the last one.
 
     Which of the two an output means cannot be told from the file, so the smaller number counts.
@@ -249,11 +249,11 @@ def _by_channel(magnitude: Reals) -> Reals:
     for axis in {1, magnitude.ndim - 1}:
         others = tuple(a for a in range(magnitude.ndim) if a != axis)
         parts.append(np.broadcast_to(magnitude.max(axis=others, keepdims=True), magnitude.shape))
-    found: Reals = np.minimum(*parts) if len(parts) == 2 else parts[0]
+    found: Floats = np.minimum(*parts) if len(parts) == 2 else parts[0]
     return found
 
 
-def _roundings(scale: Reals, unit: float) -> Reals:
+def _roundings(scale: Floats, unit: float) -> Floats:
     """Some roundings of the largest entry, for channels that are not so small that they matter there."""
     whole = scale.max(initial=0.0)
     # A small channel could be wrong altogether within roundings of a large one.

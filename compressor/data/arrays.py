@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compressor.config.data import DataSection, DataSettings
+from compressor.core.arrays import Array
 from compressor.core.formatting import printable
-from compressor.data.batch import Array, Batch, Indices, samples_in
+from compressor.data.batch import Batch, Indices, samples_in
 from compressor.data.labels import batch_labels, tidy_labels
 from compressor.data.prepare import Preparation, check_symbols, normalised, prepare
 from compressor.data.spec import InputSpec, sizes_of

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config.data import DataSettings
-from compressor.data.batch import Array, Batch, Indices
+from compressor.core.arrays import Array
+from compressor.data.batch import Batch, Indices
 from compressor.data.spec import specs
 from compressor.errors import UsageError
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+from compressor.core.arrays import Array
+
 Indices = npt.NDArray[np.int64]
 
 

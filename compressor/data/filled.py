@@ -9,9 +9,10 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.core.formatting import printable
 from compressor.data.arrays import ArrayDataset
-from compressor.data.batch import Array, Dataset
+from compressor.data.batch import Dataset
 from compressor.data.kinds import InputKind, Kind, kinds_of
 from compressor.data.spec import specs
 from compressor.errors import CompressorError

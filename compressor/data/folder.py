@@ -21,10 +21,11 @@ import onnx_ir as ir
 
 from compressor.config.data import DataSettings
 from compressor.config.graph import GraphSection
+from compressor.core.arrays import Array
 from compressor.core.extras import require
 from compressor.core.formatting import printable
 from compressor.core.machine import cores
-from compressor.data.batch import Array, Batch, Indices
+from compressor.data.batch import Batch, Indices
 from compressor.data.prepare import Preparation, normalised, prepare
 from compressor.data.spec import InputSpec, sizes_of
 from compressor.errors import UsageError

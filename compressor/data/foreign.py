@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from compressor.core.arrays import Array
 from compressor.core.formatting import printable
-from compressor.data.batch import Array, Batch, Dataset, Indices
+from compressor.data.batch import Batch, Dataset, Indices
 from compressor.data.labels import batch_labels, tidy_labels
 from compressor.data.spec import InputSpec, dtype_name, sizes_of
 from compressor.data.values import check_values

@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import onnx_ir as ir
 
-from compressor.data.batch import Array, Dataset
+from compressor.core.arrays import Array
+from compressor.data.batch import Dataset
 from compressor.data.spec import sizes_of
 from compressor.errors import UsageError
 

@@ -10,10 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config.data import DataSection, DataSettings
+from compressor.core.arrays import Array
 from compressor.core.formatting import printable, quantity
 from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.arrays import assign, from_arrays
-from compressor.data.batch import Array, Dataset
+from compressor.data.batch import Dataset
 from compressor.data.filled import described, fills_of
 from compressor.data.foreign import ForeignDataset
 from compressor.data.spec import InputSpec, specs

@@ -21,8 +21,8 @@ from typing import IO, Final
 import numpy as np
 from numpy.lib import format as npy
 
+from compressor.core.arrays import Array
 from compressor.core.formatting import printable, quantity
-from compressor.data.batch import Array
 from compressor.errors import UsageError
 from compressor.graph.external import MAX_RANK
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressor.core.arrays import Array
 from compressor.data.augment import Augment
-from compressor.data.batch import Array, Batch, Dataset, Indices
+from compressor.data.batch import Batch, Dataset, Indices
 from compressor.data.labels import all_labels
 
 JUDGED, FEWEST, MOST = 0.1, 64, 0.25

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from compressor.data.batch import Array
+from compressor.core.arrays import Array
 from compressor.errors import UsageError
 
 TOLERANCE = 1e-3

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config.data import DataSection, DataSettings
-from compressor.data.batch import Array
+from compressor.core.arrays import Array
 from compressor.data.spec import CHANNELS, InputSpec, sizes_of
 from compressor.data.values import check_kind
 from compressor.errors import UsageError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compressor.data.batch import Array
+from compressor.core.arrays import Array
 from compressor.data.spec import InputSpec, dtype_name
 from compressor.errors import UsageError
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, distance
 from compressor.errors import ModelError
 from compressor.evaluate.pair import Opened, Placed, cast
-from compressor.graph.evaluate import Array
 from compressor.graph.shapes import Shapes, infer
 from compressor.results.verify import LayerError
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from compressor.core.arrays import Floats
 from compressor.evaluate.statistics import DRAWS
 from compressor.results.robustness import Estimate, PotentialRow
-
-Floats = npt.NDArray[np.float64]
 
 _AT_ONCE = 50
 """Resamples that are held in memory together."""

@@ -16,9 +16,10 @@ import onnx_ir as ir
 
 from compressor.config.data import DataSettings
 from compressor.config.proof import RTOL
+from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, distance
 from compressor.core.intervals import LEVEL, wilson
-from compressor.data import Array, Batch, Dataset, batch_limit, batches, subset
+from compressor.data import Batch, Dataset, batch_limit, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.evaluate.statistics import DRAWS
 from compressor.graph.evaluate import may_draw

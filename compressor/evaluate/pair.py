@@ -13,9 +13,9 @@ import onnx_ir as ir
 
 from compressor.config import RunSettings
 from compressor.config.graph import GraphSection
+from compressor.core.arrays import Array
 from compressor.errors import UsageError
 from compressor.graph import files
-from compressor.graph.evaluate import Array
 from compressor.graph.feeds import demand_tensors, feeds
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer

@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
+from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.evaluate import pair
 from compressor.evaluate.attribution import attributed
 from compressor.graph import files
-from compressor.graph.evaluate import Array
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.carried import taught

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from compressor.data import Array
+from compressor.core.arrays import Array, Floats
 from compressor.data.labels import IGNORED
-
-Floats = npt.NDArray[np.float64]
 
 AGREEMENT, DISTANCE, RELATIVE = "agreement", "distance", "relative_error"
 _SUM = 1e-3

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 
 import numpy as np
-import numpy.typing as npt
 
 from compressor.config.choices import CORRUPTIONS
+from compressor.core.arrays import Floats
 from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
 from compressor.evaluate.resemblance import AGREEMENT, DISTANCE, RELATIVE
 from compressor.evaluate.shifts import Shift
 from compressor.results.records import ModelStats
 from compressor.results.robustness import Estimate, LikenessRow, PotentialRow, RobustModel, ShiftedAccuracy
 
-Floats = npt.NDArray[np.float64]
 Key = tuple[int, str, str]
 """Number of the model, output, measure."""
 

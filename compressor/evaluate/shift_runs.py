@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressor.core.arrays import Array
 from compressor.core.clock import Clock
 from compressor.core.formatting import printable
-from compressor.data import Array
 from compressor.errors import UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.pair import Opened

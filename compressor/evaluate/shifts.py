@@ -11,12 +11,11 @@ import onnx_ir as ir
 
 from compressor.config.choices import CORRUPTIONS
 from compressor.config.robustness import RobustnessSettings
-from compressor.data import Array, InputSpec
+from compressor.core.arrays import Array, Floats
+from compressor.data import InputSpec
 from compressor.data.corruptions import SEVERITIES, Images, corrupt, obstacle
 from compressor.data.spec import CHANNELS
 from compressor.errors import UsageError
-
-Floats = npt.NDArray[np.float64]
 
 CLEAN, NOISE = "clean", "noise"
 _SLACK = 0.05

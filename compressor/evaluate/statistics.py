@@ -10,7 +10,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from compressor.core.arrays import Floats
+
 Indices = npt.NDArray[np.int64]
 
 DRAWS = 1000

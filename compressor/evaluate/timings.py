@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from compressor.config import BenchSettings
+from compressor.core.arrays import Array
 from compressor.core.clock import Clock
 from compressor.errors import ModelError, UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.node_times import node_times, operator_times
 from compressor.evaluate.pair import Opened
 from compressor.evaluate.statistics import relative_iqr, speed_up
-from compressor.graph.evaluate import Array
 from compressor.results.bench import BenchRun, LatencyStats, SpeedUpResult
 from compressor.runtime import latency, sessions
 from compressor.runtime.latency import TimedModel, TimedRuns

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.data import Array, Dataset, batch_limit
+from compressor.core.arrays import Array
+from compressor.data import Dataset, batch_limit
 from compressor.data.batch import Indices
 from compressor.data.synthetic import (
     BYTES,

@@ -11,8 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import DataSettings
+from compressor.core.arrays import Array
 from compressor.core.compare import relative, squares
-from compressor.data import Array, Batch, Dataset, batch_limit, batches, open_data, subset
+from compressor.data import Batch, Dataset, batch_limit, batches, open_data, subset
 from compressor.data.spec import too_few
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise

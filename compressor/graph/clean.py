@@ -12,10 +12,11 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
+from compressor.core.arrays import Array
 from compressor.graph.branches import take_branches
 from compressor.graph.copies import leave_out_copies
 from compressor.graph.edit import add_constant
-from compressor.graph.evaluate import UNPACKS, Array, draws, evaluate
+from compressor.graph.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.meta import COPY_OF, HANDED_OVER
 from compressor.graph.movement import MOVES
 from compressor.graph.shapes import Shapes, initializer_of

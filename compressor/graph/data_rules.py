@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph import dims
 from compressor.graph.dims import Dim, Size
-from compressor.graph.evaluate import Array, evaluate
+from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import MOVEMENT, Movement
 from compressor.graph.shape_rules import Operands
 

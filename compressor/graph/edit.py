@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph.nodes import tensor_of
-
-Array = npt.NDArray[np.generic]
 
 
 def copy_of(model: ir.Model) -> ir.Model:

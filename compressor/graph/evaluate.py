@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-Array = npt.NDArray[np.generic]
+from compressor.core.arrays import Array
 
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
                     "Bernoulli", "Dropout"})  # fmt: skip

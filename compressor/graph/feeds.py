@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.errors import NothingToProve
 from compressor.graph.binding import Shape
 from compressor.graph.control_flow import loop_settings
-from compressor.graph.evaluate import Array
 from compressor.graph.room import demand_room
 from compressor.graph.shapes import Shapes
 

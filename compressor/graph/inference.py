@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph import body_shapes, data_rules, sequence_shapes, shape_rules
 from compressor.graph.captures import captured_values, has_graph
 from compressor.graph.control_flow import flow_of
 from compressor.graph.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Misfit, Size, size_product, symbol
-from compressor.graph.evaluate import UNPACKS, Array, draws, evaluate
+from compressor.graph.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.known import (
     NOTHING,
     Known,

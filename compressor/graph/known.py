@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph.dims import Dim, Misfit, Size, size_product
-from compressor.graph.evaluate import Array
 from compressor.graph.shape_rules import DimShape
 from compressor.graph.twins import Twins
 

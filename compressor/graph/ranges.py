@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.dims import (
     OPEN,
     TEXT_LIMIT,
@@ -26,7 +27,6 @@ from compressor.graph.dims import (
     symbol,
     symbols,
 )
-from compressor.graph.evaluate import Array
 from compressor.graph.known import Known, initializer_of
 from compressor.graph.movement import JOINS, MOVEMENT, MOVES, Movement
 from compressor.graph.shape_rules import TO_THE_END

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.clean import remove_unused
-from compressor.graph.evaluate import Array, evaluate
+from compressor.graph.evaluate import evaluate
 from compressor.graph.metadata import PREFIX
 from compressor.graph.shapes import initializer_of
 

@@ -9,12 +9,12 @@ import onnx
 import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
+from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph import contrib_shapes
 from compressor.graph.captures import captured_values, has_graph
 from compressor.graph.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, standard_node, twin_of
 from compressor.graph.dims import Dim, Misfit, Size
-from compressor.graph.evaluate import Array
 from compressor.graph.known import Inferred, check_reshape, first_input
 from compressor.graph.nodes import REALS
 from compressor.graph.shape_rules import DimShape

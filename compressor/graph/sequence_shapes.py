@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.dims import Dim
-from compressor.graph.evaluate import Array
 from compressor.graph.known import Known, first_input
 from compressor.graph.nodes import STANDARD, optional_input
 from compressor.graph.shape_rules import DimShape

@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.dims import (
     Dim,
     Size,
@@ -30,7 +31,6 @@ from compressor.graph.dims import (
     total,
 )
 from compressor.graph.elementwise import BROADCASTS
-from compressor.graph.evaluate import Array
 
 DimShape = tuple[Dim, ...]
 TO_THE_END = (1 << 31) - 1

@@ -12,10 +12,10 @@ from copy import copy
 
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, numbered
 from compressor.graph.captures import captured_values
 from compressor.graph.dims import Size, common_factor, substitute
-from compressor.graph.evaluate import Array
 from compressor.graph.inference import infer_values
 from compressor.graph.known import NOTHING, Known, Measured, initializer_of
 from compressor.graph.nodes import dims_of

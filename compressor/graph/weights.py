@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.core.compare import is_finite, same_bits
 from compressor.graph.nodes import dims_of
 
-Array = npt.NDArray[np.generic]
 FromRows = Callable[[Array, int], Array]
 """From rows of a tensor, and the number of the first of them, to what is left of these rows."""
 

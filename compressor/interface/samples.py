@@ -16,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import DataSettings
+from compressor.core.arrays import Array
 from compressor.core.formatting import printable
-from compressor.data.batch import Array
 from compressor.data.named import collected
 from compressor.data.spec import specs
 from compressor.errors import CompressorError, UsageError

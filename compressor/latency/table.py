@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from compressor.core.arrays import Floats
 from compressor.evaluate.attribution import attributed
 from compressor.pruning.parts import OperatorChain, Sizes, operators_by_name
-
-Floats = npt.NDArray[np.float64]
 
 SCHEMA = 1
 NEAR = 1e-2

@@ -11,9 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.core.arrays import Floats
 from compressor.core.scratch import scratch
 from compressor.evaluate import pair
-from compressor.evaluate.statistics import Floats, speed_up
+from compressor.evaluate.statistics import speed_up
 from compressor.results.detail import LatencyResult
 from compressor.results.environment import environment
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from compressor.data.batch import Array, Batch
+from compressor.core.arrays import Array, Floats
+from compressor.data.batch import Batch
 from compressor.errors import UsageError
 from compressor.metrics.detections import Detections, overlaps, read
-from compressor.metrics.metric import Floats, Metric, Outputs
+from compressor.metrics.metric import Metric, Outputs
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Overlaps with the true box from which a found one is a hit; the metric is the mean over them."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from compressor.data.batch import Array, Batch
+from compressor.core.arrays import Array
+from compressor.data.batch import Batch
 from compressor.data.labels import IGNORED
 from compressor.data.output_forms import class_axis
 from compressor.errors import UsageError

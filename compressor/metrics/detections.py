@@ -25,9 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.data.batch import Array
+from compressor.core.arrays import Array, Floats
 from compressor.errors import UsageError
-from compressor.metrics.metric import Floats, Outputs, without_nan
+from compressor.metrics.metric import Outputs, without_nan
 
 SUPPRESSED_AT = 0.7
 """Overlap from which the lower of two boxes of one class is a double."""

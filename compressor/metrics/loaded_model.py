@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from compressor.data.batch import Array, Batch, Dataset
+from compressor.core.arrays import Array
+from compressor.data.batch import Batch, Dataset
 from compressor.data.order import batches
 from compressor.data.spec import batch_limit
 

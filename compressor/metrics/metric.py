@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from compressor.data.batch import Array, Batch
+from compressor.core.arrays import Array
+from compressor.data.batch import Batch
 from compressor.errors import ModelError, UsageError
 
-Floats = npt.NDArray[np.float64]
 Outputs = Mapping[str, Array]
 """What a model gives for one batch: array by name of the output, in the order of the graph."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from compressor.data.batch import Array, Batch
+from compressor.core.arrays import Array, Floats
+from compressor.data.batch import Batch
 from compressor.data.labels import IGNORED
 from compressor.data.output_forms import class_axis
 from compressor.errors import UsageError
 from compressor.metrics.classes import demand_classes
-from compressor.metrics.metric import Floats, Metric, Outputs, first_floating
+from compressor.metrics.metric import Metric, Outputs, first_floating
 
 VOID = 255
 """Label of pixels that data sets of segmentation leave out, where there are no more than that many classes."""

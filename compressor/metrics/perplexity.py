@@ -6,11 +6,12 @@ from math import exp
 
 import numpy as np
 
-from compressor.data.batch import Array, Batch
+from compressor.core.arrays import Array, Floats
+from compressor.data.batch import Batch
 from compressor.data.labels import IGNORED
 from compressor.data.output_forms import class_axis
 from compressor.errors import UsageError
-from compressor.metrics.metric import Floats, Metric, Outputs, first_floating
+from compressor.metrics.metric import Metric, Outputs, first_floating
 
 LARGEST_LOSS = 700.0
 """Mean negative log-likelihood beyond which its exponential is no number any more."""

@@ -19,7 +19,8 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.node_operands import NamedOperand, NodeOperands
-from compressor.graph.evaluate import Array, draws, evaluate
+from compressor.core.arrays import Array
+from compressor.graph.evaluate import draws, evaluate
 from compressor.graph.shapes import captured_values
 
 Kind = TypeVar("Kind", bound=np.generic)

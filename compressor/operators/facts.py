@@ -8,7 +8,7 @@ from enum import Enum, IntEnum
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 
 NONE: tuple[int, ...] = ()
 EVERY = range(1 << 16)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.graph.nodes import optional_input
 from compressor.graph.shapes import initializer_of
 from compressor.operators.facts import Grid

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.graph.nodes import become_identity, number_of, optional_input
 from compressor.graph.opsets import node_of, version_of
 

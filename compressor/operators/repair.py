@@ -11,9 +11,9 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import UnitArray
+from compressor.core.arrays import Array
 from compressor.errors import PlanError
 from compressor.graph.edit import FreeNames, add_constant
-from compressor.graph.evaluate import Array
 from compressor.graph.nodes import input_of, optional_input
 from compressor.graph.opsets import node_of, place_of, stated
 

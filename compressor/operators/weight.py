@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call, Named, Shape, Signature, expand, solve_sizes
 

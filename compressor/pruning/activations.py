@@ -12,7 +12,8 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import NO_GROUP
 from compressor.channels.labels import Term, UnitArray
-from compressor.data import Array, Batch
+from compressor.core.arrays import Array
+from compressor.data import Batch
 from compressor.errors import NothingToPrune
 from compressor.operators.quantization_grid import real
 from compressor.pruning.criteria.measurement import Measurement, Need, Rounds

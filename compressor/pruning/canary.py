@@ -21,7 +21,8 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.residual import DEPTH
-from compressor.core.compare import Array, Tolerance, same_bits
+from compressor.core.arrays import Array
+from compressor.core.compare import Tolerance, same_bits
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.nodes import dims_of
 from compressor.graph.weights import DerivedTensor

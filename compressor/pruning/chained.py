@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from compressor.core.compare import Array
+from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph import files
 from compressor.graph.joined import Given, Joined, Part, joined_of

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 from onnx_ir.convenience import extract
 
-from compressor.core.compare import Array, Tolerance, distance
+from compressor.core.arrays import Array
+from compressor.core.compare import Tolerance, distance
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.captures import has_graph, values_of

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
+from compressor.core.arrays import Floats
 from compressor.pruning.budget import Chunk
 from compressor.pruning.criteria import Scores
 from compressor.pruning.widths import WidthLine, levels_of
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.residual import DEPTH, ResidualBlock
 from compressor.config.selection import SelectionSection
-from compressor.core.compare import Array
+from compressor.core.arrays import Array
 from compressor.core.globs import any_match
 from compressor.graph.captures import captured_values, nodes_inside
 from compressor.graph.nodes import become_identity, input_of, optional_input

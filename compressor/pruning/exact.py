@@ -13,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask, Mask
-from compressor.core.compare import Array, same_bits
+from compressor.core.arrays import Array
+from compressor.core.compare import same_bits
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.weights import DerivedTensor, paired_weights, parts
 from compressor.pruning.written import told

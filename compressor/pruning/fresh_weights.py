@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.operators.table import adds, operator_of
 from compressor.operators.weight import weight_axes
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from compressor.core.arrays import Floats
 
 STATES = 2048
 """Partial choices that are kept after each group."""

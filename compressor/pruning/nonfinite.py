@@ -13,9 +13,9 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import UnitArray
+from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.errors import NothingToProve
-from compressor.graph.evaluate import Array
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.operators.table import operator_of
 from compressor.operators.weight import Numbers, WeightAxes, weight_axes
 

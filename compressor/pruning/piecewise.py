@@ -19,7 +19,7 @@ import onnx
 import onnx_ir as ir
 from onnx import helper
 
-from compressor.core.compare import Array
+from compressor.core.arrays import Array
 from compressor.core.machine import free_memory
 from compressor.errors import ModelError
 from compressor.graph import files

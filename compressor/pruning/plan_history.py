@@ -11,7 +11,7 @@ import numpy as np
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.labels import UnitArray
 from compressor.channels.plan import PruningPlan, Removal, names_all
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.pruning.surgery import compact
 
 

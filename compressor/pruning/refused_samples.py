@@ -14,8 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config.data import DataSettings, validation
+from compressor.core.arrays import Array
 from compressor.core.formatting import printable
-from compressor.data.batch import Array, Dataset
+from compressor.data.batch import Dataset
 from compressor.data.source import open_data
 from compressor.data.spec import batch_limit, sizes_of
 from compressor.data.synthetic.sizes import sample_shapes

@@ -17,7 +17,8 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from compressor.core.compare import Array, Tolerance
+from compressor.core.arrays import Array
+from compressor.core.compare import Tolerance
 from compressor.errors import PLEASE, ModelError, ProofFailed
 from compressor.graph.captures import has_graph
 from compressor.graph.control_flow import Flow, flow_of

@@ -16,7 +16,8 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from compressor.core.compare import Array, Distance, Tolerance, distance, is_finite, rounding_spread
+from compressor.core.arrays import Array
+from compressor.core.compare import Distance, Tolerance, distance, is_finite, rounding_spread
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.evaluate import may_draw

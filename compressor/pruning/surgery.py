@@ -15,8 +15,8 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.fills import drop_copies
 from compressor.channels.verify import recheck, rule_errors
+from compressor.core.arrays import Array
 from compressor.graph.captures import values_of
-from compressor.graph.evaluate import Array
 from compressor.graph.nodes import dims_of
 from compressor.graph.weights import DerivedTensor, KeptAlong, is_large
 from compressor.operators.reference import Reference

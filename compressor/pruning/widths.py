@@ -13,8 +13,9 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
+from compressor.core.arrays import Floats
 from compressor.pruning.budget import Chunk, Removed
-from compressor.pruning.knapsack import Floats, choose_widths
+from compressor.pruning.knapsack import choose_widths
 from compressor.pruning.parts import OperatorChain
 
 WIDTHS, ALL_WIDTHS = 32, 1024

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.reconstruct.form import Matrix, as_float64
 from compressor.reconstruct.options import ReconstructOptions
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 
 Matrix = npt.NDArray[np.float64]
 Pick = npt.NDArray[np.int64]

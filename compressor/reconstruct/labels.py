@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.data import Dataset
 from compressor.errors import UsageError
-from compressor.graph.evaluate import Array
 from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.fit import Affine, Holdout
 from compressor.reconstruct.form import Matrix, as_float64

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
+from compressor.core.arrays import Array
 from compressor.graph.edit import add_constant
-from compressor.graph.evaluate import Array
 from compressor.graph.nodes import input_of, optional_input
 from compressor.graph.shapes import captured_values
 from compressor.operators.table import operator_of

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.operators.signature import Call, Signature, expand
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import VARYING, Matrix, Pick, Shape, Unrepairable, as_float64, inverse_permutation

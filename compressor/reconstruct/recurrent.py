@@ -16,8 +16,8 @@ from functools import cached_property
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.edit import add_constant, constant_array
-from compressor.graph.evaluate import Array
 from compressor.graph.nodes import input_of
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import R

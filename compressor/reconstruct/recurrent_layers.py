@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.edit import constant_array, free_name
-from compressor.graph.evaluate import Array
 from compressor.graph.nodes import input_of, optional_input
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import CONSTANTS, B, R, W

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
-from compressor.graph.evaluate import Array
 from compressor.operators.recurrence import HIDDEN, LENGTHS, X, backwards
 
 Inputs = Mapping[int, Array]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.graph.nodes import number_of
 from compressor.graph.shapes import initializer_of
 from compressor.operators.table import operator_of

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.errors import UsageError
-from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
 from compressor.operators.table import operator_of
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.data import Batch
-from compressor.graph.evaluate import Array
 from compressor.graph.shapes import captured_values
 from compressor.reconstruct.layers import Kept
 from compressor.reconstruct.options import ReconstructOptions

@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.reconstruct.biases import read_bias, write_bias
 from compressor.reconstruct.fit import Affine, Fit, Holdout, MakeFit
 from compressor.reconstruct.form import Matrix, OperandForm, Pick, Unrepairable

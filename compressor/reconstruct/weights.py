@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.edit import constant_array
-from compressor.graph.evaluate import Array, evaluate
+from compressor.graph.evaluate import evaluate
 from compressor.graph.nodes import input_of
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Unrepairable

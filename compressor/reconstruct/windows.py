@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.operators.padding import same_padding
 from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from compressor.core.arrays import Array
 from compressor.errors import UsageError
 from compressor.runtime import sessions, values
 from compressor.runtime.library import ort
-from compressor.runtime.sessions import Array, Setup
+from compressor.runtime.sessions import Setup
 
 DEVICES = MappingProxyType(
     {

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from compressor.core.arrays import Array
 from compressor.core.machine import with_modules_of
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
-from compressor.runtime.sessions import CUDA, TENSORRT, Array, Setup, full_name, run_session, start_session
+from compressor.runtime.sessions import CUDA, TENSORRT, Setup, full_name, run_session, start_session
 
 RUNS = 3
 """Runs after which the allocator has seen what it will see."""

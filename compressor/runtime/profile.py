@@ -12,9 +12,10 @@ from typing import Any
 
 import onnx
 
+from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
-from compressor.runtime.sessions import Array, Setup, run_session, start_session
+from compressor.runtime.sessions import Setup, run_session, start_session
 
 WARMUP = 5
 """Profiled runs at the start that do not count."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.core.compare import Array
+from compressor.core.arrays import Array
 from compressor.errors import CompressorError, ModelError
 from compressor.runtime.library import silenced
 from compressor.runtime.sessions import full_name

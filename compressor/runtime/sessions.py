@@ -13,17 +13,15 @@ from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.config import PROVIDERS
+from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.errors import DoesNotRun, ModelError, OutOfMemory, ProviderUnavailable
 from compressor.runtime import values
 from compressor.runtime.library import FATAL, ort, silenced
 
-Array = npt.NDArray[np.generic]
 Session = ort.InferenceSession
 
 CPU, CUDA, TENSORRT = (PROVIDERS[short] for short in ("cpu", "cuda", "tensorrt"))

@@ -7,8 +7,9 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.runtime.outputs import giving
-from compressor.runtime.sessions import Array, opened, run_session
+from compressor.runtime.sessions import opened, run_session
 
 TENSOR = "tensor("
 TYPES: Mapping[str, ir.DataType] = MappingProxyType(

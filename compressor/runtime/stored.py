@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import onnx_ir as ir
 
-from compressor.core.compare import Array
+from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 

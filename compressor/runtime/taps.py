@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.runtime.outputs import giving
-from compressor.runtime.sessions import Array, opened, run_session
+from compressor.runtime.sessions import opened, run_session
 
 
 def tap(

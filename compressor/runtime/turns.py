@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.profile import Profile, read_profile
-from compressor.runtime.sessions import CPU, Array, Session, Setup, demand_active, full_name, run_session, start_session
+from compressor.runtime.sessions import CPU, Session, Setup, demand_active, full_name, run_session, start_session
 
 WARMUP = 2
 """Runs at the start that do not count."""

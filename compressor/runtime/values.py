@@ -9,12 +9,10 @@ from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.runtime.library import ort
-
-Array = npt.NDArray[np.generic]
 
 _FOREIGN: Final = MappingProxyType(
     {

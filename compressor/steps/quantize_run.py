@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config.quantize import QuantizeSettings
-from compressor.core.compare import Array, is_real
+from compressor.core.arrays import Array
+from compressor.core.compare import is_real
 from compressor.core.scratch import scratch
 from compressor.data import batch_limit, batches, subset
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError

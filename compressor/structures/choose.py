@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
+from compressor.core.arrays import Floats
 from compressor.core.compare import at_most
 from compressor.errors import TargetOutOfReach
 from compressor.pruning.budget import Goal, Removed
 from compressor.pruning.by_loss import Spending, levels_within
 from compressor.pruning.parts import OperatorChain
 from compressor.pruning.widths import WidthLine, Widths, units_at
-from compressor.structures.layer.change import ChangeLine, Floats, LayerChange
+from compressor.structures.layer.change import ChangeLine, LayerChange
 from compressor.structures.layer.geometry import Geometry
 
 OUT_OF_REACH = (

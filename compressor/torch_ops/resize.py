@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from compressor.core.arrays import Floats
 from compressor.graph.opsets import place_of
 from compressor.torch_ops.site import Function, Maker, Numbers, Site, positive
 
 Tensor = torch.Tensor
-Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
 

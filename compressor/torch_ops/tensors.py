@@ -7,13 +7,11 @@ from types import MappingProxyType
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
+from compressor.core.arrays import Array
 from compressor.errors import ModelError
-
-Array = npt.NDArray[np.generic]
 
 DTYPES: Mapping[ir.DataType, torch.dtype] = MappingProxyType(
     {

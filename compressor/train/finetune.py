@@ -13,9 +13,10 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.config.training import demand_teacher
+from compressor.core.arrays import Array
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.compare import Tolerance
-from compressor.data import Array, Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
+from compressor.data import Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
 from compressor.errors import ModelError, ProofFailed, UsageError

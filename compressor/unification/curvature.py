@@ -21,8 +21,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import UnifySettings
+from compressor.core.arrays import Array
 from compressor.core.extras import TRAINING, require
-from compressor.data import Array, Batch, Dataset
+from compressor.data import Batch, Dataset
 from compressor.graph.nodes import input_of
 from compressor.operators.table import operator_of
 from compressor.reconstruct import ReconstructOptions

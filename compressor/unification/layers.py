@@ -12,9 +12,9 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.node_operands import NodeOperands
 from compressor.config import BlockShape, UnifySettings
+from compressor.core.arrays import Array
 from compressor.core.globs import any_match
 from compressor.errors import UsageError
-from compressor.graph.evaluate import Array
 from compressor.graph.metadata import readable
 from compressor.graph.nodes import REALS
 from compressor.graph.shapes import captured_values

@@ -6,8 +6,8 @@ import numpy as np
 
 from compressor.config import UnifySettings
 from compressor.config.blocks import BlocksSection, StorageSection
+from compressor.core.arrays import Array
 from compressor.graph.edit import constant_array
-from compressor.graph.evaluate import Array
 from compressor.unification import packed_codebook
 from compressor.unification.assignment import Kinds
 from compressor.unification.codebook import Codebook

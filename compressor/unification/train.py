@@ -19,10 +19,11 @@ from compressor.config import UnifySettings
 from compressor.config.choices import METHODS
 from compressor.config.data import validation
 from compressor.config.training import LEARNING_RATES, TOWARDS_A_SET
+from compressor.core.arrays import Array
 from compressor.core.clock import Clock
 from compressor.core.extras import TRAINING, require
 from compressor.core.metrics import Metrics
-from compressor.data import Array, Dataset, augmentation, open_data, open_parts
+from compressor.data import Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
 from compressor.graph.edit import constant_array
 from compressor.unification.assignment import Kinds

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.unification import measure
 from compressor.unification.layers import UnifiedLayer
 from compressor.unification.packed import Packed

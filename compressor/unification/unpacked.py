@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.errors import PLEASE, ProofFailed
-from compressor.graph.evaluate import Array
 from compressor.graph.metadata import PREFIX
 from compressor.runtime.stored import run_once
 from compressor.unification.unified import Unified

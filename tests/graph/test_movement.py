@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.graph.evaluate import Array, evaluate
+from compressor.core.arrays import Array
+from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import MOVEMENT, MOVES, Movement
 
 DATA = np.arange(1, 17, dtype=np.float32).reshape(2, 4, 2)

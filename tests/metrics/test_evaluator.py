@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from compressor.cli.main import compress
 from compressor.config import PruneSettings
 from compressor.config.choices import METRICS
-from compressor.data import Array, Dataset, open_data
+from compressor.core.arrays import Array
+from compressor.data import Dataset, open_data
 from compressor.errors import UsageError
 from compressor.metrics.evaluator import Evaluator, demand_metric, evaluator_for, labels_unread
 from tests import models

@@ -11,8 +11,8 @@ import pytest
 from compressor.channels.groups import Slot, group
 from compressor.commands import prune
 from compressor.config import PruneSettings
+from compressor.core.arrays import Array
 from compressor.errors import NotPossible
-from compressor.graph.evaluate import Array
 from compressor.pruning.analysis import analyse
 from compressor.pruning.inputs import Inputs
 from compressor.pruning.lossless import ROUNDING

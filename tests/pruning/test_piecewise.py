@@ -14,9 +14,9 @@ from onnx import helper
 
 from compressor.commands.prune import prune_file
 from compressor.config import PruneSettings
+from compressor.core.arrays import Array
 from compressor.errors import ModelError, ProofFailed
 from compressor.graph import files, weights
-from compressor.graph.evaluate import Array
 from compressor.pruning import piecewise, surgery
 from compressor.pruning.piecewise import Piecewise
 from compressor.runtime.stored import Answers, Feed, Stored

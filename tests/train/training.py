@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from compressor.data import Array, Batch, Indices
+from compressor.core.arrays import Array
+from compressor.data import Batch, Indices
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.split import Splits

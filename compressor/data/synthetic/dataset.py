@@ -10,7 +10,8 @@ from zlib import crc32
 import numpy as np
 import onnx_ir as ir
 
-from compressor.data.batch import Array, Batch, Indices
+from compressor.core.arrays import Array
+from compressor.data.batch import Batch, Indices
 from compressor.data.kinds import InputKind, Kind, kinds_of
 from compressor.data.spec import batch_limit
 from compressor.data.synthetic.features import boxes, features

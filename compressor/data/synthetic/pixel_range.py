@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compressor.data.batch import Array
+from compressor.core.arrays import Array
 from compressor.data.synthetic.fractal import Field
 
 GROUND, MARKS = 0.6, 1.0

@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config.blocks import BlockShape
+from compressor.core.arrays import Array
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.edit import constant_array, free_name
-from compressor.graph.evaluate import Array
 from compressor.structures.interspace.composed import stored_as
 from compressor.unification.assignment import FREE, PRUNED
 from compressor.unification.layout import CanonicalAxes, Layout

@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from compressor.core.arrays import Floats
 from compressor.reconstruct.fit import Fit
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.structures.layer.geometry import Geometry
 from compressor.structures.layer.layers import CandidateLayer
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from compressor.allocation.judge import PROBED, Probe, marks
+from compressor.core.arrays import Floats
 from compressor.core.compare import TINY
 from compressor.reconstruct.form import Matrix
 from compressor.structures.layer.change import ChangeLine, LayerChange, cheapest_first
@@ -23,7 +23,6 @@ from compressor.structures.layer.layers import CandidateLayer
 from compressor.structures.lowrank.factors import Truncation
 from compressor.structures.lowrank.thinned import Thinned
 
-Floats = npt.NDArray[np.float64]
 RANKS = 32
 """Ranks that are considered of a layer."""
 JUDGED = (0.0, 0.125, *PROBED)

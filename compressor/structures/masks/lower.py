@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.graph.edit import FreeNames, add_constant, put_before, take_over
-from compressor.graph.evaluate import Array
 from compressor.graph.nodes import input_of
 from compressor.graph.opsets import node_of, version_of
 from compressor.graph.weights import taken

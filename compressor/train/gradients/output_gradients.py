@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import onnx_ir as ir
 import torch
 
+from compressor.core.arrays import Array
 from compressor.data import Batch
-from compressor.graph.evaluate import Array
 from compressor.graph.normalise import normalise
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train.gradients.saliency_loss import SaliencyLoss

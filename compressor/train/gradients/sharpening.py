@@ -17,7 +17,8 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from compressor.data import Array, batch_limit
+from compressor.core.arrays import Array
+from compressor.data import batch_limit
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.data.synthetic import InputKind, Synthetic
 from compressor.errors import UsageError

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 import torch
 
-from compressor.data.batch import Array, Batch
+from compressor.core.arrays import Array
+from compressor.data.batch import Batch
 from compressor.torch_ops.tensors import to_torch
 from compressor.train.loop.objective import DeviceBatch
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 import torch
 
-from compressor.graph.evaluate import Array
+from compressor.core.arrays import Array
 from compressor.torch_ops.tensors import to_torch
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.upcast import is_narrow, widened

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
+from compressor.core.arrays import Array
 from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import Movement
@@ -19,8 +20,6 @@ from compressor.graph.opsets import version_of
 from compressor.operators.facts import Normalises
 from compressor.operators.table import adds, operator_of
 from compressor.operators.weight import WeightAxes, weight_axes
-
-Array = npt.NDArray[np.generic]
 
 TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16})
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
-from compressor.data.batch import Array
+from compressor.core.arrays import Array
 from compressor.data.synthetic import IMAGENET, SIGNED, Kind, RangeChoice, Synthetic, synthetic
 from compressor.data.synthetic.dataset import GENERATORS
 from compressor.errors import UsageError
