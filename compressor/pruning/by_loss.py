@@ -29,16 +29,15 @@ from compressor.pruning.budget import (
     Goal,
     Origin,
     Removed,
-    finer,
     goal_of,
     line_up,
-    nearest_of,
     take,
     too_coarse,
     too_much,
 )
 from compressor.pruning.cost import CostModel
 from compressor.pruning.curves import Curves, GroupScores, lines_of
+from compressor.pruning.nearest import finer, nearest_of
 from compressor.pruning.parts import OperatorChain, operators
 from compressor.pruning.select import Choice, Ranking, Scored
 from compressor.pruning.widths import Levels, WidthLine, Widths, units_at

@@ -21,10 +21,8 @@ from compressor.pruning.budget import (
     Origin,
     Removed,
     demand_reachable,
-    finer,
     goal_of,
     line_up,
-    nearest_of,
     reach,
     take,
     too_coarse,
@@ -33,6 +31,7 @@ from compressor.pruning.cost import CostModel
 from compressor.pruning.criteria import Criterion, Measurement, Scores, Weights, criterion
 from compressor.pruning.criteria.base import weakest_first
 from compressor.pruning.lasting_names import LastingNames
+from compressor.pruning.nearest import finer, nearest_of
 
 
 @dataclass(frozen=True)
