@@ -165,7 +165,7 @@ class SizeSearch:
             return True
         try:
             return not self._hollow(infer_values(self.model, bound, self.symbolic))
-        except Misfit:
+        except (Misfit, ModelError):
             # A runtime refuses such sizes, which does no harm.
             return True
 
@@ -211,8 +211,8 @@ class SizeSearch:
                 for bound in tried:
                     try:
                         fit = self._fit(bound)
-                    except Misfit as misfit:
-                        problems.append(str(misfit))
+                    except (Misfit, ModelError) as error:
+                        problems.append(str(error))
                         continue
                     fits = True
                     if fit is None:
@@ -234,10 +234,12 @@ class SizeSearch:
 
         Raises:
             Misfit: the graph refuses them; a size comes to less than zero, say, as a kernel is longer than the signal.
+            ModelError: a value is larger than any that is believed.
         """
         size, node = self._least(bound)
         if size < 0:
-            raise Misfit(f"node {node.name!r} ({node.op_type}) would give a size of {size}" if node else "negative")
+            where = "an input would have" if node is None else f"node {node.name!r} ({node.op_type}) would give"
+            raise Misfit(f"{where} a size of {size}")
         if size == 0:
             return None
         known = infer_values(self.model, bound, self.symbolic)
