@@ -265,7 +265,7 @@ class Binding:
                     yield bound
 
     def _bound(self, candidate: CandidateSizes, solved: Mapping[str, Dim]) -> Bound | None:
-        """Shapes of the inputs; None where a size would be negative, no number, or larger than ``VALUE_LIMIT``."""
+        """Shapes of the inputs; None where a size would be negative, or no number."""
         numbers: dict[str, Dim] = {}
         spare = iter(candidate.others * (1 + sum(map(len, self._sizes.values()))))
         for shape in self._sizes.values():
@@ -280,7 +280,7 @@ class Binding:
         found: Bound = {}
         for value in self._graph.inputs:
             shape = tuple(substitute(size, numbers) for size in self._sizes[str(value.name)])
-            known = tuple(size for size in shape if isinstance(size, int) and 0 <= size <= VALUE_LIMIT)
+            known = tuple(size for size in shape if isinstance(size, int) and size >= 0)
             found[str(value.name)] = self._given.shapes.get(str(value.name), known)
             if len(known) < len(shape):
                 return None

@@ -63,6 +63,26 @@ def test_small_sizes_are_left_out_where_they_leave_nothing() -> None:
     assert bound(POOLED % POOLS[2])[2].near_inputs is None
 
 
+def test_one_size_is_better_than_a_second_that_leaves_nothing() -> None:
+    """Larger ones than the first are over budget."""
+    _, _, shapes = bound(
+        """(float[N,3,H,W] x) => (float y) <float[12,3,1,1] w, int64[1] late = {1000}, int64[1] end = {9999},
+        int64[1] rows = {2}> { a = Conv(x, w)  y = Slice(a, late, end, rows) }"""
+    )
+    assert shapes.inputs == shapes.other_inputs == {"x": (1, 3, 1024, 1024)}
+
+
+def test_sizes_that_make_too_large_a_value_leave_the_others_to_be_tried() -> None:
+    _, _, shapes = bound(
+        """(float[1,T] x) => (float y, float z) <int64[2] row = {1,-1}, int64[1] seven = {7}, int64[1] five = {5},
+        int64[1] axis = {1}, int64[1] two = {2}> {
+        a = Transpose(x)  b = MatMul(a, x)  c = Reshape(b, row)  d = Transpose(c)  e = MatMul(d, c)  f = Reshape(e, row)
+        g = Transpose(f)  h = MatMul(g, f)  y = Reshape(h, row)  z = Slice(x, seven, five, axis, two) }"""
+    )
+    assert shapes.hollow
+    assert shapes.inputs["x"][1] < 30
+
+
 def test_what_is_empty_at_any_size_is_taken_as_it_is() -> None:
     _, source, shapes = bound(
         """(float[N,3,H,W] x) => (float y, float z) <float[8,3,3,3] w, float[0,2] nothing, int64[1] none = {0},
@@ -126,13 +146,27 @@ def test_a_name_that_no_sizes_meet_is_a_label(name: str) -> None:
     assert infer(source, dims={name: 7}).inputs["z"][2] == 7
 
 
-@pytest.mark.parametrize("name", ["N-1", "N-5"])
+@pytest.mark.parametrize("name", ["N-1", "N-3", "N-5"])
 def test_a_batch_less_a_number(name: str) -> None:
     proto = model("(float[N,4] x, float[M,4] z) => (float y) { a = Concat<axis=0>(x, z)  y = Relu(a) }")
     shapes = infer(normalise(in_memory(rename(proto, "M", name))))
     assert not shapes.hollow
     for sizes in every(shapes):
         assert min(min(shape) for shape in sizes.values()) > 0
+
+
+def test_a_signal_less_some_samples_is_no_past() -> None:
+    text = """(float[N,4,T] x, float[N,4,U] z) => (float y) <float[8,4,1] w> {
+        a = Concat<axis=2>(x, z)  b = Relu(a)  y = Conv(b, w) }"""
+    far = infer(normalise(in_memory(rename(model(text), "U", "T-3")))).far_inputs
+    assert far == {"x": (1, 4, 200), "z": (1, 4, 197)}
+
+
+def test_a_past_whose_heads_have_a_name_is_empty_once() -> None:
+    text = CACHE.replace("float[B,2,P,4] past", "float[B,A,P,4] past")
+    far = infer(normalise(in_memory(rename(model(text), "MASK", "P + T")))).far_inputs
+    assert far is not None
+    assert far["past"] == (1, 2, 0, 4)
 
 
 @pytest.mark.parametrize(("old", "new"), [("T", "S - P"), ("P", "S - T"), ("S", "P + T")])
