@@ -144,7 +144,7 @@ def test_readme_marks_the_command_that_ci_runs(name: str) -> None:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ("prune_one_file.py", r"MACs +5,393,664 -> +4,7\d\d,\d{3}\n.*masked original: \d"),
+        ("prune_one_file.py", r"MACs +5,393,664 -> +4,3\d\d,\d{3}\n.*masked original: \d"),
         ("why_frozen.py", r"544 channels can go.*512 channels can go.*is an output of the model \(relu_2\)"),
         ("target_and_replay.py", r"MACs left: 79\.9%.*replayed: the same weights"),
         ("from_pytorch.py", r"PruneResult: file .*proof passed.*bytes written"),

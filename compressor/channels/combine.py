@@ -83,7 +83,10 @@ class _Combine:
             # A signature that does not fit would fail in a reshape below; given up here, it freezes the node with a
             # reason.
             if group and prod(self.space.sizes.get(n, 1) for n in group) != size:
-                raise Unexplained(f"{operand.value.name} of shape {list(shape)} does not fit the signature")
+                # Of nothing there is nothing to divide.
+                why = "is empty at the sizes that were run; give larger ones with --dim or --input-shape"
+                why = why if 0 in shape else "does not fit the signature"
+                raise Unexplained(f"{operand.value.name} of shape {list(shape)} {why}")
         names = frozenset(n for n in operand.names if n in self.space.sizes)
         side = Side(operand, deferred, names)
         if deferred is not None:

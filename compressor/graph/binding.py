@@ -78,8 +78,13 @@ SHRINK = (1, 2, 4, 8)
 """By how much a candidate is divided, in turn, while the values of a graph have too many elements."""
 
 
-def declared(graph: ir.Graph, given: Given) -> Declared:
+def declared(graph: ir.Graph, given: Given, *, labels: bool = False) -> Declared:
     """The shape of each input, open dimensions as symbols; names that spell out a sum are that sum.
+
+    Args:
+        graph: the graph.
+        given: what the user said.
+        labels: such names are symbols of their own, too.
 
     Raises:
         UsageError: the user named an input or dimension that is not there, or gave sizes that contradict the file or
@@ -88,7 +93,8 @@ def declared(graph: ir.Graph, given: Given) -> Declared:
         ModelError: an input declares no shape and none was given.
     """
     _check(graph, given)
-    plain = {key for value in graph.inputs for axis, dim in enumerate(value.shape or ()) if (key := _key(value, axis))}
+    named = {key for value in graph.inputs for axis, dim in enumerate(value.shape or ()) if (key := _key(value, axis))}
+    plain = frozenset() if labels else named
     found: Declared = {}
     for value in graph.inputs:
         name = str(value.name)
@@ -228,8 +234,9 @@ class Binding:
 
     def __init__(self, graph: ir.Graph, sizes: Declared, given: Given, equations: Iterable[tuple[Dim, Dim]]) -> None:
         self._graph, self._sizes, self._given = graph, sizes, given
+        self._equations = list(equations)
         self._fixed = _solved({}, self._said())
-        self._solved = _solved(self._fixed, equations)
+        self._solved = _solved(self._fixed, self._equations)
 
     @property
     def given(self) -> bool:
@@ -258,7 +265,7 @@ class Binding:
                     yield bound
 
     def _bound(self, candidate: CandidateSizes, solved: Mapping[str, Dim]) -> Bound | None:
-        """Shapes of the inputs; None where a size would be negative."""
+        """Shapes of the inputs; None where a size would be negative, or no number."""
         numbers: dict[str, Dim] = {}
         spare = iter(candidate.others * (1 + sum(map(len, self._sizes.values()))))
         for shape in self._sizes.values():
@@ -279,17 +286,39 @@ class Binding:
                 return None
         return found
 
-    def emptied(self, bound: Bound) -> Bound:
-        """``bound`` with empty pasts: sizes that the graph adds to another one and that only caches have."""
-        summed: set[str] = set()
-        for size in [*self._solved.values(), *(d for shape in self._sizes.values() for d in shape)]:
-            if isinstance(size, Size) and len(size.terms) > 1:
-                summed |= symbols(size)
-        # Lengths of whole-number inputs are those of token ids, which are never empty.
+    def wanted(self) -> Iterator[CandidateSizes]:
+        """Sizes for each equation that holds no symbol alone: one for all its symbols, where one meets it."""
+        for one, two in self._equations:
+            size = _common_size(substitute(one - two, self._solved))
+            if size is not None:
+                yield CandidateSizes(FIRST[0].batch, (size, size), (size,) * len(FIRST[0].others))
+
+    def open_names(self) -> str:
+        """Every open dimension once, with an input that has it."""
+        found: dict[str, str] = {}
+        for value in self._graph.inputs:
+            for axis, size in enumerate(self._sizes[str(value.name)]):
+                if isinstance(size, Size):
+                    found.setdefault(size.text, f"{_named(value, axis) or f'axis {axis}'} of {value.name}")
+        return ", ".join(found.values())
+
+    def emptied(self, bound: Bound) -> Bound | None:
+        """``bound`` with empty pasts: sizes that the graph adds to another one and that only caches have.
+
+        None where there are no such sizes.
+        """
+        shapes = list(self._sizes.values())
+        known = [*self._solved.values(), *(d for shape in shapes for d in shape)]
+        summed = set[str]().union(*map(symbols, filter(_summed, known)))
+        # Lengths of whole-number inputs are those of token ids, which are never empty, and neither are images.
         ids = [v for v in self._graph.inputs if v.dtype is not None and not v.dtype.is_floating_point()]
         plain = {d.text for v in ids for d in self._sizes[str(v.name)] if isinstance(d, Size)}
+        for shape in shapes:
+            # Heads of a cache may be open by name, and follow from the graph.
+            left = tuple(substitute(dim, self._solved) for dim in shape)
+            plain = plain.union(*(symbols(dim) for axis, dim in enumerate(shape) if _spatial(left, axis)))
         pasts = dict.fromkeys(summed - plain, 0)
-        return bound if not pasts else self._with(bound, pasts)
+        return self._with(bound, pasts) if pasts else None
 
     def _with(self, bound: Bound, numbers: Mapping[str, int]) -> Bound:
         known: dict[str, Dim] = {}
@@ -301,17 +330,43 @@ class Binding:
         return {name: tuple(d if isinstance(d, int) else 1 for d in shape) for name, shape in made.items()}
 
 
+def _summed(size: Dim) -> bool:
+    return isinstance(size, Size) and len(size.terms) > 1
+
+
+def _common_size(gap: Dim) -> int | None:
+    """The largest number that makes ``gap`` zero if all its symbols stand for it, by bisection; None where none does.
+
+    Sizes inside grow with those of inputs, so that the largest is what wastes nothing to rounding.
+    """
+    names = symbols(gap)
+    low, high = 1, max(FIRST[-1].others)
+    if not names or (end := substitute(gap, dict.fromkeys(names, high))) == 0 or not isinstance(end, int):
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        there = substitute(gap, dict.fromkeys(names, middle))
+        # On the far side of the root the sign is that of the end.
+        beyond = isinstance(there, int) and there * end > 0
+        low, high = (low, middle - 1) if beyond else (middle, high)
+    return low if substitute(gap, dict.fromkeys(names, low)) == 0 else None
+
+
 def _empty(bound: Bound) -> bool:
     return any(0 in shape for shape in bound.values())
 
 
 def _side(candidate: CandidateSizes, shape: DimShape, axis: int) -> int | None:
-    """The size of an axis of an image; None for one of anything else.
+    """The size of an axis of an image; None for one of anything else."""
+    return candidate.image[axis % 2] if _spatial(shape, axis) else None
+
+
+def _spatial(shape: DimShape, axis: int) -> bool:
+    """Is this an axis of an image, though perhaps that of channels?
 
     An image or a volume has several open sides; a cache of four axes, or text in heads, has one.
     """
-    spatial = len(shape) in (4, 5) and sum(isinstance(size, Size) for size in shape[1:]) > 1
-    return candidate.image[axis % 2] if spatial and axis else None
+    return len(shape) in (4, 5) and axis > 0 and sum(isinstance(size, Size) for size in shape[1:]) > 1
 
 
 def _solved(solutions: Mapping[str, Dim], equations: Iterable[tuple[Dim, Dim]]) -> dict[str, Dim]:

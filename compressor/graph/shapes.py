@@ -8,18 +8,20 @@ so that the graph accepts them, because rules and proofs need numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import copy
 
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.errors import ModelError
 from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, numbered
 from compressor.graph.captures import captured_values
 from compressor.graph.dims import Size, common_factor, substitute
 from compressor.graph.inference import infer_values
 from compressor.graph.known import NOTHING, Known, Measured, initializer_of
 from compressor.graph.nodes import dims_of
-from compressor.graph.probes import SizeSearch, cost
+from compressor.graph.probes import SizeSearch
 from compressor.graph.ranges import Limit, index_limits, reachable, tops
 from compressor.graph.shape_rules import DimShape
 from compressor.graph.twins import Twins
@@ -35,7 +37,10 @@ class Shapes:
         other_inputs: the same at a second one; equal to the first where nothing is open, or the user said which
             sizes to run.
         far_inputs: at a third, whose sizes are far from both; None where there is none, or it would cost too much.
+        near_inputs: at small sizes, the differences of the first two; None where there are none.
+        unlike_inputs: at sizes that differ where one input calls several alike; None where none does.
         spare_inputs: more shapes to try where a runtime refuses the others.
+        hollow: the first probe leaves nothing of some value, and no larger one was found that does not.
         chosen: some size was left open by the file and by the user, so that a number was made up for it.
         batch: samples in one run, where the batch size was made up; costs are reported for one sample.
         declared: shape of each input, with symbols for what is open.
@@ -48,7 +53,10 @@ class Shapes:
         self.inputs = inputs
         self.other_inputs = inputs
         self.far_inputs: Bound | None = None
+        self.near_inputs: Bound | None = None
+        self.unlike_inputs: Bound | None = None
         self.spare_inputs: list[Bound] = []
+        self.hollow = False
         self.chosen = False
         self.batch = 1
         self.declared: Declared = {}
@@ -88,7 +96,8 @@ class Shapes:
             return self
         found = copy(self)
         found.inputs, found.other_inputs = fitted(self.inputs), fitted(self.other_inputs)
-        found.far_inputs = None if self.far_inputs is None else fitted(self.far_inputs)
+        extra = (self.far_inputs, self.near_inputs, self.unlike_inputs)
+        found.far_inputs, found.near_inputs, found.unlike_inputs = (b if b is None else fitted(b) for b in extra)
         found.spare_inputs = [fitted(bound) for bound in self.spare_inputs]
         return found
 
@@ -145,6 +154,7 @@ class Shapes:
         symbolic = infer_values(model, self.declared, measured=measured)
         found = Shapes(infer_values(model, self.inputs, symbolic, measured), symbolic, self.inputs)
         found.other_inputs, found.far_inputs, found.spare_inputs = self.other_inputs, self.far_inputs, self.spare_inputs
+        found.near_inputs, found.unlike_inputs, found.hollow = self.near_inputs, self.unlike_inputs, self.hollow
         found.batch, found.declared, found.measured = self.batch, self.declared, measured
         found.limits = index_limits(model.graph, symbolic)
         return found
@@ -206,21 +216,36 @@ def infer(
         ModelError: an input has no rank, or no size tried fits the graph.
     """
     given = Given(shapes or {}, dims or {})
-    sizes = declared(model.graph, given)
+    spelled, plain = (declared(model.graph, given, labels=labels) for labels in (False, True))
+    if spelled == plain:
+        return _at(model, given, plain)
+    # A runtime takes the name of a size for a label; one that no sizes tried can keep to is no more than that.
+    try:
+        inferred = _at(model, given, spelled)
+    except ModelError:
+        return _at(model, given, plain)
+    if inferred.hollow:
+        with suppress(ModelError):
+            other = _at(model, given, plain)
+            return inferred if other.hollow else other
+    return inferred
+
+
+def _at(model: ir.Model, given: Given, sizes: Declared) -> Shapes:
+    """Shapes of ``model`` with these of its inputs; raises as :func:`infer`."""
     symbolic = infer_values(model, sizes)
     limits = index_limits(model.graph, symbolic)
     # Where an index that is computed from sizes picks from an axis of open size, that has to be long enough: equal is.
     reached = [(limit.size, limit.index.high + 1) for limit in limits if isinstance(limit.size, Size)]
     binding = Binding(model.graph, sizes, given, [*symbolic.equations, *(r for r in reached if isinstance(r[1], Size))])
     search = SizeSearch(model, symbolic, binding, sizes, limits)
-    inputs, numbers = search.first()
-    inferred = Shapes(numbers, symbolic, inputs)
-    inferred.declared, inferred.limits = sizes, limits
-    inferred.batch = batch(model.graph, inputs)
-    inferred.spare_inputs = search.spare()
-    if not shapes and not dims:  # otherwise the user said which sizes to run
+    first = search.first()
+    inferred = Shapes(first.known, symbolic, first.bound)
+    inferred.declared, inferred.limits, inferred.hollow = sizes, limits, first.hollow
+    inferred.batch = batch(model.graph, first.bound)
+    inferred.spare_inputs, inferred.unlike_inputs = search.spare(first), search.unlike(first)
+    if not given.shapes and not given.sizes:  # otherwise the user said which sizes to run
         inferred.chosen = any(isinstance(size, Size) for shape in sizes.values() for size in shape)
-        spent = cost(numbers)
-        inferred.other_inputs = search.second(inputs, spent)
-        inferred.far_inputs = search.far(inputs, spent.total)
+        inferred.other_inputs, inferred.far_inputs = search.second(first), search.far(first)
+        inferred.near_inputs = search.near(first, inferred.other_inputs)
     return inferred

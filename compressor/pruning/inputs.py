@@ -57,26 +57,15 @@ class Inputs:
 
     @cached_property
     def near(self) -> Feed | None:
-        """At the differences of the first two sizes, which are small, and divisible by what both are divisible by."""
-        one, two = self.shapes.inputs, self.shapes.other_inputs
-        # A size that is equal in both probes is fixed; its difference of 0 would make an empty input.
-        gap = {
-            name: tuple(abs(b - a) or a for a, b in zip(shape, two[name], strict=True)) for name, shape in one.items()
-        }
-        return None if gap in (one, two) else feeds(self.model, gap, self.shapes, self.seed + 3)
+        """At small sizes; None where there are none."""
+        bound = self.shapes.near_inputs
+        return None if bound is None else feeds(self.model, bound, self.shapes, self.seed + 3)
 
     @cached_property
     def unlike(self) -> Feed | None:
-        """At sizes that differ where one input calls several alike; None where none does.
-
-        ONNX says that they are equal, and ONNX Runtime mostly takes them where they are not.
-        """
-        bound = {}
-        for name, shape in self.shapes.inputs.items():
-            dims = self.shapes.declared[name]
-            times = [1 if isinstance(dim, int) else dims[: axis + 1].count(dim) for axis, dim in enumerate(dims)]
-            bound[name] = tuple(size * by for size, by in zip(shape, times, strict=True))
-        return None if bound == self.shapes.inputs else feeds(self.model, bound, self.shapes, self.seed + 4)
+        """At sizes that differ where one input calls several alike; None where none does."""
+        bound = self.shapes.unlike_inputs
+        return None if bound is None else feeds(self.model, bound, self.shapes, self.seed + 4)
 
     @property
     def both(self) -> list[Feed]:

@@ -8,7 +8,7 @@ import pytest
 
 from compressor.channels import combine
 from compressor.channels.coupling import Coupling, Policy
-from compressor.channels.groups import group
+from compressor.channels.groups import blocked, group
 from compressor.channels.labels import Units
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
@@ -96,3 +96,20 @@ def test_what_scales_channels_behind_a_view_follows_them(node: str, more: str) -
     """Channels are known only once the convolution is met, after the scale; see ``_Combine._adopt``."""
     found = group(coupled(VIEWED.replace("NODE", node).replace("MORE", more)))
     assert [len(each.units) for each in found] == [6]
+
+
+def test_a_value_that_is_empty_at_the_sizes_given_is_frozen_with_what_to_do_about_it() -> None:
+    source = normalise(
+        in_memory(
+            model(
+                """(float[1,3,H,4] x) => (float y) <float[4,3,1,1] w, float[5,4,1,1] v,
+                int64[1] from = {50}, int64[1] to = {99}, int64[1] rows = {2}> {
+                a = Conv(x, w)  b = Slice(a, from, to, rows)  y = Conv(b, v) }"""
+            )
+        )
+    )
+    found = Coupling(source.graph, infer(source, dims={"H": 20}), RULES, Policy()).run()
+    assert any("[1, 4, 0, 4] is empty" in row.reason.reason and "--dim" in row.reason.reason for row in blocked(found))
+    assert not any(
+        "empty" in row.reason.reason for row in blocked(Coupling(source.graph, infer(source), RULES, Policy()).run())
+    )

@@ -156,7 +156,7 @@ def test_a_target_of_multiply_accumulates_becomes_one_of_time(timers):
 
 
 def test_a_ratio_becomes_the_time_that_its_multiply_accumulates_are(timers):
-    settings = PruneSettings.parse({"ratio": 0.4, "round_to": 2})
+    settings = PruneSettings.parse({"ratio": 0.4, "round_to": 1})
     even = command.prune(in_memory(residual(128)), settings)
     left = stats_in_memory(even.model, settings).macs / even.report.input.macs
     report = by_time(ratio=0.4)

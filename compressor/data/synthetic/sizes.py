@@ -76,7 +76,7 @@ def sample_shapes(
         # Usual sizes that the graph does not take, such as those fixed further inside, are given up together.
         with suppress(ModelError):
             made = infer(model, *_given(model, inferred, asked, shapes, dims))
-            if made.within(made.inputs):
+            if made.within(made.inputs) and made.hollow <= inferred.hollow:
                 return made
     return inferred
 
