@@ -20,6 +20,7 @@ from compressor.cli.command import (
     discard_stdout,
 )
 from compressor.cli.defaults import PREFIX
+from compressor.core.lazy_modules import postpone_sympy
 from compressor.core.machine import collect_no_more, rarely_collect, sleep_while_waiting
 from compressor.errors import UsageError
 from compressor.version import VERSION
@@ -82,6 +83,8 @@ def _run(command: click.Command, prog_name: str, prefix: str = PREFIX) -> NoRetu
     # A shell that runs the program in the background ignores the signal, and that is left so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Interrupt())
+    # The process is the program's own, so that nothing is put in anybody's way.
+    postpone_sympy()
     rarely_collect()
     atexit.register(collect_no_more)
     try:
