@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,12 @@ class Objective:
             # The teacher stays in evaluation for good; a later ``train()`` of the module that is trained does not
             # reach it.
             teacher.eval().requires_grad_(False)
+
+    def judged_by(self, metric: EpochMetric | None) -> Objective:
+        """The same, with ``metric`` for what says which epoch is best."""
+        other = copy(self)
+        other.epoch_metric = metric
+        return other
 
     def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
         """The loss, float32 or wider."""

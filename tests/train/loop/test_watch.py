@@ -84,7 +84,7 @@ def test_numbers_that_are_none_count_as_worse_until_the_last_rate() -> None:
     assert "training began anew at 0.1" in history.notes[0]
     always = Spoil()
     always.limit = 0.0
-    with pytest.raises(TrainingDiverged, match="at step 1"):
+    with pytest.raises(TrainingDiverged, match=r"at step 1 .* smaller --learning-rate than 0\.0125$"):
         trained(0.4, [always])
 
 
