@@ -44,6 +44,7 @@ from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
 from compressor.steps import account
 from compressor.steps.gates import demand_gates
+from compressor.steps.provenance import training_facts
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.quantize import put_quantized
 
@@ -174,8 +175,7 @@ def finetune(
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
-    from compressor.train import finetune as training  # noqa: PLC0415 - torch is loaded for training only
-    from compressor.train.sparsify import regularized  # noqa: PLC0415
+    from compressor.commands.finetune import tune  # noqa: PLC0415 - torch is loaded for training only
 
     models = [model] if teacher is None else [model, teacher]
     with called(SparsifySettings, settings, models, progress) as call:
@@ -183,11 +183,10 @@ def finetune(
         opened = [in_memory(one, call.folder / "opened.onnx") for one in call.models]
         observe = None if tell is None else lambda event: tell(event.in_words())
         original = opened[1] if len(opened) > 1 else None
-        tune = training.finetune if call.settings.regularizer is None else regularized
         result = tune(opened[0], call.settings, teacher=original, observe=observe)
         result.warnings += result.baseless
         read = None if isinstance(call.models[0], ir.Model) else call.paths()[0]
-        stamp_provenance(result.model, "finetune", call.settings, read, training.training_facts(result))
+        stamp_provenance(result.model, "finetune", call.settings, read, training_facts(result))
         return result
 
 

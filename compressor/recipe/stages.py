@@ -123,9 +123,8 @@ def _prune(task: Task, progress: Progress | None) -> Report:
 
 
 def _finetune(task: Task, progress: Progress | None) -> TuneReport:
-    from compressor.train.finetune import finetune, finetune_file  # noqa: PLC0415 - torch is loaded for training only
-    from compressor.train.sparsify import regularized  # noqa: PLC0415
-    from compressor.train.summary import report_of  # noqa: PLC0415
+    from compressor.commands.finetune import finetune_file  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train.summary import tune_report  # noqa: PLC0415
 
     settings: SparsifySettings = task.settings.model_copy(update=_resumed(task.folder))
     metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
@@ -136,9 +135,8 @@ def _finetune(task: Task, progress: Progress | None) -> TuneReport:
         if progress is not None:
             progress(event.told("finetune"))
 
-    tune = finetune if settings.regularizer is None else regularized
-    done = finetune_file(task.source, task.output, settings, teacher=task.original, tune=tune, observe=observe)
-    return report_of(done, settings, source=task.source, teacher=task.original, output=task.output)
+    done = finetune_file(task.source, task.output, settings, teacher=task.original, observe=observe)
+    return tune_report(done, settings, source=task.source, teacher=task.original, output=task.output)
 
 
 def _resumed(folder: Path, *, able: bool = True) -> dict[str, Any]:
