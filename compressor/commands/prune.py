@@ -26,9 +26,9 @@ from compressor.steps import account
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.prune.checkpoints import checkpoint_beside
 from compressor.steps.prune.functions import put_back
-from compressor.steps.prune.judgement import Judgement
+from compressor.steps.prune.judgement import ResultJudge
 from compressor.steps.prune.pruned import begun, ended
-from compressor.steps.prune.report import missed_aims, report_of
+from compressor.steps.prune.report import missed_aims, prune_report
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.settled import PruneRequest, settled
@@ -81,7 +81,7 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
     # How many samples it takes at a time is noted on the model, and each try finds that out, and says so.
     request = replace(request, model=copy_of(request.model))
     start = settled(request, distrusted, clock)
-    judgement = Judgement(start.source, start.settings, start.samples, clock)
+    judgement = ResultJudge(start.source, start.settings, start.samples, clock)
     run = PruningRun.of(request, start, distrusted, clock)
     pruned = begun(run, start)
     for settings in run.schedule():
@@ -90,7 +90,7 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
     # Once for all steps, on what will be written.
     demand_same_interfaces(start.source, pruned.sealed, pruned.free)
     plan = single_plan(run, start.source, pruned)
-    report = report_of(run, start, pruned, judgement.of(pruned.model, pruned.cut_once))
+    report = prune_report(run, start, pruned, judgement.of(pruned.model, pruned.cut_once))
     report = account.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))
     if run.settings.keep_functions:
         functions = put_back(run, request.model, start, pruned)

@@ -21,7 +21,7 @@ from compressor.steps import account, run_files
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.quantize import (
-    MADE_UP,
+    CALIBRATED_ON_MADE_UP,
     demand_unquantised,
     growth,
     moved_by_quantization,
@@ -82,7 +82,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     with clock.phase("compare"), samples_tried(lambda: source, settings):
         moved = moved_by_quantization(source, result, samples, settings)
     calibrates = task.mode == "static"
-    made_up = [MADE_UP] if calibrates and not samples.real else []
+    made_up = [CALIBRATED_ON_MADE_UP] if calibrates and not samples.real else []
     report = QuantizeReport(
         input=before,
         mode=task.mode,

@@ -21,7 +21,7 @@ from compressor.pruning.matching import demand_matches
 from compressor.pruning.refused_samples import samples_tried
 from compressor.results.sensitivity import SensitivityReport
 from compressor.steps import account, run_files
-from compressor.steps.sensitivity import cuts_of_groups, experiment_on, group_rows, limits_of
+from compressor.steps.sensitivity import cuts_of_groups, experiment_on, limits_of, prunable_rows
 
 
 def sensitivity(
@@ -69,7 +69,7 @@ def sensitivity(
     right = reference.accuracy
     return SensitivityReport(
         input=before,
-        groups=group_rows(cuts, changes, limits, reference.accuracy),
+        groups=prunable_rows(cuts, changes, limits, reference.accuracy),
         accuracy=reference.accuracy,
         metric=reference.evaluator.name,
         share=reference.evaluator.share,

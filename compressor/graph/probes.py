@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from compressor.errors import CompressorError, ModelError, OutOfMemory
 from compressor.graph.binding import (
-    FAR,
-    FIRST,
+    FAR_SIZES,
+    FIRST_SIZES,
     SECOND,
     SHRINK,
     VALUE_LIMIT,
@@ -65,7 +65,7 @@ class SizeSearch:
         """
         problems: list[str] = []
         best: tuple[int, Bound, Known] | None = None
-        for size, bound, known in self._fitting(FIRST, problems):
+        for size, bound, known in self._fitting(FIRST_SIZES, problems):
             if best is None or size.total < best[0]:
                 # Kept in case that no sizes are within the budget.
                 best = size.total, bound, known
@@ -148,7 +148,7 @@ class SizeSearch:
 
     def far(self, first: Bound, total: int) -> Bound | None:
         """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""
-        for bound in self.binding.candidates(FAR):
+        for bound in self.binding.candidates(FAR_SIZES):
             grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.items()), default=1.0)
             # Squared, because attention grows with the square of a length.
             if bound != first and total * max(1.0, grown) ** 2 <= FAR_BUDGET and self._within(bound):
@@ -157,7 +157,7 @@ class SizeSearch:
 
     def spare(self) -> list[Bound]:
         """Every size that could be tried, smallest last: for whoever finds that a runtime refuses the others."""
-        return list(self.binding.candidates(FIRST))
+        return list(self.binding.candidates(FIRST_SIZES))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-STATES = 2048
+STATES_KEPT = 2048
 """Partial choices that are kept after each group."""
 
 
@@ -53,15 +53,15 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
 
 def _undominated(spent: Floats, lost: Floats, spare: float) -> npt.NDArray[np.int64]:
     """Positions in ``spent`` and ``lost`` (float64[states * widths]) of the partial choices that are worth keeping, by
-    rising cost and falling loss; at most :data:`STATES` of them."""
+    rising cost and falling loss; at most :data:`STATES_KEPT` of them."""
     # By cost and, of equal costs, by loss: then a state is undominated where the running minimum falls.
     affordable = np.flatnonzero(spent <= spare)
     order: npt.NDArray[np.int64] = affordable[np.lexsort((lost[affordable], spent[affordable]))]
     best = np.minimum.accumulate(lost[order])
     order = order[np.concatenate([[True], best[1:] < best[:-1]])]
-    if len(order) > STATES:
+    if len(order) > STATES_KEPT:
         # The last state of each part is its dearest and so, since losses fall, the one of least loss.
-        part = np.floor(spent[order] * (STATES - 1) / spare)
+        part = np.floor(spent[order] * (STATES_KEPT - 1) / spare)
         order = order[np.append(part[1:] != part[:-1], True)]
     return order
 

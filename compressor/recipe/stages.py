@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from compressor.train.loop.history import Event
 
 CHECKPOINT = "checkpoint"
-TRIES = 3
+MEASUREMENTS = 3
 """How often a noisy measurement is made."""
 
 
@@ -165,10 +165,10 @@ def _verify(task: Task, progress: Progress | None) -> VerifyReport:
 
 
 def _bench(task: Task, progress: Progress | None) -> BenchReport:
-    """Measured again, at most :data:`TRIES` times in all, while the machine is noisy; the last one counts."""
+    """Measured again, at most :data:`MEASUREMENTS` times in all, while the machine is noisy; the last one counts."""
     # The whole measurement again: noise that lasts is in every round of one.
     report = bench.bench(task.original, task.source, task.settings, progress)
-    for _ in range(TRIES - 1):
+    for _ in range(MEASUREMENTS - 1):
         if not any(run.noisy for run in report.runs):
             break
         if progress is not None:

@@ -41,10 +41,10 @@ def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -
         array = form.spread(total / _factor(layer), rank)
         # Conv and BatchNormalization take a vector; Gemm also takes what broadcasts, such as a column.
         array = array.ravel() if layer.kind.factor == "" or array.shape[0] == 1 else array
-        put(layer.node, layer.kind.bias, array.astype(dtype))
+        put_constant(layer.node, layer.kind.bias, array.astype(dtype))
     elif (place := _following(layer, spread)) is not None:
         add, index = place
-        put(add, index, (as_float64(constant_array(input_of(add, index))) + spread).astype(dtype))
+        put_constant(add, index, (as_float64(constant_array(input_of(add, index))) + spread).astype(dtype))
     else:
         _append(layer, spread.astype(dtype))
 
@@ -65,7 +65,7 @@ def add_biases(model: ir.Model, dense: ir.Model, cut: ChannelMask) -> None:
         if layer.kind.bias is None and _following(layer, zeros) is None:
             _append(layer, zeros.astype(dtype))
         elif layer.kind.bias is not None and _input(layer) is None:
-            put(layer.node, layer.kind.bias, zeros.astype(dtype))
+            put_constant(layer.node, layer.kind.bias, zeros.astype(dtype))
 
 
 def _width(layer: LayerPair) -> int:
@@ -108,7 +108,7 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
     return add, 1 - index
 
 
-def put(node: ir.Node, index: int, array: Array) -> None:
+def put_constant(node: ir.Node, index: int, array: Array) -> None:
     """A constant as input ``index``: under the name that is there, if nobody else reads it."""
     old = optional_input(node, index)
     # A constant that others read as well must stay as it is for them.

@@ -17,7 +17,7 @@ _LINES = 6
 """Lines of a chart: more cannot be told apart."""
 
 
-Point = tuple[float, float, float]
+PointWithInterval = tuple[float, float, float]
 """A number and the ends of its interval."""
 
 
@@ -27,7 +27,7 @@ class ChartMeasure:
 
     title: str
     label: str
-    values: Mapping[tuple[str, str, float | None], Point]
+    values: Mapping[tuple[str, str, float | None], PointWithInterval]
 
 
 def write_robustness(report: RobustnessReport, path: str | Path, *, created: datetime | None = None) -> None:
@@ -116,7 +116,7 @@ def _curve(report: RobustnessReport, measure: ChartMeasure, name: str, shift: st
     return Curve(title=name, x_label=axis, y_label=measure.label, series=series, note=note)
 
 
-def _scaled(estimate: Estimate, scale: float) -> Point:
+def _scaled(estimate: Estimate, scale: float) -> PointWithInterval:
     return scale * estimate.value, scale * estimate.low, scale * estimate.high
 
 

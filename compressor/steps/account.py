@@ -43,7 +43,7 @@ from compressor.steps.histogram import histogram
 if TYPE_CHECKING:
     from compressor.evaluate.pair import Opened
 
-NAMED = 3
+NODES_NAMED = 3
 """Nodes that a warning names."""
 
 
@@ -294,6 +294,6 @@ def left_alone(skipped: Mapping[str, str], who: str = "recovery") -> list[str]:
         nodes.setdefault(reason, []).append(repr(node))
     warnings = []
     for reason, names in nodes.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        warnings.append(f"{who} left {', '.join(names[:NAMED])}{more} alone: {reason}")
+        more = f" and {len(names) - NODES_NAMED} more" if len(names) > NODES_NAMED else ""
+        warnings.append(f"{who} left {', '.join(names[:NODES_NAMED])}{more} alone: {reason}")
     return warnings

@@ -28,7 +28,7 @@ from compressor.steps.score import measure_for_criterion
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedFile:
     """A model file that loses what a plan says.
 
     Attributes:
@@ -66,7 +66,7 @@ class GroupCut:
 def experiment_on(source: Path, settings: SensitivitySettings, reference: ReferenceOutputs) -> Experiment:
     """Cuts of a file, held against what the file itself gives."""
     digest = files.digest(files.model_files(source))
-    return Experiment(Pruned(source, settings.model_dump_json()), reference, digest)
+    return Experiment(PrunedFile(source, settings.model_dump_json()), reference, digest)
 
 
 def limits_of(settings: SensitivitySettings, samples: Dataset) -> Limits:
@@ -120,7 +120,7 @@ def _alone(coupling: Coupling, choice: Choice) -> Iterator[GroupCut]:
         yield GroupCut(row.name, row.channels, row.removed, macs, params, plan)
 
 
-def group_rows(
+def prunable_rows(
     cuts: Sequence[GroupCut], changes: Sequence[OutputChange], limits: Limits, accuracy: float | None
 ) -> list[GroupSensitivity]:
     """What each group may lose.

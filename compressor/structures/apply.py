@@ -29,7 +29,7 @@ from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.masked import MaskOption
 from compressor.structures.reorder import reorder
 
-NOT_FITTED = "its factors could not be fitted, so that it stays whole"
+NO_FACTORS = "its factors could not be fitted, so that it stays whole"
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def change_layers(
         repairs, skipped = done.layers, {**skipped, **done.skipped}
     # A fit may find no solution for a layer, which then stays whole.
     ready = [site for site in sites if site.work.ready]
-    skipped |= {site.layer.name: NOT_FITTED for site in sites if not site.work.ready and site.layer.name not in skipped}
+    skipped |= {site.layer.name: NO_FACTORS for site in sites if not site.work.ready and site.layer.name not in skipped}
     for site in ready:
         weight = site.layer.weight
         # The reference gets the product of the factors as they are rounded, so that writing alone is what is
@@ -243,7 +243,7 @@ def _sites(
     layers, refused = repairable_layers(small, dense, values)
     known = {layer.name: layer for layer in layers if layer.name in changes}
     sites: list[_Site] = []
-    skipped = {name: refused.get(name, NOT_FITTED) for name in changes if name not in known}
+    skipped = {name: refused.get(name, NO_FACTORS) for name in changes if name not in known}
     for name, layer in known.items():
         sizes = [None if v is None else shapes(v) for v in (*layer.node.inputs, layer.node.outputs[0])]
         x, y, weight = sizes[1 - layer.held], sizes[-1], layer.weight.read().shape

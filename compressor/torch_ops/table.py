@@ -28,7 +28,7 @@ from compressor.torch_ops import (
     spectral,
     vision,
 )
-from compressor.torch_ops.site import Maker
+from compressor.torch_ops.site import FunctionMaker
 
 FAMILIES = (
     attention,
@@ -52,7 +52,7 @@ FAMILIES = (
     vision,
 )
 
-FUNCTIONS: Mapping[tuple[str, str], Maker] = MappingProxyType(
+FUNCTIONS: Mapping[tuple[str, str], FunctionMaker] = MappingProxyType(
     {("", name): maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
     | {(DOMAIN, name): maker for name, maker in fused.FUNCTIONS.items()}
 )

@@ -34,10 +34,10 @@ from compressor.train.loop.losses import ACCURACY, OutputProbe, objective_for
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import Precision
 from compressor.train.loop.prefetch import Placing
-from compressor.train.loop.split import Judged, Splits, evenly_spaced
+from compressor.train.loop.split import JudgedSamples, Splits, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
-from compressor.train.module.pieces import Outputs, chunk_of, run_module
+from compressor.train.module.pieces import ModuleOutputs, chunk_of, run_module
 from compressor.train.module.upcast import is_narrow, widened
 from compressor.train.pair import TaughtPair
 from compressor.train.reparameterize import ensemble
@@ -67,7 +67,7 @@ class TuneResult(ModelResult):
     max_rel_err: float | None = None
     warnings: list[str] = field(default_factory=list)
     main: bool = True
-    judged: Judged | None = None
+    judged: JudgedSamples | None = None
     baseless: list[str] = field(default_factory=list)
 
     def headline(self) -> list[tuple[str, str]]:
@@ -252,7 +252,7 @@ def _objective(settings: TuneSettings, pair: TaughtPair, seen: DeviceBatch) -> t
         chunk = chunk_of(pair.teacher, seen.inputs, pair.limit)
     with torch.no_grad():
         student = run_module(pair.module, seen.inputs, chunk)
-        taught: Outputs = run_module(pair.teacher, seen.inputs, chunk) if pair.teacher is not None else ()
+        taught: ModuleOutputs = run_module(pair.teacher, seen.inputs, chunk) if pair.teacher is not None else ()
     probe = OutputProbe(pair.names, settings.features, student, taught, seen.labels, pair.vocabularies)
     objective, compared = objective_for(settings, probe, pair.teacher, chunk)
     warnings = []

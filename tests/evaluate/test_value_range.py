@@ -72,7 +72,7 @@ def test_where_two_are_close_both_are_used(monkeypatch: pytest.MonkeyPatch) -> N
     assert choice.ranges == (IMAGENET, SIGNED)
     assert choice.runner_up == SIGNED
     assert choice.normalised_inside == ()
-    monkeypatch.setattr("compressor.evaluate.value_range.CLOSE", 0.0)
+    monkeypatch.setattr("compressor.evaluate.value_range.CLOSE_SCORES", 0.0)
     assert read(network).ranges == (IMAGENET,)
 
 

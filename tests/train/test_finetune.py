@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from compressor.config import TuneSettings
 from compressor.errors import UsageError
 from compressor.train.finetune import TuneResult, finetune
-from compressor.train.loop.split import Judged, Splits
+from compressor.train.loop.split import JudgedSamples, Splits
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.module.upcast import is_narrow, widened
 from tests.models import in_memory, model
@@ -83,14 +83,14 @@ def test_only_weights_change() -> None:
 
 def test_the_model_that_comes_out_is_the_module_that_was_trained() -> None:
     result = tuned(pruned(net()), net(), epochs=2, val_share=0.25)
-    assert result.judged == Judged(len(data()) // 4, seen=False)
+    assert result.judged == JudgedSamples(len(data()) // 4, seen=False)
     batch = data().take(np.arange(48))
     one = in_torch(result.model, batch.inputs)[0]
     two = in_torch(in_memory(net()), batch.inputs)[0]
     again = finetune(
         result.model, settings(epochs=1, learning_rate=1e-9, val_share=0.0), teacher=in_memory(net()), data=data()
     )
-    assert again.judged == Judged(min(settings().samples, len(data())), seen=True)
+    assert again.judged == JudgedSamples(min(settings().samples, len(data())), seen=True)
     t = 4.0
     p, q = (e / e.sum(1, keepdims=True) for e in (np.exp(a.astype(np.float64) / t) for a in (one, two)))
     assert again.history.before.loss == pytest.approx((q * np.log(q / p)).sum(1).mean() * t * t, rel=1e-3)

@@ -24,7 +24,7 @@ from compressor.pruning.schedule import kept, part_of
 from compressor.pruning.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
 from compressor.steps import account
 from compressor.steps.prune.layer_options import LayerOptions, Selected, structure_of
-from compressor.steps.prune.losses import Losses, follows_losses, scored
+from compressor.steps.prune.losses import Losses, follows_losses, with_measured_scores
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.score import measure_depth, measure_for_criterion
@@ -119,7 +119,7 @@ def ranked(analysis: Analysis, settings: PruneSettings, origin: Origin | None, s
         NothingToPrune: no group may lose a channel.
         CompressorError: as :func:`compressor.steps.score.measure_for_criterion`.
     """
-    by = settings if means.losses is None else scored(settings)
+    by = settings if means.losses is None else with_measured_scores(settings)
     # Where no channel goes, groups only tell what a ratio would take, and that is a matter of their widths.
     by = by if structure_of(settings).channels else by_weights(by)
     # Before balancing, which merges units: measurements are joined with them.

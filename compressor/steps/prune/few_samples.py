@@ -25,7 +25,7 @@ FILLED_UP = (
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedSamples:
     """Samples of one dataset, each ``times`` times, and then those of another; labels of neither.
 
     Attributes:
@@ -90,4 +90,4 @@ def _filled(settings: PruneSettings, source: ir.Model, analysis: Analysis, sampl
         return None
     # As much weight for the user's, which are what the model will see.
     times = max(1, len(made.train) // len(samples.train))
-    return replace(samples, train=Joined(samples.train, made.train, times), asked=False)
+    return replace(samples, train=JoinedSamples(samples.train, made.train, times), asked=False)

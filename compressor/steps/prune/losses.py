@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_MEASURED = 512
 """Samples that losses are measured on, at most; more of them change widths little."""
-RATIOS = 41
+RATIOS_COUNTED = 41
 """Ratios at which multiply-accumulates are counted for a run of several steps."""
 NO_VIEW = (
     "every group of channels is also read by what is no linear layer, such as a recurrent one, so that nothing tells "
@@ -49,7 +49,7 @@ def follows_losses(settings: PruneSettings, *, samples: bool) -> bool:
     return settings.scope == "loss" or (settings.scope == "auto" and samples)
 
 
-def scored(settings: PruneSettings) -> PruneSettings:
+def with_measured_scores(settings: PruneSettings) -> PruneSettings:
     """The settings by which units are scored where losses are measured.
 
     Scores order the units only if a criterion was asked for; otherwise they merely stand in where no linear layer
@@ -91,7 +91,7 @@ class Losses:
             return None
         # Every ratio that a schedule may ask for later is counted now, on the original.
         if not self._shares:
-            ratios = [settings.ratio] if settings.steps == 1 else np.linspace(0.0, 1.0, RATIOS).tolist()
+            ratios = [settings.ratio] if settings.steps == 1 else np.linspace(0.0, 1.0, RATIOS_COUNTED).tolist()
             even = (settings.model_copy(update={"ratio": ratio}) for ratio in ratios)
             self._shares = [(one.ratio or 0.0, uniform_share(analysis.coupling, ranking, one)) for one in even]
         ratios, shares = np.asarray(self._shares, np.float64).T

@@ -24,7 +24,7 @@ from compressor.pruning.proof import MaskedReference
 from compressor.pruning.routes import ModelPair, prove_routes
 from compressor.pruning.second_size import at_second_size
 from compressor.pruning.select import Choice
-from compressor.pruning.standard import all_finite
+from compressor.pruning.standard import finite_everywhere
 from compressor.runtime.stored import Runnable
 from compressor.steps.prune.layer_options import structure_of
 
@@ -111,7 +111,7 @@ class _Case:
         stored = self._stored(small)
         evidence, standard = proof.prove(masked, stored, self.analysis.shapes, self.settings)
         # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
-        if not all_finite(standard.runs) and masked.masks is not None:
+        if not finite_everywhere(standard.runs) and masked.masks is not None:
             masked = self.masked(thorough=True)
             evidence, standard = proof.prove(masked, stored, self.analysis.shapes, self.settings)
         demand_proof(evidence)

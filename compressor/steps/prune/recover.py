@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
-NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
+NOT_RECOVERED = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
 
 
@@ -153,7 +153,7 @@ class Recovery:
             if samples.asked or recovered.unrecovered is None:
                 raise
             # The fit may have changed some layers before it failed.
-            note = NOT_RUN.format(reason=str(error).partition(";")[0])
+            note = NOT_RECOVERED.format(reason=str(error).partition(";")[0])
             return replace(recovered, plain=recovered.unrecovered.clone(), warnings=(*recovered.warnings, note))
 
     def _rebuilt(self, recovered: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:

@@ -23,7 +23,7 @@ from compressor.steps.prune.settled import Settled
 from compressor.steps.run_samples import RunSamples
 
 
-def report_of(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict) -> Report:
+def prune_report(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict) -> Report:
     """What was done, and what came of it.
 
     Args:

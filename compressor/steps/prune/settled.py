@@ -15,11 +15,11 @@ from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
-from compressor.graph.joined import Given, joined_of
+from compressor.graph.joined import ModelOrigin, joined_of
 from compressor.graph.restore_packed import is_packed
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
-from compressor.pruning.lossless import exact
+from compressor.pruning.lossless import with_no_loss
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.preparation import Original
 from compressor.pruning.refusal import refusal
@@ -27,9 +27,9 @@ from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
 from compressor.steps import account, run_files
 from compressor.steps.prune.choose import Means, reasons_given
-from compressor.steps.prune.defaults import UNPACKED, made_up, resized
+from compressor.steps.prune.defaults import UNPACKED, made_up, with_resizing
 from compressor.steps.prune.few_samples import with_samples
-from compressor.steps.prune.objective import by_time
+from compressor.steps.prune.objective import with_latency_target
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples, reads_samples
 from compressor.steps.run_sizes import follow_batch
@@ -59,7 +59,7 @@ class PruneRequest:
     spare: int = 0
 
     @property
-    def given(self) -> Given:
+    def given(self) -> ModelOrigin:
         """Where it came from: a file, several of a joined model, or the model in memory."""
         return joined_of(self.model) or self.file or self.model
 
@@ -78,7 +78,7 @@ class PruneRequest:
         source, size = run_files.open_source(model, settings, settings.also)
         if plan is not None:
             demand_files(plan, run_files.file_names(source) or ["the model"])
-        settings = exact(account.settings_of_plan(settings, plan))
+        settings = with_no_loss(account.settings_of_plan(settings, plan))
         # Once more, as a plan brings settings of its own.
         if plan is not None and (said := contradiction(settings, replayed=True)) is not None:
             raise UsageError(said)
@@ -163,11 +163,11 @@ def _decided(
 ) -> tuple[PruneSettings, RunSamples | None, list[str]]:
     """The settings with every default resolved, the user's samples, and what the report has to say."""
     # Needs the analysed model, as it counts what a recovery would take.
-    settings, notes = resized(request.settings)
+    settings, notes = with_resizing(request.settings)
     settings, samples, more = with_samples(settings, source, analysis, request.samples)
     notes += [*more, *([UNPACKED] if is_packed(source) else [])]
     if request.plan is None:
-        return by_time(settings, analysis, request.size), samples, notes
+        return with_latency_target(settings, analysis, request.size), samples, notes
     if not (request.plan.removals or request.plan.blocks):
         notes.append("the plan removes nothing, so that no channel went")
     return settings, samples, notes

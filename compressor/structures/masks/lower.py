@@ -20,7 +20,7 @@ from compressor.graph.nodes import input_of
 from compressor.graph.opsets import node_of, version_of
 from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
-from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, consecutive, one_grouped
+from compressor.structures.masks.pieces import Box, ChannelNumbers, FilterClass, SmallConv, consecutive, one_grouped
 
 OPEN_END = 2**63 - 1
 """End of a Slice that goes to the end."""
@@ -38,14 +38,14 @@ class Windowing:
         ends: padding after.
     """
 
-    kernel: Numbers
-    strides: Numbers
-    dilations: Numbers
-    begins: Numbers
-    ends: Numbers
+    kernel: ChannelNumbers
+    strides: ChannelNumbers
+    dilations: ChannelNumbers
+    begins: ChannelNumbers
+    ends: ChannelNumbers
 
     @staticmethod
-    def of(node: ir.Node, kernel: Numbers) -> Windowing | None:
+    def of(node: ir.Node, kernel: ChannelNumbers) -> Windowing | None:
         """Of a Conv; None where its padding follows from the size of the input."""
         rank, attributes = len(kernel), node.attributes
         strides = tuple(attributes.get_ints("strides", [1] * rank))
@@ -182,7 +182,7 @@ class Lowering:
         return made
 
 
-def _block(weight: Array, filters: Numbers, piece: SmallConv) -> Array:
+def _block(weight: Array, filters: ChannelNumbers, piece: SmallConv) -> Array:
     """The weights of some filters in one piece."""
     block = weight[np.ix_(filters, piece.channels)]
     return np.ascontiguousarray(block[(slice(None), slice(None), *(slice(a, b) for a, b in piece.box))])

@@ -26,20 +26,20 @@ from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension, RunningMean
 from compressor.train.loop.history import EpochRecord, Event, History, Judgement
 from compressor.train.loop.interrupt import Interruption, held_back
-from compressor.train.loop.judging import Judge
+from compressor.train.loop.judging import WeightJudge
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import prefers_channels_last, set_memory_format
 from compressor.train.loop.prefetch import Placing, feed
-from compressor.train.loop.progress import Progress
+from compressor.train.loop.progress import RunProgress
 from compressor.train.loop.split import Courses, Splits
 from compressor.train.loop.stepping import NotFinite, Stepper
 from compressor.train.loop.throughput import Pace
 from compressor.train.loop.validation import State, copied, put
-from compressor.train.loop.watch import Watch, Worse, told
+from compressor.train.loop.watch import Watch, Worse, rate_notes
 
 Observer = Callable[[Event], None]
 
-FREE = frozenset({*GraphSection.own_fields(), *ProofSection.own_fields(), "data"}) - {"seed"}
+MAY_DIFFER = frozenset({*GraphSection.own_fields(), *ProofSection.own_fields(), "data"}) - {"seed"}
 """Settings that may differ between a run and the one that resumes it, besides asides: how the model is read, written
 and proved. What data and model are is compared by what is in them."""
 
@@ -110,7 +110,7 @@ class _Run:
         self._extensions = [*extensions, *([RunningMean(settings.ema)] if settings.ema else [])]
         self._keeps_best = not any(extension.keeps_last for extension in extensions)
         self._placing = _placed(module, objective, self._world.device)
-        self._judge = Judge(module, objective, courses, self._extensions, self._placing, self._world)
+        self._judge = WeightJudge(module, objective, courses, self._extensions, self._placing, self._world)
         self._pace, self._steps = Pace(), courses.steps * settings.epochs
         # Where the last weights count whatever they cost, worse ones are what was asked for.
         self._watch = Watch.of(self._steps) if self._keeps_best else None
@@ -119,7 +119,7 @@ class _Run:
         # A run that is resumed is given the weights from before, too.
         self._first = copied(module) if self._watch is not None else {}
         kept = self._load() if settings.resume else None
-        self._at = Progress() if kept is None else Progress(**kept["progress"])
+        self._at = RunProgress() if kept is None else RunProgress(**kept["progress"])
         self._stepper = self._new_stepper()
         self._good: State = {} if kept is None else self._taken_back(kept)
 
@@ -269,7 +269,7 @@ class _Run:
             steps=at.epoch * self._courses.steps,
             seconds=seconds,
             device=str(self._world.device),
-            notes=told(self._settings.learning_rate, at.halvings, trained=bool(at.records)),
+            notes=rate_notes(self._settings.learning_rate, at.halvings, trained=bool(at.records)),
         )
 
     def _tell(self, kind: Literal["step", "epoch"], loss: float, valid: Judgement | None = None) -> None:
@@ -305,7 +305,7 @@ class _Run:
 
     def _describe(self) -> dict[str, Any]:
         """What must agree between a run and the one that resumes it."""
-        settings = self._settings.model_dump(mode="json", exclude={*FREE, *self._settings.asides()})
+        settings = self._settings.model_dump(mode="json", exclude={*MAY_DIFFER, *self._settings.asides()})
         teacher = self._objective.teacher
         return {
             "settings": settings,

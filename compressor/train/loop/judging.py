@@ -19,7 +19,7 @@ from compressor.train.loop.validation import evaluating, judge
 
 
 @dataclass(frozen=True)
-class Judge:
+class WeightJudge:
     """Judges a module by the samples that are for that.
 
     Attributes:

@@ -9,7 +9,7 @@ from compressor.train.loop.history import EpochRecord, Judgement
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """What a checkpoint holds of a run beside tensors; all of it JSON.
 
     Attributes:
@@ -64,6 +64,6 @@ class Progress:
         """Adds what became of an epoch."""
         self.records.append(asdict(epoch))
 
-    def at_half_the_rate(self, best: float) -> Progress:
+    def at_half_the_rate(self, best: float) -> RunProgress:
         """From the start again; ``best`` is what the first weights cost."""
-        return Progress(self.before, best=best, halvings=self.halvings + 1)
+        return RunProgress(self.before, best=best, halvings=self.halvings + 1)
