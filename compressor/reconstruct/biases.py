@@ -11,7 +11,7 @@ from compressor.graph.evaluate import Array
 from compressor.graph.nodes import input_of, optional_input
 from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
-from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers
+from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers, untie_weights
 
 
 def read_bias(layer: LayerPair, form: OperandForm, matrix: Matrix, rank: int) -> Matrix:
@@ -60,6 +60,7 @@ def add_biases(model: ir.Model, dense: ir.Model, cut: ChannelMask) -> None:
         cut: what went.
     """
     _, wrong = affected(model.graph, Kept(cut))
+    untie_weights(model, dense, wrong)
     for layer in repairable_layers(model, dense, wrong)[0]:
         zeros, dtype = np.zeros(_width(layer)), layer.weight.read().dtype
         if layer.kind.bias is None and _following(layer, zeros) is None:

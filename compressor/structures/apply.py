@@ -21,7 +21,7 @@ from compressor.pruning.analysis import analyse
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
-from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers
+from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers, untie_weights
 from compressor.reconstruct.run import Fits
 from compressor.reconstruct.task import LayerRepair
 from compressor.structures.layer.change import LayerChange, Work, Written
@@ -240,6 +240,7 @@ def _sites(
     shapes, kept, graph = shapes_of(small, settings), Kept(cut), cut.coupling.graph
     before = {str(v.name): cut.coupling.shapes(v) for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
     values = {str(v.name) for node in small.graph for v in node.inputs if v is not None}
+    untie_weights(small, dense, values)
     layers, refused = repairable_layers(small, dense, values)
     known = {layer.name: layer for layer in layers if layer.name in changes}
     sites: list[_Site] = []

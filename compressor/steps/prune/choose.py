@@ -205,19 +205,19 @@ def _chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, 
     if means.aim is not None:
         return means.aim.choose(analysis, settings, ranking, curves)
 
-    def choose(ranking: Ranking) -> Choice:
+    def by_what_was_measured(ranking: Ranking) -> Choice:
         if curves is not None:
             return choose_by_loss(analysis, settings, ranking, curves, share)
         return choose_by_scores(analysis.coupling, settings, ranking)
 
-    def met(choose: Callable[[Ranking], Choice]) -> Choice:
+    def within_file(choose: Callable[[Ranking], Choice]) -> Choice:
         return choose(ranking) if means.file is None else means.file.choose(analysis, settings, ranking, choose)
 
     try:
-        return met(choose)
+        return within_file(by_what_was_measured)
     except TargetOutOfReach as missed:
         # Coarse widths are met or not by chance, and other scores lead to others.
         try:
-            return met(lambda ranking: ranking.as_before(analysis.coupling, settings))
+            return within_file(lambda ranking: ranking.as_before(analysis.coupling, settings))
         except TargetOutOfReach:
             raise missed from None

@@ -213,15 +213,14 @@ def with_resizing(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
 
 
 def made_up(
-    settings: PruneSettings, source: ir.Model, analysis: Analysis, notes: list[str], *, asked: bool
-) -> RunSamples | None:
-    """Samples for a run without data; None where it needs none.
+    settings: PruneSettings, source: ir.Model, analysis: Analysis, *, asked: bool
+) -> tuple[RunSamples | None, list[str]]:
+    """Samples for a run without data, None where it needs none; and why there are none where it would.
 
     Args:
         settings: of the run, settled.
         source: the model.
         analysis: the analysed model.
-        notes: takes up why there are none, where nobody asked for what they are for.
         asked: somebody asked for the recovery.
 
     Raises:
@@ -233,10 +232,9 @@ def made_up(
         judged = settings.max_drop is not None or settings.eval is not None
         if asked or judged or settings.trainability or settings.scope == "loss":
             raise
-        notes.append(NO_SAMPLES.format(reason=error))
-        return None
+        return None, [NO_SAMPLES.format(reason=error)]
     if samples is None:
-        return None
+        return None, []
     # Samples of whose class the model is sure tell more of what its late layers do (docs/recovery.md).
     if isinstance(samples.train, Synthetic):
         train = _sharpened(samples.train, analysis)
@@ -244,7 +242,7 @@ def made_up(
         if settings.recover == "distill" and train.sharpened:
             train = replace(train, count=max(settings.samples, len(train.sharpened)))
         samples = replace(samples, train=train)
-    return replace(samples, asked=asked)
+    return replace(samples, asked=asked), []
 
 
 def _sharpened(samples: Synthetic, analysis: Analysis) -> Synthetic:

@@ -83,7 +83,7 @@ def _filled(settings: PruneSettings, source: ir.Model, analysis: Analysis, sampl
     sizes = {name: tuple(array.shape) for name, array in one.items() if array.ndim}
     plain = {"data": None, "val_data": None, "eval": None, "max_drop": None, "input_shapes": sizes}
     try:
-        made = made_up(settings.model_copy(update=plain), source, analysis, [], asked=True)
+        made, _ = made_up(settings.model_copy(update=plain), source, analysis, asked=True)
     except (ModelError, UsageError):
         return None
     if made is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -104,7 +104,7 @@ class Settled:
     analysis: Analysis
     settings: PruneSettings
     before: ModelStats
-    notes: list[str]
+    notes: tuple[str, ...]
     samples: RunSamples | None
 
     @property
@@ -148,14 +148,15 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
                 demand_target(again.coupling, settings, request.size, lambda origin: means.at_present(origin, again))
     if samples is None:
         with clock.phase("samples"):
-            samples = made_up(settings, read.model, analysis, notes, asked=request.settings.recover != "auto")
+            samples, missing = made_up(settings, read.model, analysis, asked=request.settings.recover != "auto")
+            notes += missing
         if samples is not None:
             tell_sizes(samples.train, clock)
-    start = Settled(read, analysis, settings, before, notes, samples)
-    if samples is not None:
-        # Of the user's alone, where made-up ones were added.
-        _demand_samples_fit(start, samples, (request.samples or samples).train, clock)
-    return start
+    start = Settled(read, analysis, settings, before, tuple(notes), samples)
+    if samples is None:
+        return start
+    # Of the user's alone, where made-up ones were added.
+    return replace(start, notes=(*notes, *_fitted(start, samples, (request.samples or samples).train, clock)))
 
 
 def _decided(
@@ -192,16 +193,17 @@ def _renumbered(read: Original) -> list[str]:
     return [f"tokens have new numbers in {where}; OUT.tokens.json has the old ones"]
 
 
-def _demand_samples_fit(start: Settled, samples: RunSamples, given: Dataset, clock: Clock) -> None:
-    """Finds out how the model takes samples, adds to the notes what is to be said of it, and asks for labels where a
-    layer is fitted to them."""
+def _fitted(start: Settled, samples: RunSamples, given: Dataset, clock: Clock) -> list[str]:
+    """Finds out how the model takes samples, and asks for labels where a layer is fitted to them; what is to be said
+    of it."""
     with clock.phase("samples"):
-        start.notes.extend(given_samples_notes(start.analysis.model, given, start.settings))
-        start.notes.extend(follow_batch([start.source, start.analysis.model], samples.train, start.settings))
+        notes = list(given_samples_notes(start.analysis.model, given, start.settings))
+        notes += follow_batch([start.source, start.analysis.model], samples.train, start.settings)
     if start.settings.refit_last:
         from compressor.steps.prune.refit import demand_labels
 
         demand_labels(start.source, samples.train)
+    return notes
 
 
 def _aims(settings: PruneSettings) -> bool:
