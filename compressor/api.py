@@ -42,7 +42,7 @@ from compressor.interface.models import ModelLike, in_memory
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
-from compressor.steps import account
+from compressor.steps import counts
 from compressor.steps.gates import demand_gates
 from compressor.steps.provenance import training_facts
 from compressor.steps.prune.result import PruneResult
@@ -119,7 +119,7 @@ def prune(
     """
     with called(PruneSettings, {"ratio": ratio, **settings}, [model], progress) as call:
         result = prune_command.prune(_direct(call.models[0]), call.settings, plan=plan, clock=call.clock)
-        after = account.stats_in_memory(result.model, call.settings)
+        after = counts.stats_in_memory(result.model, call.settings)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         with with_result(result):
             demand_gates(result.report, call.settings)
@@ -231,7 +231,7 @@ def clean(
     """
     with called(CleanSettings, settings, [model], progress) as call:
         result = clean_command.clean_model(_direct(call.models[0]), call.settings, call.clock)
-        after = account.stats_in_memory(result.model, call.settings)
+        after = counts.stats_in_memory(result.model, call.settings)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         return result
 

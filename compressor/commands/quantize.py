@@ -17,7 +17,7 @@ from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
 from compressor.pruning.refused_samples import samples_tried
 from compressor.results.quantize import QuantizeReport
-from compressor.steps import account, run_files
+from compressor.steps import counts, run_files
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.quantize import (
@@ -70,7 +70,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         demand_unquantised(source)
     with clock.phase("analyse"):
         # Packed weights are counted as what they stand for; codes are no parameters.
-        before = account.stats_in_memory(with_plain_weights(source), settings, size, path)
+        before = counts.stats_in_memory(with_plain_weights(source), settings, size, path)
         tasks = quantize_tasks(source, settings)
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)

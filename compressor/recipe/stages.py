@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.commands import bench, choose_blocks, prune, verify
+from compressor.commands import bench, choose_blocks, verify
 from compressor.commands.clean import clean_file
+from compressor.commands.prune_file import prune_file
 from compressor.commands.quantize import quantize_file
 from compressor.config import (
     BenchSettings,
@@ -119,7 +120,7 @@ def _prune(task: Task, progress: Progress | None) -> Report:
     if settings.trains:
         once = settings.steps == 1
         settings = settings.model_copy(update=_resumed(task.folder, able=once))
-    return prune.prune_file(task.source, task.output, settings, progress=progress).report
+    return prune_file(task.source, task.output, settings, progress=progress).report
 
 
 def _finetune(task: Task, progress: Progress | None) -> TuneReport:

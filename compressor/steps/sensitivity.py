@@ -23,7 +23,7 @@ from compressor.pruning.apply import apply_plan
 from compressor.pruning.cost import CostModel
 from compressor.pruning.select import Choice, choose_channels
 from compressor.results.sensitivity import GroupSensitivity, OutputChange, Point
-from compressor.steps import account, run_files
+from compressor.steps import report_rows, run_files
 from compressor.steps.score import measure_for_criterion
 
 
@@ -114,7 +114,7 @@ def _alone(coupling: Coupling, choice: Choice) -> Iterator[GroupCut]:
     for removal in choice.plan.removals:
         plan = PruningPlan((removal,), choice.plan.policy)
         units = units_of(plan, coupling)
-        rows = account.group_rows(choice.groups, ChannelMask(coupling, units))
+        rows = report_rows.group_rows(choice.groups, ChannelMask(coupling, units))
         row = next(row for row in rows if row.name == removal.group)
         macs, params = cost.macs_after(units) / max(1, cost.macs), cost.params_after(units) / max(1, cost.params)
         yield GroupCut(row.name, row.channels, row.removed, macs, params, plan)

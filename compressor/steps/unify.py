@@ -28,7 +28,7 @@ from compressor.pruning.weights_only import prove_only_weights
 from compressor.results import ModelStats
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
-from compressor.steps import account, run_files
+from compressor.steps import counts, report_rows, run_files
 from compressor.unification.curvature import curvatures
 from compressor.unification.layer_rows import ideal_bytes, layer_row, output_error, training_row, why_nothing
 from compressor.unification.layers import Found, find_weights
@@ -102,7 +102,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     """
     original = Original(source if path is None else path, source)
     source = with_plain_weights(source)
-    before = account.stats_in_memory(source, settings, size)
+    before = counts.stats_in_memory(source, settings, size)
     model, shapes = prepared_model(source, settings)
     clean.tidy(model, simplify=settings.simplify)
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
@@ -193,7 +193,7 @@ def unify_report(
         permuted=[PermutedRow(**vars(one)) for one in ready.permuted],
         training=training_row(settings, trained) if trained.kinds else None,
         exact=None if proved is None else True,
-        proof=None if proved is None else account.proof_row(proved.evidence, settings),
+        proof=None if proved is None else report_rows.proof_row(proved.evidence, settings),
         output_error=None if proved is None else proved.output_error,
         warnings=[
             *trained.warnings,

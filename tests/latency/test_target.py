@@ -13,7 +13,7 @@ from compressor.evaluate import statistics
 from compressor.latency import LatencyTarget, timing
 from compressor.pruning.widths import SAMPLES
 from compressor.runtime import turns
-from compressor.steps.account import stats_in_memory
+from compressor.steps.counts import stats_in_memory
 from tests.latency.case import ORIGINAL_MS, FakeTimer, residual
 from tests.models import in_memory, model
 

@@ -9,8 +9,8 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ModelError
 from compressor.pruning.apply import CutModel
-from compressor.steps.account import left_alone
 from compressor.steps.prune.lowering import lowered
+from compressor.steps.remarks import left_alone
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.change import LayerChange
 

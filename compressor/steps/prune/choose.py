@@ -22,7 +22,7 @@ from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
 from compressor.pruning.schedule import kept, part_of
 from compressor.pruning.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
-from compressor.steps import account
+from compressor.steps import remarks, report_rows
 from compressor.steps.prune.layer_options import LayerOptions, Selected, structure_of
 from compressor.steps.prune.losses import Losses, follows_losses, with_measured_scores
 from compressor.steps.prune.written_file import WrittenFile
@@ -44,7 +44,7 @@ def reasons_given(analysis: Analysis) -> Iterator[None]:
     try:
         yield
     except NothingToPrune as nothing:
-        nothing.frozen = tuple(account.frozen_rows(analysis))
+        nothing.frozen = tuple(report_rows.frozen_rows(analysis))
         raise
 
 
@@ -84,7 +84,7 @@ class Means:
         """What the report has to say about how things were chosen."""
         warnings = list(self.losses.warnings) if self.losses is not None else []
         if self.layers is not None:
-            warnings += [*account.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
+            warnings += [*remarks.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
         return warnings
 
 

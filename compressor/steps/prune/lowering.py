@@ -14,7 +14,7 @@ from compressor.core.formatting import count
 from compressor.evaluate.attribution import attributed
 from compressor.operators.table import operator_of
 from compressor.results import Report
-from compressor.steps.account import NODES_NAMED
+from compressor.steps.remarks import NODES_NAMED
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed

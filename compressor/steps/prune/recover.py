@@ -17,8 +17,8 @@ from compressor.pruning.apply import CutModel
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.results.detail import Curve, RecoveryRow
-from compressor.steps.account import left_alone
 from compressor.steps.prune.trainer import Trained, Trainer
+from compressor.steps.remarks import left_alone
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.run_sizes import run_size
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan, demand_files
-from compressor.config import PruneSettings
+from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.contradictions import contradiction
 from compressor.core.clock import Clock
 from compressor.data import Dataset
@@ -25,7 +25,7 @@ from compressor.pruning.preparation import Original
 from compressor.pruning.refusal import refusal
 from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
-from compressor.steps import account, run_files
+from compressor.steps import counts, run_files
 from compressor.steps.prune.choose import Means, reasons_given
 from compressor.steps.prune.defaults import UNPACKED, made_up, with_resizing
 from compressor.steps.prune.few_samples import with_samples
@@ -34,6 +34,17 @@ from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples, reads_samples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens
+
+
+def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings:
+    """The settings a run analyses with: a plan brings those that decide what hangs together."""
+    if plan is None:
+        return settings
+    # JSON has lists only, and the settings hold tuples, which compare as unequal to lists.
+    policy = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.policy.items()}
+    # Amounts go: the plan says what goes, and a target beside it would be aimed at as well. It goes at once, however
+    # many steps led to it.
+    return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, "steps": 1, **policy})
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class PruneRequest:
         source, size = run_files.open_source(model, settings, settings.also)
         if plan is not None:
             demand_files(plan, run_files.file_names(source) or ["the model"])
-        settings = with_no_loss(account.settings_of_plan(settings, plan))
+        settings = with_no_loss(settings_of_plan(settings, plan))
         # Once more, as a plan brings settings of its own.
         if plan is not None and (said := contradiction(settings, replayed=True)) is not None:
             raise UsageError(said)
@@ -176,11 +187,11 @@ def _decided(
 
 def _counted(request: PruneRequest, read: Original, analysis: Analysis, settings: PruneSettings) -> ModelStats:
     """The original, counted as it was given."""
-    before = account.stats_of(read.model, analysis, request.size, request.file)
+    before = counts.stats_of(read.model, analysis, request.size, request.file)
     if read.renumbering is None:
         return before
     # Shares are of the model as it was given, which has another vocabulary.
-    whole = account.stats_in_memory(request.model, settings, request.size)
+    whole = counts.stats_in_memory(request.model, settings, request.size)
     return whole.model_copy(update={"path": before.path})
 
 
