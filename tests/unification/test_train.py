@@ -137,7 +137,7 @@ def test_outputs_are_tied_by_rows_of_blocks_or_all_together() -> None:
 
 def test_divergence_keeps_the_nearest_weights_and_warns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admm, "GROWING", 0)
-    monkeypatch.setattr(admm, "FAR", 0.0)
+    monkeypatch.setattr(admm, "FAR_RESIDUAL", 0.0)
     report = unify(net(), chosen(data)).report
     assert report.exact
     assert any("ADMM diverges" in warning for warning in report.warnings)
