@@ -22,7 +22,7 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
 
     A partial choice that costs and loses no less than another one cannot become better, so that only undominated
     ones are kept (Nemhauser and Ullmann, Management Science 15, 1969). That is exact as long as no more than
-    `STATES` of them are left after a group. Where there are more, the range of their costs is divided into as many
+    `STATES_KEPT` of them are left after a group. Where there are more, the range of their costs is divided into as many
     parts and the one of least loss is kept in each: the result still costs at most ``budget``, and loses no more than
     the best choice for a budget that is smaller by one part for every group.
 

@@ -55,7 +55,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
         None where the system does not tell a process its resident set (it does on Linux).
 
     Raises:
-        ModelError: the process failed, or took longer than `PATIENCE`.
+        ModelError: the process failed, or took longer than `MEMORY_PATIENCE`.
     """
     if not Path("/proc/self/status").exists():
         return None

@@ -28,7 +28,7 @@ class UnifyPlan:
 
     Attributes:
         blocks: in the notation of ``--block``, by name of the weight.
-        policy: settings that a replay shares, see `POLICY`.
+        policy: settings that a replay shares, see `REPLAYED_SETTINGS`.
     """
 
     blocks: Mapping[str, str]
