@@ -26,7 +26,7 @@ from campaign_graphs import random_graph
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import CompressorError
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.commands.bench import bench
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import BenchSettings, PruneSettings
 from compressor.core.atomic import write_text
 from compressor.results.environment import environment

@@ -30,7 +30,7 @@ from typing import Any
 import onnx
 
 from compressor.commands.bench import bench
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.commands.verify import verify
 from compressor.config import BenchSettings, PruneSettings, VerifySettings
 from compressor.core.atomic import write_text

@@ -26,7 +26,7 @@ from pareto_picture import draw
 from compressor.commands.bench import bench
 from compressor.commands.choose_blocks import unify_chosen_file
 from compressor.commands.clean import clean_file
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.commands.quantize import quantize_file
 from compressor.config import BenchSettings, CleanSettings, PruneSettings
 from compressor.config.choosing import ChoosingSettings

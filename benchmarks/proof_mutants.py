@@ -26,7 +26,7 @@ import onnxruntime as ort
 from mutant_faults import FAULTS, RECOVERING, Fault
 from mutant_models import build
 
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.core.compare import Tolerance, distance
 

@@ -26,7 +26,7 @@ from compressor.config import PruneSettings
 from compressor.data import open_data
 from compressor.graph import files
 from compressor.metrics.evaluator import Evaluator
-from compressor.steps import account
+from compressor.steps import counts
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "cifar10-resnet20.onnx"
@@ -95,7 +95,7 @@ def judged(result: PruneResult, test: Path) -> float:
 
 
 def left(result: PruneResult) -> float:
-    return account.stats_in_memory(result.model, PruneSettings()).macs / result.report.input.macs
+    return counts.stats_in_memory(result.model, PruneSettings()).macs / result.report.input.macs
 
 
 def rival(python: Path, data: Path, macs: float, epochs: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import numpy as np
 from process import machine, version
 
 from compressor.commands.bench import bench
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import BenchSettings, PruneSettings, choices
 from compressor.data import open_data, subset
 from compressor.errors import CompressorError

@@ -31,7 +31,7 @@ from compressor.graph.edit import constant_array
 from compressor.graph.feeds import feeds
 from compressor.runtime.library import ort
 from compressor.steps.unify import get_ready
-from compressor.unification.packed import HALF, pack_blocks
+from compressor.unification.packed import HALF_TYPES, pack_blocks
 from compressor.unification.projections import Mixed
 
 LARGE = 20_000_000
@@ -69,7 +69,7 @@ def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
     source = files.load_model(path)
     ready = get_ready(source, settings, 0, path)
     weights = [np.array(constant_array(layer.value)) for layer in ready.weights.layers]
-    wide = [w.astype(np.float32) if w.dtype in HALF else w for w in weights]
+    wide = [w.astype(np.float32) if w.dtype in HALF_TYPES else w for w in weights]
     layouts = [layer.layout for layer in ready.weights.layers]
 
     def least(work: Callable[[], object]) -> float:

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from compressor import version
-from compressor.core.lazy_modules import postpone_sympy
 
 if TYPE_CHECKING:
     from compressor import errors
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from compressor.config import PruneSettings
     from compressor.interface.measures import bench, diff, inspect, robustness, sensitivity, verify
     from compressor.steps.prune.result import PruneResult
-
-postpone_sympy()  # here, because it has to come before the first import of onnx_ir
 
 __version__ = version.VERSION
 _PLACES = MappingProxyType(

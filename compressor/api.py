@@ -42,8 +42,9 @@ from compressor.interface.models import ModelLike, in_memory
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
-from compressor.steps import account
+from compressor.steps import counts
 from compressor.steps.gates import demand_gates
+from compressor.steps.provenance import training_facts
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.quantize import put_quantized
 
@@ -118,7 +119,7 @@ def prune(
     """
     with called(PruneSettings, {"ratio": ratio, **settings}, [model], progress) as call:
         result = prune_command.prune(_direct(call.models[0]), call.settings, plan=plan, clock=call.clock)
-        after = account.stats_in_memory(result.model, call.settings)
+        after = counts.stats_in_memory(result.model, call.settings)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         with with_result(result):
             demand_gates(result.report, call.settings)
@@ -174,8 +175,7 @@ def finetune(
     Raises:
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
-    from compressor.train import finetune as training  # noqa: PLC0415 - torch is loaded for training only
-    from compressor.train.sparsify import regularized  # noqa: PLC0415
+    from compressor.commands.finetune import tune  # noqa: PLC0415 - torch is loaded for training only
 
     models = [model] if teacher is None else [model, teacher]
     with called(SparsifySettings, settings, models, progress) as call:
@@ -183,11 +183,10 @@ def finetune(
         opened = [in_memory(one, call.folder / "opened.onnx") for one in call.models]
         observe = None if tell is None else lambda event: tell(event.in_words())
         original = opened[1] if len(opened) > 1 else None
-        tune = training.finetune if call.settings.regularizer is None else regularized
         result = tune(opened[0], call.settings, teacher=original, observe=observe)
         result.warnings += result.baseless
         read = None if isinstance(call.models[0], ir.Model) else call.paths()[0]
-        stamp_provenance(result.model, "finetune", call.settings, read, training.training_facts(result))
+        stamp_provenance(result.model, "finetune", call.settings, read, training_facts(result))
         return result
 
 
@@ -232,7 +231,7 @@ def clean(
     """
     with called(CleanSettings, settings, [model], progress) as call:
         result = clean_command.clean_model(_direct(call.models[0]), call.settings, call.clock)
-        after = account.stats_in_memory(result.model, call.settings)
+        after = counts.stats_in_memory(result.model, call.settings)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         return result
 

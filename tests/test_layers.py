@@ -176,7 +176,7 @@ def test_this_test_sees_imports(tmp_path: Path) -> None:
 IMPORTS = """
 from pathlib import Path
 from compressor.config import PruneSettings
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 """
 
 

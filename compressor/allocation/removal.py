@@ -25,10 +25,10 @@ import numpy.typing as npt
 from compressor.channels.labels import UnitArray
 from compressor.reconstruct.form import Matrix
 
-Rows = npt.NDArray[np.floating]
+RowArray = npt.NDArray[np.floating]
 RIDGE = 1e-2
 """Ridge, as a share of the mean variance of a layer's inputs."""
-STEPS = 32
+REMOVAL_STEPS = 32
 """Steps in which a group goes, at most: a step removes several units at once where there are more."""
 
 
@@ -43,7 +43,7 @@ class Reader:
         units: int64[unknowns], the unit of each column.
     """
 
-    def __init__(self, weight: Matrix, metric: Matrix, rows: Rows, units: UnitArray) -> None:
+    def __init__(self, weight: Matrix, metric: Matrix, rows: RowArray, units: UnitArray) -> None:
         self._units = units
         self._left = np.arange(len(units))
         self._first = self._weight = weight.astype(rows.dtype)
@@ -91,7 +91,7 @@ class Reader:
         self._left = self._left[stay]
 
     @property
-    def change(self) -> Rows:
+    def change(self) -> RowArray:
         """[out, unknowns]: what was added to the weight so far."""
         found = -self._first
         # What is gone has become zero, so its change is minus the weight.
@@ -99,7 +99,7 @@ class Reader:
         return found
 
 
-def damped_inverse(rows: Rows) -> Rows:
+def damped_inverse(rows: RowArray) -> RowArray:
     """The damped inverse ``(C + μ I)⁻¹`` of the covariance of inputs, μ a share of its mean diagonal.
 
     Args:
@@ -142,7 +142,7 @@ def way_down(
     Returns:
         The units that went, in that order.
     """
-    step = max(1, len(units) // STEPS)
+    step = max(1, len(units) // REMOVAL_STEPS)
     left = units
     gone: list[UnitArray] = []
     while len(left) > last:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import DeferredLabels, Reason, Term, UnitArray, ordered
-from compressor.channels.lifted import Content, Named, Side, are_rows, clash, content
+from compressor.channels.lifted import Content, Named, Side, are_rows, clash, term_content
 from compressor.channels.node_operands import NamedOperand, NodeOperands
 from compressor.channels.operands import AxisNames, Operand, Space
 
@@ -143,7 +143,7 @@ class _Combine:
         """Holds the terms of ``side`` against all operands; returns whether one was merged into another form."""
         text = f"{self.node.op_type} works along this axis as a whole"
         for place, term in enumerate(self._fresh(side)):
-            if content(term) in held:
+            if term_content(term) in held:
                 continue
             if self.coupling.pin(self.node, side.operand.value, term, set(self.space.fixed), text):
                 return True
@@ -157,7 +157,7 @@ class _Combine:
                     if len(now) <= place or now[place].axes != term.axes:
                         return True
                     met = now[place]
-            held.add(content(met))
+            held.add(term_content(met))
         return False
 
     def _meeting_sides(self, term: Named) -> list[Side]:

@@ -21,8 +21,8 @@ from compressor.channels.labels import Unexplained as Unexplained  # noqa: PLC04
 from compressor.channels.node_operands import NodeOperands
 from compressor.channels.residual import ResidualBlock
 from compressor.channels.rule import Rule
-from compressor.channels.vain import HIDDEN, in_vain
-from compressor.channels.verify import Claims, name_of
+from compressor.channels.vain import NO_AXIS, in_vain
+from compressor.channels.verify import Claims, operator_name
 from compressor.core.arrays import Array
 from compressor.errors import RuleFault
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
@@ -113,7 +113,7 @@ class Coupling:
 
     def needless(self, value: ir.Value) -> bool:
         """Did units inside ``value`` that are no axis of it all turn out to be frozen, so that it need have none?"""
-        return (value, HIDDEN) in self._closed
+        return (value, NO_AXIS) in self._closed
 
     def _merge(self) -> None:
         for _ in range(PASS_LIMIT):
@@ -199,7 +199,7 @@ class Coupling:
 
     def hidden_units(self, value: ir.Value, count: int) -> UnitArray:
         """Units of something inside ``value`` that is no axis of its own (hidden units), the same at every call."""
-        key = (value, HIDDEN)
+        key = (value, NO_AXIS)
         if key not in self._fresh:
             self._fresh[key] = self.units.fresh(count)
         return self._fresh[key]
@@ -343,7 +343,7 @@ class Coupling:
             return distrusted
         rule = record_of(node, self._rules)
         if rule is None or not rule.coupled:
-            return f"{name_of(node)} has no rule"
+            return f"{operator_name(node)} has no rule"
         claims = self.claims[node] = self._claims = Claims()
         try:
             with verify.rule_errors(node):

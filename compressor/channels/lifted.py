@@ -48,6 +48,6 @@ def clash(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
     return bool(common) and not (are_rows(common, one) and are_rows(common, two))
 
 
-def content(term: Named) -> Content:
+def term_content(term: Named) -> Content:
     """Axes and units of a term, to find the same one again."""
     return term.axes, term.units.tobytes()

@@ -23,7 +23,7 @@ Order = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Place:
+class GroupPlace:
     """Where an initializer holds a group: positions ``start ...`` of an axis, ``each`` of them a unit."""
 
     value: ir.Value
@@ -52,7 +52,7 @@ class Holders:
             for unit in np.unique(term.units).tolist():
                 self.of.setdefault(unit, []).append(index)
 
-    def places(self, member: ChannelGroup) -> list[Place]:
+    def places(self, member: ChannelGroup) -> list[GroupPlace]:
         """Where initializers hold the group; none where its units do not lie in one run and order everywhere."""
         found = []
         for index in sorted({index for unit in member.units.tolist() for index in self.of.get(unit, [])}):
@@ -62,7 +62,7 @@ class Holders:
             if run is None or (value.is_initializer() and value.is_graph_input()):
                 return []
             if value.is_initializer():
-                found.append(Place(value, term.axes[0], *run, len(member.units)))
+                found.append(GroupPlace(value, term.axes[0], *run, len(member.units)))
         return found
 
 
@@ -79,12 +79,12 @@ def _run(term: Term[int], units: UnitArray) -> tuple[int, int] | None:
     return int(where[0]), each
 
 
-def move(place: Place, order: Order) -> None:
+def move(place: GroupPlace, order: Order) -> None:
     """Reorders an initializer in place."""
     array = constant_array(place.value)
     place.value.const_value = ir.tensor(moved(array, place, order), name=place.value.name)
 
 
-def moved(array: Any, place: Place, order: Order) -> Any:
+def moved(array: Any, place: GroupPlace, order: Order) -> Any:
     """The numbers of an initializer after its group is reordered."""
     return np.ascontiguousarray(np.take(array, place.positions(array.shape[place.axis], order), axis=place.axis))

@@ -15,13 +15,13 @@ import onnx_ir as ir
 from compressor.channels.labels import UnitArray, Units
 from compressor.graph.known import initializer_of
 
-HIDDEN = -1
+NO_AXIS = -1
 """Stands for the axis of units inside a value that are no axis of it."""
-Place = tuple[ir.Value, int]
+UnitAxis = tuple[ir.Value, int]
 """A value and the axis along which it brought units."""
 
 
-def in_vain(fresh: Mapping[Place, UnitArray], units: Units, closed: Collection[Place]) -> set[Place]:
+def in_vain(fresh: Mapping[UnitAxis, UnitArray], units: Units, closed: Collection[UnitAxis]) -> set[UnitAxis]:
     """What brought units in vain: vectors of the file; where there are none any more, copies that are joined.
 
     The latter once, and of these what was frozen first, as that may have stopped the others.
@@ -31,7 +31,7 @@ def in_vain(fresh: Mapping[Place, UnitArray], units: Units, closed: Collection[P
         units: knows which are frozen.
         closed: what was found in vain before, and brings nothing any more.
     """
-    vectors, copies = set(), list[tuple[int, Place]]()
+    vectors, copies = set(), list[tuple[int, UnitAxis]]()
     for (value, axis), own in fresh.items():
         stopped = units.stopped_at(own)
         tensor = initializer_of(value)
@@ -41,10 +41,10 @@ def in_vain(fresh: Mapping[Place, UnitArray], units: Units, closed: Collection[P
         # A vector brings one unit for every number of it; a matrix may have channels on another axis and is left alone.
         if tensor is not None and own.size == prod(tensor.shape.numpy()):
             vectors.add((value, axis))
-        elif axis == HIDDEN and not value.is_initializer():
+        elif axis == NO_AXIS and not value.is_initializer():
             copies.append((stopped, (value, axis)))
     # One kind at a time: the coupling starts over after each, and what was frozen may be free then.
-    if vectors or any(axis == HIDDEN for _, axis in closed):
+    if vectors or any(axis == NO_AXIS for _, axis in closed):
         return vectors
     first = min((stopped for stopped, _ in copies), default=0)
     return {place for stopped, place in copies if stopped == first}

@@ -41,7 +41,7 @@ class Claims:
     followed: bool = False
 
 
-def name_of(node: ir.Node) -> str:
+def operator_name(node: ir.Node) -> str:
     """The operator, with its domain unless that is ONNX's own."""
     return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
 
@@ -60,12 +60,14 @@ def rule_errors(node: ir.Node) -> Iterator[None]:
     except (MemoryError, RuleFault, Unexplained):
         raise
     except PlanError as error:
-        raise RuleFault(str(node.name), f"the rule for {name_of(node)} cannot carry the cut out: {error}") from error
+        raise RuleFault(
+            str(node.name), f"the rule for {operator_name(node)} cannot carry the cut out: {error}"
+        ) from error
     except CompressorError:
         raise
     except Exception as error:
         fact = f"{type(error).__name__}: {error}"
-        raise RuleFault(str(node.name), f"the rule for {name_of(node)} failed on this node: {fact}") from error
+        raise RuleFault(str(node.name), f"the rule for {operator_name(node)} failed on this node: {fact}") from error
 
 
 def mismatches(coupling: Coupling) -> dict[str, str]:
@@ -114,19 +116,19 @@ def _unsigned_output(node: ir.Node, value: ir.Value, claims: Claims) -> str | No
     needed = bool(value.name) and (bool(value.uses()) or value.is_graph_output())
     if not needed or value in claims.labelled:
         return None
-    return f"the rule for {name_of(node)} says nothing of its output {value.name}, which is used"
+    return f"the rule for {operator_name(node)} says nothing of its output {value.name}, which is used"
 
 
 def _unsigned_input(coupling: Coupling, node: ir.Node, value: ir.Value, claims: Claims) -> str | None:
     if value in claims.read or not coupling.layout(value, assign_fresh=False):
         return None
-    return f"the rule for {name_of(node)} says nothing of its input {value.name}, which has channels"
+    return f"the rule for {operator_name(node)} says nothing of its input {value.name}, which has channels"
 
 
 def _stranger(node: ir.Node, value: ir.Value) -> str | None:
     if value in node.outputs or value in _handed_in(node):
         return None
-    return f"the rule for {name_of(node)} labels {value.name}, which is no output of it"
+    return f"the rule for {operator_name(node)} labels {value.name}, which is no output of it"
 
 
 def _misfit(coupling: Coupling, value: ir.Value) -> str | None:
@@ -183,7 +185,7 @@ def recheck(model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shap
         for each in [*nodes_inside(node), node]:
             pending = pending or _unfit(each, walker, coupling) or _off_plan(each, walker, coupling, planned)
             if pending and each in nodes:
-                text = f"the rule for {name_of(each)} does not fit this node: after the cut, {pending}"
+                text = f"the rule for {operator_name(each)} does not fit this node: after the cut, {pending}"
                 raise RuleFault(str(each.name), text)
     # What stands behind the last old node has no node to blame.
     if pending:

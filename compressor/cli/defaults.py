@@ -16,10 +16,10 @@ import click
 from compressor.core.machine import settings_folder, variable
 from compressor.errors import UsageError
 
-PREFIX = "ONNX_COMPRESSOR"
+VARIABLE_PREFIX = "ONNX_COMPRESSOR"
 """Of environment variables."""
-VARIABLE = f"{PREFIX}_CONFIG"
-SHARED = "all"
+VARIABLE = f"{VARIABLE_PREFIX}_CONFIG"
+EVERY_COMMAND = "all"
 """The part of the file that holds for every command which has such a setting."""
 
 
@@ -52,7 +52,7 @@ def defaults_of(command: click.Command) -> dict[str, Any]:
         if name not in known:
             raise UsageError(f"{path}: {command.name} has no setting {name!r}{did_you_mean(name, known)}")
     # What a command does not have is passed over in the shared part, as other commands have it.
-    shared = {name: value for name, value in _part(path, whole, SHARED).items() if name in known}
+    shared = {name: value for name, value in _part(path, whole, EVERY_COMMAND).items() if name in known}
     # A command's own part goes before the shared one.
     return {name: _value(known[name], value) for name, value in {**shared, **own}.items() if value is not None}
 

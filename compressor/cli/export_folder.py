@@ -17,7 +17,7 @@ from compressor.core.atomic import write_text
 from compressor.errors import ModelError, UsageError
 
 CONFIG = "config.json"
-NOTE = "onnx_compressor"
+TOLD_UNDER = "onnx_compressor"
 """The key of ``config.json`` under which stands what it says and the model has otherwise."""
 _PLACES = ("*.onnx", "onnx/*.onnx")
 """Where exporters put models."""
@@ -109,10 +109,12 @@ class ExportFolder:
         changed = {} if config is None else _changed(config, old, new)
         if config is None or not changed:
             return []
-        write_text(place, json.dumps({**config, NOTE: {"model": str(self.model), "sizes": changed}}, indent=2) + "\n")
+        write_text(
+            place, json.dumps({**config, TOLD_UNDER: {"model": str(self.model), "sizes": changed}}, indent=2) + "\n"
+        )
         return [
             f"{CONFIG} says {key} {config[key]}, of which the model has {', '.join(map(str, sizes))} now; runtimes "
-            f"read sizes from the graph, and the note is under {NOTE!r}"
+            f"read sizes from the graph, and the note is under {TOLD_UNDER!r}"
             for key, sizes in changed.items()
         ]
 

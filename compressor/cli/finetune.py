@@ -74,20 +74,18 @@ def finetune_command(
     # Before torch is imported, which takes seconds.
     check_destinations([source, teacher], written)
     demand_teacher(settings, given=teacher is not None)
+    from compressor.commands.finetune import finetune_file
     from compressor.render.card import write_card
     from compressor.render.finetune import render_finetune
-    from compressor.train.finetune import finetune, finetune_file
-    from compressor.train.sparsify import regularized
-    from compressor.train.summary import report_of
+    from compressor.train.summary import tune_report
 
     resume_from(folder_beside(settings.checkpoint, target))
-    tune = finetune if settings.regularizer is None else regularized
     with watched(view, settings.metrics, resumed=settings.resume) as observe:
-        result = finetune_file(source, target, settings, teacher=teacher, tune=tune, observe=observe)
+        result = finetune_file(source, target, settings, teacher=teacher, observe=observe)
     # Of several processes one reports.
     if not result.main:
         return
-    report = report_of(result, settings, source=source, teacher=teacher, output=target)
+    report = tune_report(result, settings, source=source, teacher=teacher, output=target)
     if card_to is not None:
         write_card(card_to, target, report)
     view.show(report, report.warnings, lambda console: render_finetune(report, console, verbose=view.verbose))

@@ -19,7 +19,8 @@ from compressor.cli.command import (
     LazyGroup,
     discard_stdout,
 )
-from compressor.cli.defaults import PREFIX
+from compressor.cli.defaults import VARIABLE_PREFIX
+from compressor.core.lazy_modules import postpone_sympy
 from compressor.core.machine import collect_no_more, rarely_collect, sleep_while_waiting
 from compressor.errors import UsageError
 from compressor.version import VERSION
@@ -74,14 +75,16 @@ def prune_entry() -> NoReturn:
     sleep_while_waiting()
     from compressor.cli.prune import prune_command
 
-    _run(prune_command, "onnx-prune", f"{PREFIX}_PRUNE")
+    _run(prune_command, "onnx-prune", f"{VARIABLE_PREFIX}_PRUNE")
 
 
-def _run(command: click.Command, prog_name: str, prefix: str = PREFIX) -> NoReturn:
+def _run(command: click.Command, prog_name: str, prefix: str = VARIABLE_PREFIX) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     # A shell that runs the program in the background ignores the signal, and that is left so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Interrupt())
+    # The process is the program's own, so that nothing is put in anybody's way.
+    postpone_sympy()
     rarely_collect()
     atexit.register(collect_no_more)
     try:

@@ -91,7 +91,7 @@ def prune_command(
     The result has the same inputs and outputs. Before it is written, ONNX Runtime proves that it equals
     IN where the same channels do not count. IN itself is never changed.
     """
-    from compressor.commands import prune, prune_report
+    from compressor.commands import prune_file, prune_report
     from compressor.core.extras import require
     from compressor.render.card import write_card
     from compressor.render.text import explain_frozen, render_report
@@ -114,7 +114,7 @@ def prune_command(
         resume_from(folder_beside(settings.checkpoint, target))
     try:
         with view.phases() as progress:
-            result = prune.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
+            result = prune_file.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
             if report_to is not None:
                 prune_report.report_file(source, result, settings, report_to)
     except NotPossible as refusal:

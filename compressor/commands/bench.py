@@ -13,7 +13,7 @@ from compressor.results.bench import BenchReport
 from compressor.results.detail import LatencyResult
 from compressor.results.environment import environment
 from compressor.runtime import latency, sessions
-from compressor.steps import account
+from compressor.steps import counts
 
 
 def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress | None = None) -> BenchReport:
@@ -32,7 +32,7 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
             pair.demand_same_inputs(models[0], other)
         if settings.min_speedup is not None and len(models) == 1:
             raise UsageError("a speed-up needs two models; name B, or drop --min-speedup")
-        stats = [account.stats_of_file(opened, settings) for opened in models]
+        stats = [counts.stats_of_file(opened, settings) for opened in models]
         open_sizes = pair.open_sizes_warning(models[0], settings)
     runs = [timed_run(models, settings, batch, clock) for batch in settings.batch or (1,)]
     provider = sessions.full_name(settings.provider)

@@ -35,7 +35,7 @@ from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, 
 from compressor.unification.project import project
 from compressor.unification.unified import with_unified
 
-NODES = 900
+UNPACKING_BYTES = 900
 """Bytes of the nodes that unpack one weight, about: what saves less makes the file larger."""
 
 
@@ -224,7 +224,7 @@ def _block_options(model: ir.Model, settings: ChoosingSettings) -> list[BlockOpt
     if nothing is not None and not block_options:
         raise nothing
     # For a size in bytes a move must save more than the nodes that unpack it add.
-    least = 0 if settings.target_size is None else NODES
+    least = 0 if settings.target_size is None else UNPACKING_BYTES
     return [option for option in block_options.values() if option.saved > least]
 
 

@@ -18,7 +18,7 @@ from compressor.pruning.evidence import Evidence
 from compressor.pruning.interface_match import demand_same_interface
 from compressor.pruning.preparation import Original, prove_cleaned
 from compressor.results import Report
-from compressor.steps import account, run_files
+from compressor.steps import counts, report_rows, run_files
 from compressor.steps.provenance import pruning_facts
 
 GREW = "the file has {more} more than before: less went than it now says of what made it (its metadata)"
@@ -51,7 +51,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         source, size = run_files.open_source(model, settings)
     with clock.phase("analyse"):
         path = None if isinstance(model, ir.Model) else str(model)
-        before = account.stats_in_memory(source, settings, size).model_copy(update={"path": path})
+        before = counts.stats_in_memory(source, settings, size).model_copy(update={"path": path})
         # Without coupling, which only pruning needs.
         cleaned, shapes = prepared_model(source, settings)
         clean.tidy(cleaned, simplify=settings.simplify)
@@ -60,7 +60,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         evidence = prove_cleaned(Original(read, source), cleaned, shapes, settings) if settings.proves else None
     report = Report(
         input=before,
-        proof=account.proof_row(evidence, settings),
+        proof=report_rows.proof_row(evidence, settings),
         seconds=clock.seconds,
         settings=settings.model_dump(mode="json"),
     )

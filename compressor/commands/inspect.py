@@ -11,7 +11,7 @@ from compressor.graph.provenance import provenance_steps
 from compressor.pruning.analysis import analyse
 from compressor.pruning.matching import demand_matches
 from compressor.results import Report
-from compressor.steps import account, run_files
+from compressor.steps import counts, report_rows, run_files
 from compressor.steps.opaque import opaque_rows
 
 
@@ -34,8 +34,8 @@ def inspect_file(
         if isinstance(settings, PruneSettings):
             demand_matches(settings, model, analysis)
         groups = group(analysis.coupling)
-        before = account.stats_of(model, analysis, size, source)
-        report = account.report(analysis, before, account.group_rows(groups, None), None, settings)
+        before = counts.stats_of(model, analysis, size, source)
+        report = report_rows.report(analysis, before, report_rows.group_rows(groups, None), None, settings)
     savings = []
     if structures is not None and isinstance(settings, PruneSettings):
         from compressor.steps.savings import saving_rows
@@ -45,7 +45,7 @@ def inspect_file(
     more = {
         "savings": savings,
         "opaque": opaque_rows(analysis, report.frozen),
-        "prunable_params": account.prunable_params(analysis, groups, before.params),
+        "prunable_params": counts.prunable_params(analysis, groups, before.params),
         "provenance": provenance_steps(model),
     }
     return report.model_copy(update={**more, "seconds": clock.seconds})

@@ -1,4 +1,4 @@
-"""The whole flow of a pruning run: load, analyse, choose, cut, recover, report, write; every change is proved.
+"""The whole flow of a pruning run: load, analyse, choose, cut, recover, report; every change is proved.
 
 ``step`` chooses, trains towards the choice where that is asked for, cuts, proves, recovers and proves again; with
 ``--steps`` there are several, and ``Pruned`` is what they leave together.
@@ -14,32 +14,19 @@ import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
-from compressor.core.clock import Clock, Progress
+from compressor.core.clock import Clock
 from compressor.errors import ProofFailed, RuleFault
 from compressor.graph.edit import copy_of
-from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import demand_metric
 from compressor.pruning.analysis import without_faulty_rules
-from compressor.pruning.interface_match import demand_same_interfaces, lost_defaults
 from compressor.pruning.refused_samples import samples_tried
-from compressor.steps import account
-from compressor.steps.provenance import pruning_facts
-from compressor.steps.prune.checkpoints import checkpoint_beside
-from compressor.steps.prune.functions import put_back
-from compressor.steps.prune.judgement import Judgement
+from compressor.steps.prune.conclude import bytes_to_spare, concluded, held_to_size
+from compressor.steps.prune.judgement import ResultJudge
 from compressor.steps.prune.pruned import begun, ended
-from compressor.steps.prune.report import missed_aims, report_of
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.settled import PruneRequest, settled
-from compressor.steps.prune.single_plan import single_plan
 from compressor.steps.prune.step import step
-from compressor.steps.prune.write import demand_channels_alone, write
-from compressor.steps.prune.written_file import WrittenFile
-from compressor.steps.run_files import in_one_file
-
-MARGIN = 256
-"""Bytes by which a file of changed layers may come out larger when it is made again."""
 
 
 def prune(
@@ -81,58 +68,12 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
     # How many samples it takes at a time is noted on the model, and each try finds that out, and says so.
     request = replace(request, model=copy_of(request.model))
     start = settled(request, distrusted, clock)
-    judgement = Judgement(start.source, start.settings, start.samples, clock)
+    judge = ResultJudge(start.source, start.settings, start.samples, clock)
     run = PruningRun.of(request, start, distrusted, clock)
     pruned = begun(run, start)
     for settings in run.schedule():
         pruned = pruned.after(step(run, settings, pruned))
-    pruned = ended(run, pruned)
-    # Once for all steps, on what will be written.
-    demand_same_interfaces(start.source, pruned.sealed, pruned.free)
-    plan = single_plan(run, start.source, pruned)
-    report = report_of(run, start, pruned, judgement.of(pruned.model, pruned.cut_once))
-    report = account.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))
-    if run.settings.keep_functions:
-        functions = put_back(run, request.model, start, pruned)
-        report = account.with_not_proved(report.warned(functions.notes), functions.not_proved)
-        pruned = functions.pruned
-    stamp_provenance(pruned.model, "prune", request.settings, request.file, pruning_facts(report, plan))
-    file = WrittenFile(request.settings, run.settings)
-    # What changed layers add to a graph shows only when they are written.
-    again = run.settings.changes_layers and not run.settings.trains and not request.spare
-    if again and (above := file.above(pruned.model)):
-        return _prune(replace(request, spare=above + MARGIN), clock, distrusted)
-    report = report.warned(file.demand(pruned.model))
-    return PruneResult(pruned.model, plan, report, pruned.still_proved(run.settings), start.tokens, pruned.sealed)
-
-
-def prune_file(
-    source: Path,
-    output: Path | None,
-    settings: PruneSettings,
-    *,
-    plan: Path | None = None,
-    plan_out: Path | None = None,
-    progress: Progress | None = None,
-) -> PruneResult:
-    """:func:`prune` from file to file; sizes in the report are those of the written file.
-
-    Without ``output`` everything is done but writing the model. Training leaves a checkpoint beside the output,
-    which is removed when the run ends well.
-    """
-    clock = Clock(progress)
-    if plan_out is not None:
-        demand_channels_alone(settings)
-    with checkpoint_beside(output, settings) as resumable:
-        result = prune(source, resumable, plan=PruningPlan.load(plan) if plan else None, clock=clock)
-        with clock.phase("write"):
-            stats = write(result, output, plan_out, settings)
-    # After the file is in place: curves are extra, and an error in them must not cost the result.
-    if settings.robustness:
-        from compressor.commands.robustness_curves import with_curves
-
-        with clock.phase("robustness"), in_one_file(source, settings) as whole:
-            result.report = with_curves(result.report, whole, result.model, settings)
-    report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
-    result.report = report.warned(missed_aims(report, settings))
-    return result
+    result = concluded(run, request, start, ended(run, pruned), judge)
+    if spare := bytes_to_spare(run, request, result):
+        return _prune(replace(request, spare=spare), clock, distrusted)
+    return held_to_size(run, request, result)

@@ -17,11 +17,11 @@ from compressor.graph.provenance import stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
 from compressor.pruning.refused_samples import samples_tried
 from compressor.results.quantize import QuantizeReport
-from compressor.steps import account, run_files
+from compressor.steps import counts, run_files
 from compressor.steps.gates import unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.quantize import (
-    MADE_UP,
+    CALIBRATED_ON_MADE_UP,
     demand_unquantised,
     growth,
     moved_by_quantization,
@@ -70,7 +70,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         demand_unquantised(source)
     with clock.phase("analyse"):
         # Packed weights are counted as what they stand for; codes are no parameters.
-        before = account.stats_in_memory(with_plain_weights(source), settings, size, path)
+        before = counts.stats_in_memory(with_plain_weights(source), settings, size, path)
         tasks = quantize_tasks(source, settings)
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
@@ -82,7 +82,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     with clock.phase("compare"), samples_tried(lambda: source, settings):
         moved = moved_by_quantization(source, result, samples, settings)
     calibrates = task.mode == "static"
-    made_up = [MADE_UP] if calibrates and not samples.real else []
+    made_up = [CALIBRATED_ON_MADE_UP] if calibrates and not samples.real else []
     report = QuantizeReport(
         input=before,
         mode=task.mode,

@@ -22,7 +22,7 @@ from compressor.pruning.refused_samples import samples_tried
 from compressor.results.environment import environment
 from compressor.results.robustness import RobustnessReport
 from compressor.runtime import sessions
-from compressor.steps import account
+from compressor.steps import counts
 
 
 def robustness(
@@ -40,7 +40,7 @@ def robustness(
         models = [pair.open_model(path) for path in (a, *others)]
         for other in models[1:]:
             pair.demand_comparable(models[0], other)
-        rows = model_rows([account.stats_of_file(opened, settings) for opened in models], settings.compression)
+        rows = model_rows([counts.stats_of_file(opened, settings) for opened in models], settings.compression)
         samples = robustness_samples(models, settings)
     with clock.phase("corruptions"):
         inputs = specs(models[0].model)

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.commands.robustness import robustness
-from compressor.config import DataSettings
+from compressor.config import DataSettings, PruneSettings
 from compressor.config.data import validation
 from compressor.config.robustness import RobustnessSettings
-from compressor.core.clock import Progress
+from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
 from compressor.graph import files
 from compressor.render.robustness import samples
 from compressor.render.robustness_page import robustness_charts
-from compressor.results import Report
 from compressor.results.detail import Curve, Series
+from compressor.steps.prune.result import PruneResult
+from compressor.steps.run_files import in_one_file
 
 NAMES = ("original", "result")
 """What the lines of a chart are called, as everywhere in the report."""
 
 
-def with_curves(report: Report, original: Path, result: ir.Model, settings: DataSettings) -> Report:
-    """The report of a run with its curves, as of :func:`stressed`."""
-    curves, warnings = stressed(original, result, settings)
-    return report.model_copy(update={"curves": [*report.curves, *curves]}).warned(warnings)
+def with_curves(result: PruneResult, source: Path, settings: PruneSettings, clock: Clock) -> PruneResult:
+    """The result of a run on ``source`` with curves in its report, as of :func:`stressed`."""
+    with clock.phase("robustness"), in_one_file(source, settings) as whole:
+        curves, warnings = stressed(whole, result.model, settings)
+    report = result.report.model_copy(update={"curves": [*result.report.curves, *curves]})
+    return replace(result, report=report.warned(warnings))
 
 
 def stressed(

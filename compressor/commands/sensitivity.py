@@ -20,8 +20,8 @@ from compressor.pruning.analysis import analyse
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.refused_samples import samples_tried
 from compressor.results.sensitivity import SensitivityReport
-from compressor.steps import account, run_files
-from compressor.steps.sensitivity import cuts_of_groups, experiment_on, group_rows, limits_of
+from compressor.steps import counts, run_files
+from compressor.steps.sensitivity import cuts_of_groups, experiment_on, limits_of, prunable_rows
 
 
 def sensitivity(
@@ -55,7 +55,7 @@ def sensitivity(
     with clock.phase("analyse"):
         analysis = analyse(model, settings)
         demand_matches(settings, model, analysis)
-        before = account.stats_of(model, analysis, size, source)
+        before = counts.stats_of(model, analysis, size, source)
     with clock.phase("choose"), samples_tried(lambda: model, settings):
         cuts = cuts_of_groups(analysis, settings, size, samples)
     with scratch() as folder:
@@ -69,7 +69,7 @@ def sensitivity(
     right = reference.accuracy
     return SensitivityReport(
         input=before,
-        groups=group_rows(cuts, changes, limits, reference.accuracy),
+        groups=prunable_rows(cuts, changes, limits, reference.accuracy),
         accuracy=reference.accuracy,
         metric=reference.evaluator.name,
         share=reference.evaluator.share,

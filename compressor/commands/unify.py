@@ -34,7 +34,7 @@ from compressor.steps.unify import (
     weighed,
 )
 from compressor.unification.project import adopt, project
-from compressor.unification.train import Trained, UnifySamples, remove_checkpoints
+from compressor.unification.train import SetTraining, UnifySamples, remove_checkpoints
 from compressor.unification.unified import with_unified
 
 
@@ -82,7 +82,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
     with clock.phase("project"):
         # Also where training follows, as the report compares with it.
         once = [project(layer, settings) for layer in ready.weights.layers]
-    training = Trained(ready.model)
+    training = SetTraining(ready.model)
     if samples is not None and settings.trains:
         with clock.phase("train"):
             training = trained(ready, samples, settings, clock)

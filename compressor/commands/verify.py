@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Feed:
+class InputSet:
     """One set of inputs: where it comes from, the arrays, and whether its sizes were made up."""
 
     source: str
@@ -47,7 +47,7 @@ class Comparison:
     ``left_out`` says why an output cannot be compared."""
 
     runs: list[VerifyRun] = field(default_factory=list)
-    feeds: list[Feed] = field(default_factory=list)
+    feeds: list[InputSet] = field(default_factory=list)
     outputs: dict[str, list[Distance]] = field(default_factory=dict)
     moved: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     broken: bool = False
@@ -187,7 +187,7 @@ def _compare(one: Placed, two: Placed, settings: VerifySettings) -> Comparison:
     return comparison
 
 
-def _outputs(session: Session, model: Opened, feed: Feed) -> dict[str, Array]:
+def _outputs(session: Session, model: Opened, feed: InputSet) -> dict[str, Array]:
     from compressor.runtime import sessions
 
     names = [o.name for o in session.get_outputs()]
@@ -210,7 +210,7 @@ def _drawn(
 
 
 def _add(
-    comparison: Comparison, feed: Feed, one: dict[str, Array], two: dict[str, Array], tolerance: Tolerance
+    comparison: Comparison, feed: InputSet, one: dict[str, Array], two: dict[str, Array], tolerance: Tolerance
 ) -> None:
     gaps = {}
     for name, array in one.items():
@@ -229,14 +229,14 @@ def _add(
     )
 
 
-def _feeds(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
+def _feeds(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[InputSet]:
     if settings.data is not None:
         yield from _given(one, two, settings)
     else:
         yield from _made_up(one, two, settings)
 
 
-def _given(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
+def _given(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[InputSet]:
     """Batches of the data; whole ones only where a model fixes their size."""
     narrow = next((m for m in (one, two) if batch_limit(m.model) is not None), one)
     data, limit = open_data(settings, narrow.model), batch_limit(narrow.model)
@@ -245,10 +245,10 @@ def _given(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]
     if limit and len(indices) < limit:
         raise UsageError(f"the model takes {limit} samples at a time, the data has {len(indices)}; give more samples")
     for batch in batches(data, size, order=indices, drop_last=limit is not None):
-        yield Feed("data", batch.inputs)
+        yield InputSet("data", batch.inputs)
 
 
-def _made_up(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Feed]:
+def _made_up(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[InputSet]:
     """Seeded inputs: at two sets of sizes where some are open, and at a batch of one; several trials at the first."""
     fixed = pair.fixed_by(two, one)
     shapes = pair.bind(one, settings, fixed)
@@ -260,7 +260,7 @@ def _made_up(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Fee
     for k, sizes in enumerate(bound):
         for trial in range(settings.trials):
             arrays = pair.seeded(one, shapes, settings.seed + trial, sizes)
-            yield Feed(f"seed {settings.seed + trial}", arrays, made_up=k > 0)
+            yield InputSet(f"seed {settings.seed + trial}", arrays, made_up=k > 0)
 
 
 def _other_sizes(

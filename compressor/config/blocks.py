@@ -73,7 +73,7 @@ def _layer_blocks(value: object) -> object:
     return tuple(read_pairs(value, "=", "GLOB=BLOCK, such as 'layer4.*=1x8'"))
 
 
-Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(parse_share)]
+BlockShare = Annotated[float, Field(ge=0, le=1), BeforeValidator(parse_share)]
 BlockText = Annotated[str, AfterValidator(_block)]
 
 
@@ -103,8 +103,8 @@ class BlocksSection(Section):
             "leave alone; repeatable, the first match counts.",
         )
     )
-    prune_share: Share = Field(default=0.0, description="Share of each layer's blocks that become zero.")
-    unify_share: Share = Field(
+    prune_share: BlockShare = Field(default=0.0, description="Share of each layer's blocks that become zero.")
+    unify_share: BlockShare = Field(
         # Rounded, as 1 - 0.7 is not 0.3 in binary, and the counts of blocks are rounded down.
         default_factory=lambda values: round(1.0 - values.get("prune_share", 0.0), 12),
         description="Share of each layer's blocks that get one absolute value, those that it damages least; the "

@@ -8,7 +8,7 @@ from compressor.config.blocks import BlockText
 from compressor.config.common import Cluster, Jobs
 from compressor.config.gates import Distance, Drop
 from compressor.config.section import Heard, Section, Shown
-from compressor.config.target import Size
+from compressor.config.target import FileSize
 from compressor.config.unify import UnifySettings
 from compressor.core.notation import split_commas
 
@@ -54,7 +54,7 @@ class ChoosingSection(Section):
         description="The same, so that outputs move by no more than this share of their norm, such as 0.05 or 5%; "
         "needs no labels, and without --data no samples.",
     )
-    target_size: Annotated[Size | None, Shown("SIZE")] = Field(
+    target_size: Annotated[FileSize | None, Shown("SIZE")] = Field(
         default=None,
         description="Choose a block or a codebook for each layer so that the file has at most so many bytes, such as "
         "200kB, or this share of the original, and outputs move as little as can be before any training.",

@@ -12,7 +12,7 @@ from compressor.config.choices import STRUCTURES
 if TYPE_CHECKING:
     from compressor.config.prune import PruneSettings
 
-Given = Callable[["PruneSettings"], bool]
+IsGiven = Callable[["PruneSettings"], bool]
 """Is a setting given?"""
 
 
@@ -27,9 +27,9 @@ class Contradiction:
         replayed: only where a plan is replayed.
     """
 
-    given: Given
+    given: IsGiven
     text: str
-    others: Mapping[str, Given] = field(default_factory=dict)
+    others: Mapping[str, IsGiven] = field(default_factory=dict)
     replayed: bool = False
 
     def said(self, settings: PruneSettings) -> str | None:
@@ -68,7 +68,7 @@ def _own_recovery(settings: PruneSettings) -> bool:
     return settings.given("recover") and settings.recover not in ("auto", "none")
 
 
-_CHANNELS_ALONE: Mapping[str, Given] = MappingProxyType(
+_CHANNELS_ALONE: Mapping[str, IsGiven] = MappingProxyType(
     {
         "--lossless": lambda s: s.lossless,
         "--depth": lambda s: s.depth,

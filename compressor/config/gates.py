@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from compressor.config.section import Section, Shown
-from compressor.config.target import Size
+from compressor.config.target import FileSize
 from compressor.core.notation import Percent, parse_share
 
 
@@ -54,6 +54,6 @@ class GatesSection(Section):
         description="Most accuracy that may be lost, such as 0.01 or 1%; of a metric that is no share, per cent of its "
         "value, or a number in its unit. Needs labels, or what --eval needs.",
     )
-    max_size: Annotated[Size | None, Shown("SIZE")] = Field(
+    max_size: Annotated[FileSize | None, Shown("SIZE")] = Field(
         default=None, description="Largest file that is accepted: bytes such as 500kB, or a share of the original."
     )

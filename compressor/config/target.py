@@ -13,7 +13,7 @@ AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_laten
 
 RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_share)]
 KeptShare = Annotated[float, Field(gt=0, le=1), BeforeValidator(parse_share)]
-Size = Annotated[
+FileSize = Annotated[
     float | int,
     BeforeValidator(parse_size),
     # Up to one it is a share, above it is a number of bytes; a schema cannot follow from the validator.
@@ -45,7 +45,7 @@ class TargetSection(Section):
     target_params: Annotated[KeptShare | None, Shown("SHARE")] = Field(
         default=None, description="Share of the parameters to keep."
     )
-    target_size: Annotated[Size | None, Shown("SIZE")] = Field(
+    target_size: Annotated[FileSize | None, Shown("SIZE")] = Field(
         default=None, description="File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."
     )
     target_latency: Annotated[Annotated[str, BeforeValidator(parse_latency)] | None, Shown("TIME")] = Field(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     MethodName = str
 else:
     MethodName = METHODS.literal("one-shot", "retrain")
-RATES = MappingProxyType({**LEARNING_RATES, "sgd": 0.1})
+RATES_BEHIND_NORMS = MappingProxyType({**LEARNING_RATES, "sgd": 0.1})
 """Default learning rate of each optimiser behind BatchNormalization that was put in."""
 
 
@@ -29,7 +29,7 @@ def _default_method(values: dict[str, Any]) -> Literal["one-shot", "admm"]:
 
 
 def _default_rate(values: dict[str, Any]) -> float:
-    return RATES[values.get("optimiser", "sgd")]
+    return RATES_BEHIND_NORMS[values.get("optimiser", "sgd")]
 
 
 def _same_rate(values: dict[str, Any]) -> float:
@@ -116,7 +116,7 @@ class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection
         default_factory=_default_rate,
         gt=0,
         description="Highest learning rate. Default: "
-        + ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
+        + ", ".join(f"{rate:g} for {name}" for name, rate in RATES_BEHIND_NORMS.items())
         + f"; where no BatchNormalization is put in, {LEARNING_RATES['sgd']:g} for sgd.",
     )
     insert_bn: bool = Field(

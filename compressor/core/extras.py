@@ -18,7 +18,7 @@ EXTRAS = MappingProxyType(
     }
 )
 """Name that is imported -> the package it comes with, and the extra of ours that brings it."""
-TRAINING = ("torch", "safetensors")
+TRAINING_PACKAGES = ("torch", "safetensors")
 
 
 def require(purpose: str, *libraries: str) -> None:

@@ -21,7 +21,7 @@ Images = npt.NDArray[np.float32]
 Generators = Sequence[np.random.Generator]
 
 SEVERITIES = (1, 2, 3, 4, 5)
-SMALL = 64
+SMALL_IMAGE = 64
 """Longest shorter side, in pixels, of images that get the parameters of CIFAR-10-C."""
 _REACH = 4.0
 """Standard deviations at which the kernel of a blur ends, as in scikit-image."""
@@ -49,7 +49,7 @@ class Corruption:
 
 def corrupt(images: Images, corruption: Corruption, severity: int, generators: Generators) -> Images:
     """Images float32[n, c, h, w] from 0 to 1 at a severity of 1 to 5; the same for generators in the same state."""
-    strengths = corruption.small if min(images.shape[2:]) <= SMALL else corruption.large
+    strengths = corruption.small if min(images.shape[2:]) <= SMALL_IMAGE else corruption.large
     return np.clip(corruption.apply(images, strengths[severity - 1], generators), 0, 1).astype(np.float32)
 
 

@@ -26,7 +26,7 @@ WORDS: Mapping[Kind, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Fills:
+class FilledInputs:
     """What data leave out and what fills it.
 
     Attributes:
@@ -60,7 +60,7 @@ class Fills:
         return np.broadcast_to(np.asarray(0 if hides else 1).astype(kind.dtype.numpy()), (count, past + length))
 
 
-def fills_of(model: ir.Model, names: Collection[str]) -> Fills:
+def fills_of(model: ir.Model, names: Collection[str]) -> FilledInputs:
     """What can be filled in where data have arrays of these names alone.
 
     Args:
@@ -70,13 +70,13 @@ def fills_of(model: ir.Model, names: Collection[str]) -> Fills:
     inputs = specs(model)
     lacking = {spec.name for spec in inputs} - set(names)
     if not lacking or len(inputs) == 1:
-        return Fills()
+        return FilledInputs()
     try:
         plain = normalise(model.clone())
         shapes = infer(plain)
         kinds = kinds_of(plain, shapes)
     except CompressorError:
-        return Fills()  # what is lacking is refused then
+        return FilledInputs()  # what is lacking is refused then
     open_axes = {
         spec.name: [k for k, d in enumerate(spec.shape or ()) if k and not isinstance(d, int)] for spec in inputs
     }
@@ -90,10 +90,10 @@ def fills_of(model: ir.Model, names: Collection[str]) -> Fills:
     read = any(kind.kind == Kind.TOKENS and len(kind.shape) == 1 for kind in kinds)
     rows = {kind.name for kind in kinds if kind.kind in (Kind.MASK, Kind.POSITIONS) and len(kind.shape) == 1 and read}
     filled = {name for name, axis in pasts.items() if axis is not None} | rows
-    return Fills(kinds, frozenset(filled & lacking), pasts)
+    return FilledInputs(kinds, frozenset(filled & lacking), pasts)
 
 
-def described(fills: Fills) -> dict[str, str]:
+def described(fills: FilledInputs) -> dict[str, str]:
     """What stands in for each input that was filled in, in words."""
     return {kind.name: WORDS[kind.kind] for kind in fills.kinds if kind.name in fills.lacking}
 

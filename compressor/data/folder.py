@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are decoded in the process; others would start programs (EPS) or are no photographs."""
-MODES: Final = MappingProxyType({1: "L", 3: "RGB", 4: "RGBA"})
+PILLOW_MODES: Final = MappingProxyType({1: "L", 3: "RGB", 4: "RGBA"})
 """Pillow's name of an image by its number of channels."""
 MAX_PIXELS: Final = 1 << 26
 """67 million pixels; larger images are refused before they are decoded."""
-MAX_DEPTH: Final = 8
+MAX_FOLDER_DEPTH: Final = 8
 THREADS: Final = 8
 """Images that are decoded at a time, at most; Pillow decodes without the interpreter's lock."""
-CHECKED: Final = 2048
+HEADERS_CHECKED: Final = 2048
 """Images whose header is read when the folder is opened, spread over all of them."""
 
 
@@ -118,7 +118,7 @@ def open_folder(root: Path, found: Sequence[InputSpec], settings: DataSettings) 
     preparation = prepare(
         fixed, sample, settings.model_copy(update={"layout": "nhwc"}), str(root), normal=spec.name in meant
     )
-    return FolderDataset(files, (height, width), MODES[channels], preparation, labels, class_names)
+    return FolderDataset(files, (height, width), PILLOW_MODES[channels], preparation, labels, class_names)
 
 
 def decode(path: Path, size: tuple[int, int], mode: str) -> Array:
@@ -189,7 +189,7 @@ def _target(inputs: Sequence[InputSpec], settings: GraphSection) -> tuple[InputS
             f"{printable(spec.name)}:{sizes}"
         )
     channels, pixels = bound.channels, height * width
-    if channels is None or channels not in MODES or pixels > MAX_PIXELS or pixels == 0:
+    if channels is None or channels not in PILLOW_MODES or pixels > MAX_PIXELS or pixels == 0:
         raise UsageError(
             f"{spec.quoted} takes images of {sizes_of(tuple(shape[1:]))}, and folders give 1, 3 or 4 channels; {remedy}"
         )
@@ -218,8 +218,10 @@ def _listed(root: Path) -> tuple[tuple[str, ...], list[list[Path]]]:
 
 def _below(folder: Path, depth: int) -> list[Path]:
     """Images in a folder and its subfolders."""
-    if depth > MAX_DEPTH:
-        raise UsageError(f"{folder}: folders are nested over {MAX_DEPTH} deep; give one subfolder for each class")
+    if depth > MAX_FOLDER_DEPTH:
+        raise UsageError(
+            f"{folder}: folders are nested over {MAX_FOLDER_DEPTH} deep; give one subfolder for each class"
+        )
     folders, images = _entries(folder)
     return [*images, *(path for inner in folders for path in _below(inner, depth + 1))]
 
@@ -251,7 +253,7 @@ def _check_headers(files: Sequence[Path]) -> None:
     from PIL import Image  # noqa: PLC0415 - only folders of images need Pillow
 
     # Evenly over all of them, first and last included, as folders are often sorted by class.
-    for index in np.unique(np.linspace(0, len(files) - 1, min(CHECKED, len(files))).astype(np.int64)):
+    for index in np.unique(np.linspace(0, len(files) - 1, min(HEADERS_CHECKED, len(files))).astype(np.int64)):
         path = files[index]
         with _reading(path), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             _check_size(image, path)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import onnx_ir as ir
 
-from compressor.data.spec import CHANNELS, InputSpec, sizes_of, specs
+from compressor.data.spec import IMAGE_CHANNELS, InputSpec, sizes_of, specs
 from compressor.errors import UsageError
 from compressor.graph.control_flow import loop_settings
 from compressor.graph.shapes import Shapes
@@ -146,7 +146,7 @@ def _boxes(f: _Facts) -> bool:
     return f.rank > 0 and f.shape[-1] == CORNERS and f.named("box", "boxes", "bbox", "bboxes", "roi", "rois")
 
 
-RULES: tuple[tuple[Kind, Callable[[_Facts], bool]], ...] = (
+KIND_RULES: tuple[tuple[Kind, Callable[[_Facts], bool]], ...] = (
     (Kind.BOXES, _boxes),
     (Kind.SIZES, lambda f: f.shape in ((2,), (3,)) and f.named("size", "sizes", "shape", "scale", "factor")),
     (Kind.LENGTHS, lambda f: f.shape == () and f.whole and f.named("len", "lens", "length", "lengths")),
@@ -194,7 +194,7 @@ def kinds_of(model: ir.Model, shapes: Shapes) -> tuple[InputKind, ...]:
         size = sizes[spec.name]
         fixed = tuple(dim if isinstance(dim, int) else None for dim in (spec.shape or ())[1:]) or (None,) * len(size)
         facts = _Facts(spec.dtype, size, _words(spec.name), uses[spec.name], tokens, fixed)
-        kind = next((kind for kind, holds in RULES if holds(facts)), None)
+        kind = next((kind for kind, holds in KIND_RULES if holds(facts)), None)
         if kind is None:
             raise UsageError(
                 f"{spec.quoted} takes {spec.wanted}, for which no samples can be made up; give real ones with --data"
@@ -233,7 +233,7 @@ def _channel_axis(kind: Kind, facts: _Facts) -> int | None:
         # A signal has fewer channels, or bands, than steps of time.
         return facts.channels
     order = (0, facts.rank - 1, 1)  # videos may have their frames in front of their channels
-    return next((axis for axis in order if facts.shape[axis] in CHANNELS), 0)
+    return next((axis for axis in order if facts.shape[axis] in IMAGE_CHANNELS), 0)
 
 
 def describe_kinds(kinds: tuple[InputKind, ...]) -> dict[str, str]:

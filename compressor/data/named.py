@@ -23,9 +23,9 @@ from compressor.errors import UsageError
 OPTION: Final = "--data"
 MAX_SAMPLES: Final = 65_536
 """An iterable is read up to this many samples,"""
-MAX_BYTES: Final = 1 << 32
+MAX_BYTES_HELD: Final = 1 << 32
 """or up to 4 GiB of them, whichever comes first; what has a length beyond that is refused."""
-FORMS: Final = (
+NAMED_FORMS: Final = (
     "a pair of arrays (x, y), a mapping of arrays, an iterable of samples or batches, or an object with take, "
     "__len__ and labelled"
 )
@@ -77,12 +77,12 @@ def collected(given: object, found: Sequence[InputSpec], settings: DataSettings,
         # Of tuples only a pair of arrays has a meaning: samples and labels.
         if len(given) == 2 and _is_array(given[0]) and (given[1] is None or _is_array(given[1])):
             return _pair(given, found, settings)
-        raise UsageError(f"{place}: it gave a tuple of {len(given)}; give {FORMS}")
+        raise UsageError(f"{place}: it gave a tuple of {len(given)}; give {NAMED_FORMS}")
     if _is_array(given):
         return {_only(found, place): _array(given)}
     if isinstance(given, Iterable) or hasattr(given, "__getitem__"):
         return _stacked(cast("Iterable[object]", given), found, settings, place)
-    raise UsageError(f"{place}: it gave {type(given).__name__}; give {FORMS}")
+    raise UsageError(f"{place}: it gave {type(given).__name__}; give {NAMED_FORMS}")
 
 
 def _stacked(
@@ -111,10 +111,10 @@ def _stacked(
         count += max((len(array) for array in stacked.values()), default=0)
         size += sum(array.nbytes for array in stacked.values())
         # Of what has no end only a part is read; of what has a length, that would leave samples out unnoticed.
-        if count >= MAX_SAMPLES or size >= MAX_BYTES:
+        if count >= MAX_SAMPLES or size >= MAX_BYTES_HELD:
             if whole is not None and position + 1 < whole:
                 raise UsageError(
-                    f"{place}: it gave more than the {MAX_SAMPLES:,} samples or {quantity(MAX_BYTES, 'B')} that "
+                    f"{place}: it gave more than the {MAX_SAMPLES:,} samples or {quantity(MAX_BYTES_HELD, 'B')} that "
                     "are read into memory; give arrays, a part, or an object with take, __len__ and labelled"
                 )
             break

@@ -12,7 +12,7 @@ from compressor.data.augment import Augment
 from compressor.data.batch import Batch, Dataset, Indices
 from compressor.data.labels import all_labels
 
-JUDGED, FEWEST, MOST = 0.1, 64, 0.25
+JUDGED, FEWEST_JUDGED, MOST_JUDGED = 0.1, 64, 0.25
 """Share of samples to judge on; how few tell too little (a share of one half is known to 12 points then); and the share
 that those for learning can spare."""
 
@@ -86,13 +86,13 @@ def split_dataset(dataset: Dataset, share: float | None, seed: int, batch: int =
     Args:
         dataset: what is split; the second part of a single batch is empty.
         share: of the second part, in [0, 1), but at least one batch; 0 leaves it empty. None is :data:`JUDGED`, or
-            :data:`FEWEST` samples where that is less, but at most :data:`MOST`.
+            :data:`FEWEST_JUDGED` samples where that is less, but at most :data:`MOST_JUDGED`.
         seed: draws the samples.
         batch: samples that a model takes at a time; the second part has whole ones.
     """
     order = _drawn(len(dataset), seed)
     if share is None:
-        share = max(JUDGED, min(FEWEST / max(len(dataset), 1), MOST))
+        share = max(JUDGED, min(FEWEST_JUDGED / max(len(dataset), 1), MOST_JUDGED))
     most = len(dataset) // batch - 1
     # At least one batch to judge by, and at least one to learn from.
     count = batch * min(max(round(share * len(dataset) / batch), 1), most) if share and most > 0 else 0

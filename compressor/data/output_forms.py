@@ -31,9 +31,9 @@ from compressor.errors import UsageError
 
 TOLERANCE = 1e-3
 """How far from one a sum of probabilities, or the length of an embedding, may be; float16 resolves no better."""
-STEPS = 4
+STEPS_TO_TABLE = 4
 """Operators between an input of whole numbers and the table that it indexes."""
-PARTS, UNITS, LEAST = 128, 1e3, 1e-7
+PARTS, UNITS, LEAST_VARIANCE = 128, 1e3, 1e-7
 """An axis has parts in units of their own if it is no longer than this and their variances differ by more than that; a
 part's counts as at least this share of the largest, so that one that hardly varies is not all that matters."""
 _SCORES = re.compile(r"(^|[^a-z])(logits?|scores?)($|[^a-z])", re.IGNORECASE)
@@ -123,7 +123,7 @@ def part_variances(values: Array) -> tuple[int, list[float]] | None:
         # Over samples and all other axes.
         each = wide.var(axis=tuple(other for other in range(wide.ndim) if other != axis))
         # Parts that never vary would make every ratio infinite.
-        varying = each[each > LEAST * each.max()]
+        varying = each[each > LEAST_VARIANCE * each.max()]
         ratio = varying.max() / varying.min() if varying.size else 1.0
         if ratio > most:
             found, most = (axis, np.maximum(each, varying.min()).tolist()), ratio
@@ -158,7 +158,7 @@ def vocabularies(model: ir.Model) -> set[int]:
     found = set[int]()
     frontier = {v for v in model.graph.inputs if v.dtype is not None and not v.dtype.is_floating_point()}
     # Only a few steps: further on, whole numbers are used for other things.
-    for _ in range(STEPS):
+    for _ in range(STEPS_TO_TABLE):
         readers = {node for value in frontier for node in value.consumers()}
         frontier = set()
         for node in readers:

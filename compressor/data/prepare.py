@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from compressor.config.data import DataSection, DataSettings
 from compressor.core.arrays import Array
-from compressor.data.spec import CHANNELS, InputSpec, sizes_of
+from compressor.data.spec import IMAGE_CHANNELS, InputSpec, sizes_of
 from compressor.data.values import check_kind
 from compressor.errors import UsageError
 
@@ -124,7 +124,7 @@ def _arranged(spec: InputSpec, stored: Shape, layout: str, place: str) -> tuple[
         wanted = f"{spec.quoted} takes samples of {sizes_of(spec.shape[1:])}"
         raise UsageError(f"{wanted}, {held}; {_remedy(spec, stored, layout)}")
     # Both orders would run, and one of them silently on garbage.
-    if len(fitting) > 1 and spec.channels is None and stored[-1] in CHANNELS and stored[1] not in CHANNELS:
+    if len(fitting) > 1 and spec.channels is None and stored[-1] in IMAGE_CHANNELS and stored[1] not in IMAGE_CHANNELS:
         raise UsageError(
             f"{place} holds {sizes_of(stored[1:])}, which looks like channels last, and {spec.quoted} leaves open "
             "where it has them; say it with --layout nhwc, or --layout nchw to pass samples as they are"

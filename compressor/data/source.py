@@ -20,7 +20,7 @@ from compressor.data.order import split_dataset
 from compressor.data.spec import batch_limit, specs
 from compressor.errors import UsageError
 
-FORMS = "an .npz file, a folder of images or package.module:callable"
+SOURCE_FORMS = "an .npz file, a folder of images or package.module:callable"
 
 
 def open_data(settings: DataSettings, model: ir.Model) -> Dataset:
@@ -35,7 +35,7 @@ def open_data(settings: DataSettings, model: ir.Model) -> Dataset:
     """
     text = settings.data
     if not text:
-        raise UsageError(f"no data is given; give --data with {FORMS}")
+        raise UsageError(f"no data is given; give --data with {SOURCE_FORMS}")
     # Raises before any sample is read where inputs disagree on the batch.
     batch_limit(model)
     path = Path(text)
@@ -46,10 +46,10 @@ def open_data(settings: DataSettings, model: ir.Model) -> Dataset:
     if kind == "none" and NAMED.fullmatch(text):
         return open_named(text, model, settings)
     if kind == "none":
-        raise UsageError(f"--data {printable(text)}: there is no such file or folder; give {FORMS}")
+        raise UsageError(f"--data {printable(text)}: there is no such file or folder; give {SOURCE_FORMS}")
     if path.suffix.lower() != ".npz":
         kind = path.suffix or "(none)"
-        raise UsageError(f"--data {printable(text)}: files of type {kind} are not read; give {FORMS}")
+        raise UsageError(f"--data {printable(text)}: files of type {kind} are not read; give {SOURCE_FORMS}")
     return _open_npz(path, settings, model)
 
 

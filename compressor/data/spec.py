@@ -11,8 +11,8 @@ from compressor.core.formatting import printable
 from compressor.errors import UsageError
 from compressor.graph.meta import BATCH
 
-Dim = int | str | None
-CHANNELS = (1, 2, 3, 4)
+DeclaredDim = int | str | None
+IMAGE_CHANNELS = (1, 2, 3, 4)
 """Sizes by which an axis is taken for the channels of images."""
 
 
@@ -29,7 +29,7 @@ class InputSpec:
 
     name: str
     dtype: ir.DataType
-    shape: tuple[Dim, ...] | None
+    shape: tuple[DeclaredDim, ...] | None
 
     @property
     def quoted(self) -> str:
@@ -51,9 +51,9 @@ class InputSpec:
     def last(self) -> bool:
         """Does an image have its channels on the last axis?"""
         # Channels first go before channels last where both sizes could be channels.
-        if self.shape is None or self.shape[1] in CHANNELS:
+        if self.shape is None or self.shape[1] in IMAGE_CHANNELS:
             return False
-        return self.shape[-1] in CHANNELS
+        return self.shape[-1] in IMAGE_CHANNELS
 
     @property
     def channels(self) -> int | None:
@@ -74,7 +74,7 @@ class InputSpec:
         return f"{dtype_name(self.dtype)} {sizes}"
 
 
-def sizes_of(shape: tuple[Dim, ...]) -> str:
+def sizes_of(shape: tuple[DeclaredDim, ...]) -> str:
     """``3x224x224``; open sizes by their symbol or ``?``; ``scalar`` without axes."""
     return "x".join(printable("?" if dim is None else dim) for dim in shape) or "scalar"
 

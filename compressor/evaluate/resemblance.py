@@ -16,7 +16,7 @@ _SUM = 1e-3
 
 
 @dataclass
-class Outputs:
+class ComparedOutputs:
     """What outputs of the models are compared by; decided on the first samples that the original gives.
 
     Attributes:

@@ -16,17 +16,17 @@ from compressor.evaluate.shifts import Shift
 from compressor.results.records import ModelStats
 from compressor.results.robustness import Estimate, LikenessRow, PotentialRow, RobustModel, ShiftedAccuracy
 
-Key = tuple[int, str, str]
+RowKey = tuple[int, str, str]
 """Number of the model, output, measure."""
 
 RIGHT = "right"
 """The measure that labels give; its output is the empty name."""
-ALL = "corruptions"
+ALL_CORRUPTIONS = "corruptions"
 """The mean of all corruptions and severities."""
 
 
 @dataclass(frozen=True)
-class Group:
+class ShiftGroup:
     """Shifts that are reported together: one alone, or the mean of some."""
 
     shift: str
@@ -46,9 +46,9 @@ class Tally:
 
     plan: Sequence[Shift]
     count: int
-    values: dict[Key, Floats] = field(default_factory=dict)
+    values: dict[RowKey, Floats] = field(default_factory=dict)
 
-    def add(self, key: Key, shift: int, start: int, values: Floats) -> None:
+    def add(self, key: RowKey, shift: int, start: int, values: Floats) -> None:
         """Adds one draw of the samples from ``start`` on."""
         # Draws of one shift are averaged as they come; NaN, of samples without a label, stays NaN.
         table = self.values.setdefault(key, np.zeros((len(self.plan), self.count)))
@@ -63,22 +63,22 @@ class Tally:
         """Outputs that are compared."""
         return list(dict.fromkeys(output for _, output, measure in self.values if measure != RIGHT))
 
-    def mean(self, key: Key, group: Group) -> Floats:
+    def mean(self, key: RowKey, group: ShiftGroup) -> Floats:
         """Mean over the shifts of a group, by sample."""
         return np.asarray(self.values[key][list(group.members)].mean(axis=0))
 
 
-def shift_groups(plan: Sequence[Shift]) -> list[Group]:
+def shift_groups(plan: Sequence[Shift]) -> list[ShiftGroup]:
     """Every shift; after the severities of a corruption their mean, and at the end the mean of all corruptions."""
-    found: list[Group] = []
+    found: list[ShiftGroup] = []
     corrupted = [number for number, shift in enumerate(plan) if shift.name in CORRUPTIONS]
     for name in dict.fromkeys(shift.name for shift in plan):
         members = tuple(number for number, shift in enumerate(plan) if shift.name == name)
-        found += [Group(name, plan[number].level, (number,)) for number in members]
+        found += [ShiftGroup(name, plan[number].level, (number,)) for number in members]
         if name in CORRUPTIONS:
             # Means over severities are taken sample by sample, before resampling, so that samples stay paired.
-            found.append(Group(name, None, members))
-    return [*found, Group(ALL, None, tuple(corrupted))] if corrupted else found
+            found.append(ShiftGroup(name, None, members))
+    return [*found, ShiftGroup(ALL_CORRUPTIONS, None, tuple(corrupted))] if corrupted else found
 
 
 def model_rows(stats: Sequence[ModelStats], by: str) -> list[RobustModel]:

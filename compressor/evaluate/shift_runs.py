@@ -13,7 +13,7 @@ from compressor.core.formatting import printable
 from compressor.errors import UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.pair import Opened
-from compressor.evaluate.resemblance import Outputs
+from compressor.evaluate.resemblance import ComparedOutputs
 from compressor.evaluate.shift_plan import ShiftPlan
 from compressor.evaluate.shift_rows import RIGHT, Tally
 from compressor.evaluate.shift_samples import RobustnessSamples
@@ -22,7 +22,7 @@ from compressor.runtime import sessions
 
 
 @dataclass(frozen=True)
-class Place:
+class RunPlace:
     """Which run results are of: the number of the shift, of the first sample, and the labels of the samples."""
 
     shift: int
@@ -73,12 +73,12 @@ def _run(
     tally: Tally,
     provider: str,
     clock: Clock,
-) -> Outputs:
+) -> ComparedOutputs:
     """Fills the tally; returns what outputs were compared by."""
     opened = [(sessions.start_session(model.runs, provider, sessions.Setup(placement=True)), model) for model in models]
     for session, _ in opened:
         sessions.demand_active(session, provider)
-    outputs, start = Outputs(samples.labels), 0
+    outputs, start = ComparedOutputs(samples.labels), 0
     for batch in samples.batches():
         clock.tell(f"run: samples {start + 1} to {start + len(batch)} of {len(samples)}")
         # Models inside shifts and shifts inside batches: every model sees the same draw, and one batch is held at a
@@ -90,7 +90,7 @@ def _run(
                 # The first run is of clean inputs, by which outputs are told apart.
                 if not (start or number or draw):
                     outputs.decide(results[0], len(batch))
-                _record(tally, outputs, results, Place(number, start, batch.labels))
+                _record(tally, outputs, results, RunPlace(number, start, batch.labels))
         start += len(batch)
     return outputs
 
@@ -100,7 +100,7 @@ def _results(session: sessions.Session, model: Opened, inputs: Mapping[str, Arra
     return dict(zip(names, sessions.run_session(session, pair.cast(dict(inputs), model)), strict=True))
 
 
-def _record(tally: Tally, outputs: Outputs, results: Sequence[Mapping[str, Array]], place: Place) -> None:
+def _record(tally: Tally, outputs: ComparedOutputs, results: Sequence[Mapping[str, Array]], place: RunPlace) -> None:
     """Compares the outputs of one run of all models, and holds them against the labels."""
     for model, found in enumerate(results):
         if outputs.scored:

@@ -14,7 +14,7 @@ from compressor.config.robustness import RobustnessSettings
 from compressor.core.arrays import Array, Floats
 from compressor.data import InputSpec
 from compressor.data.corruptions import SEVERITIES, Images, corrupt, obstacle
-from compressor.data.spec import CHANNELS
+from compressor.data.spec import IMAGE_CHANNELS
 from compressor.errors import UsageError
 
 CLEAN, NOISE = "clean", "noise"
@@ -153,8 +153,8 @@ def image_obstacle(spec: InputSpec, seen: Range) -> str:
     rank = None if spec.shape is None else len(spec.shape)
     if rank != 4:
         return f"{spec.quoted} is no image: it has {rank if rank is not None else 'unknown'} axes, not four"
-    if seen.low.size not in CHANNELS:
-        return f"{spec.quoted} has {seen.low.size} channels, and images have at most {max(CHANNELS)}"
+    if seen.low.size not in IMAGE_CHANNELS:
+        return f"{spec.quoted} has {seen.low.size} channels, and images have at most {max(IMAGE_CHANNELS)}"
     return ""
 
 

@@ -26,11 +26,11 @@ from compressor.data import Dataset, batch_limit
 from compressor.data.batch import Indices
 from compressor.data.synthetic import (
     BYTES,
-    CANDIDATES,
     DARK_CANDIDATES,
     IMAGENET,
     SIGNED,
     UNIT,
+    USUAL_RANGES,
     InputKind,
     PixelRange,
     RangeChoice,
@@ -42,26 +42,26 @@ from compressor.graph.shapes import Shapes
 from compressor.operators.linear_outputs import LinearOutput, linear_outputs
 from compressor.pruning.cost import macs_per_sample
 
-Rows = npt.NDArray[np.float32]
+PixelRows = npt.NDArray[np.float32]
 
 IMAGES = (16, 64)
 """Fewest and most images for one candidate."""
 PIXELS = 1 << 18
 """Pixels of all images for one candidate, between those bounds."""
-POSITIONS = 48
+POSITIONS_READ = 48
 """Positions of an image that are read from each layer."""
-CONTRAST = 0.6
+LEAF_CONTRAST = 0.6
 """Contrast of the images, which are leaves without noise. With more of it than a network has seen, a narrower range
 comes close to the one that it expects."""
 LAYERS = 32
 """Layers that are read, spread evenly over the network."""
-CHANNELS = 256
+CHANNELS_READ = 256
 """Channels of a layer that are read, spread evenly."""
-HELD = 256 << 20
+BYTES_OF_A_RUN = 256 << 20
 """What the layers of one run may hold."""
-CLOSE = 0.1
+CLOSE_SCORES = 0.1
 """Difference of scores in which the range of ImageNet and [-1, 1] cannot be told apart; both are calibrated on then."""
-TRIED = 400e9
+MACS_TRIED = 400e9
 """Multiply-accumulates that may go into trying ranges on given samples: some ten seconds."""
 MUCH = 0.3
 """Difference of scores from which on given samples are said to be in another range. Of twelve networks trained in four
@@ -116,7 +116,7 @@ def read_range(model: ir.Model, shapes: Shapes, seed: int, provider: str) -> Ran
     ranked = sorted(plan.candidates, key=lambda candidate: -scores[candidate])
     best, second = ranked[:2]
     # Calibrating on both costs little where the wrong one alone would cost accuracy.
-    both = best == IMAGENET and scores[IMAGENET] - scores[SIGNED] <= CLOSE
+    both = best == IMAGENET and scores[IMAGENET] - scores[SIGNED] <= CLOSE_SCORES
     return RangeChoice(
         ranges=(IMAGENET, SIGNED) if both else (best,),
         source="behaviour",
@@ -127,7 +127,7 @@ def read_range(model: ir.Model, shapes: Shapes, seed: int, provider: str) -> Ran
     )
 
 
-def spectral_entropy(rows: Rows) -> float:
+def spectral_entropy(rows: PixelRows) -> float:
     """Entropy of the shares of variance by direction, in nats, less the logarithm of the number of columns.
 
     Args:
@@ -153,8 +153,8 @@ def _plan(model: ir.Model, shapes: Shapes, pixels: Sequence[InputKind]) -> _Plan
     area = max(int(np.prod([n for a, n in enumerate(kind.shape) if a != kind.channel_axis])) for kind in pixels)
     held = 4 * sum(layer.numbers for layer in layers) / max(next(iter(shapes.inputs.values()))[0], 1)
     images = int(np.clip(PIXELS // max(area, 1), *IMAGES))
-    batch = batch_limit(model) or int(np.clip(HELD // max(held, 1), 1, images))
-    candidates = (*CANDIDATES, *DARK_CANDIDATES) if grey else CANDIDATES
+    batch = batch_limit(model) or int(np.clip(BYTES_OF_A_RUN // max(held, 1), 1, images))
+    candidates = (*USUAL_RANGES, *DARK_CANDIDATES) if grey else USUAL_RANGES
     # Whole batches, as a model with a fixed batch takes no part of one.
     return _Plan(candidates, tuple(layers), -(-images // batch) * batch, batch)
 
@@ -182,9 +182,9 @@ def range_that_fits_better(
     plan = _plan(model, shapes, floating) if floating else None
     if plan is None or not plan.layers or len(data) < plan.batch:
         return None
-    plan = replace(plan, candidates=CANDIDATES, images=min(plan.images, len(data) // plan.batch * plan.batch))
+    plan = replace(plan, candidates=USUAL_RANGES, images=min(plan.images, len(data) // plan.batch * plan.batch))
     # A warning is not worth minutes of a large network.
-    if len(CANDIDATES) * plan.images * macs_per_sample(model.graph, shapes) > TRIED:
+    if len(USUAL_RANGES) * plan.images * macs_per_sample(model.graph, shapes) > MACS_TRIED:
         return None
     kind = floating[0]
     batches = [dict(data.take(indices).inputs) for indices in plan.rounds]
@@ -198,8 +198,8 @@ def range_that_fits_better(
             pixels = batch[kind.name].astype(np.float32) * given.std[0]
             yield {**batch, kind.name: candidate.applied(pixels, axis).astype(batch[kind.name].dtype)}
 
-    scores = _scores(model, plan, chain.from_iterable(map(moved, CANDIDATES)), provider)
-    best = max(CANDIDATES, key=scores.__getitem__)
+    scores = _scores(model, plan, chain.from_iterable(map(moved, USUAL_RANGES)), provider)
+    best = max(USUAL_RANGES, key=scores.__getitem__)
     return (kind, given, best) if scores[best] - scores[given] > MUCH else None
 
 
@@ -222,7 +222,7 @@ def _scores(
     runs = tap(model, names, feeds, provider)
     scores = {}
     for candidate in plan.candidates:
-        rows: dict[str, list[Rows]] = {layer.name: [] for layer in plan.layers}
+        rows: dict[str, list[PixelRows]] = {layer.name: [] for layer in plan.layers}
         for _ in plan.rounds:
             values = dict(zip(names, next(runs), strict=True))
             for layer in plan.layers:
@@ -236,7 +236,7 @@ def _feeds(samples: Synthetic, plan: _Plan) -> Iterator[Mapping[str, Array]]:
     pixels = [kind for kind in samples.kinds if kind.pixels and kind.dtype.is_floating_point()]
     for candidate in plan.candidates:
         # Marks on a dark ground are black and white, as scanned digits are.
-        contrast = 1.0 if candidate.dark else CONTRAST
+        contrast = 1.0 if candidate.dark else LEAF_CONTRAST
         for indices in plan.rounds:
             inputs = dict(samples.take(indices).inputs)
             for kind in pixels:
@@ -246,14 +246,14 @@ def _feeds(samples: Synthetic, plan: _Plan) -> Iterator[Mapping[str, Array]]:
             yield inputs
 
 
-def _rows(value: Array, axis: int) -> Rows:
+def _rows(value: Array, axis: int) -> PixelRows:
     """Rectified activations float32[rows, channels] at some positions of each sample, of some channels."""
     moved = np.moveaxis(value, axis, -1)
-    channels = _spread_over(moved.shape[-1], CHANNELS)
+    channels = _spread_over(moved.shape[-1], CHANNELS_READ)
     # Where channels are on the first axis there is no axis of samples.
     samples = len(value) if axis else 1
     flat = moved.reshape(samples, -1, moved.shape[-1])
-    part = flat[:, _spread_over(flat.shape[1], POSITIONS)][..., channels]
+    part = flat[:, _spread_over(flat.shape[1], POSITIONS_READ)][..., channels]
     return np.maximum(part.astype(np.float32), 0).reshape(-1, len(channels))
 
 

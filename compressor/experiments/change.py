@@ -17,13 +17,13 @@ from compressor.data import Batch, Dataset, batch_limit, batches, open_data, sub
 from compressor.data.spec import too_few
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
-from compressor.metrics.evaluator import OPTION, Evaluator
+from compressor.metrics.evaluator import EVAL_OPTION, Evaluator
 from compressor.metrics.loaded_model import LoadedModel, named
 from compressor.metrics.metric import Metric
 from compressor.results.sensitivity import OutputChange
 from compressor.runtime import sessions
 
-ALONE = sessions.Setup(threads=1)
+ONE_THREAD = sessions.Setup(threads=1)
 """One thread, so that as many run side by side as there are cores."""
 
 
@@ -68,11 +68,11 @@ class ReferenceOutputs:
         chosen = subset(dataset, max(settings.samples, fixed or 0), settings.seed)
         evaluator = replace(Evaluator.of(settings), alone=True)
         if settings.eval is not None:
-            evaluator.demand(chosen, OPTION)
+            evaluator.demand(chosen, EVAL_OPTION)
         digest, tally, number, count = hashlib.sha256(), _Tally.of(evaluator, chosen), 0, 0
         with sessions.placed(model) as path:
             # The original with the same setup as the changes, so that threads do not make the difference.
-            session = sessions.start_session(path, settings.provider, ALONE)
+            session = sessions.start_session(path, settings.provider, ONE_THREAD)
             for batch in batches(chosen, fixed or settings.batch_size, drop_last=fixed is not None):
                 names = sorted(batch.inputs)
                 outputs = sessions.run_session(session, batch.inputs)
@@ -111,7 +111,7 @@ class ReferenceOutputs:
         # Where the original could not be judged, changes are not either.
         tally = _Tally(None if self.accuracy is None or self.evaluator.own else self.evaluator.start())
         with sessions.placed(model) as path:
-            session = sessions.start_session(path, self.provider, ALONE)
+            session = sessions.start_session(path, self.provider, ONE_THREAD)
             for number, batch in enumerate(self.read()):
                 before = [self._load(number, "out", index) for index in range(self.outputs)]
                 tally.add(before, named(session, sessions.run_session(session, batch.inputs)), batch)

@@ -46,7 +46,7 @@ class CandidateSizes:
 
 # Distinct odd primes first, because a 1 or an equal pair hides which axis is which; then what real networks ask for:
 # square images, sides divisible by 32, one size for all, a batch of one, a mask longer than past and sequence together.
-FIRST = (
+FIRST_SIZES = (
     CandidateSizes(3, (96, 160), (13, 17, 19, 23)),
     CandidateSizes(3, (224, 224), (16, 16, 16, 16)),
     CandidateSizes(1, (224, 224), (13, 17, 19, 23)),
@@ -67,7 +67,7 @@ SECOND = (
     CandidateSizes(1, (640, 640), (1280, 1280, 1280, 1280)),
     CandidateSizes(1, (1280, 1280), (20000, 20000, 20000, 20000)),
 )
-FAR = (
+FAR_SIZES = (
     CandidateSizes(1, (320, 256), (200, 150, 120, 180)),
     CandidateSizes(1, (192, 128), (64, 100, 70, 90)),
 )
@@ -291,7 +291,7 @@ class Binding:
         for one, two in self._equations:
             size = _common_size(substitute(one - two, self._solved))
             if size is not None:
-                yield CandidateSizes(FIRST[0].batch, (size, size), (size,) * len(FIRST[0].others))
+                yield CandidateSizes(FIRST_SIZES[0].batch, (size, size), (size,) * len(FIRST_SIZES[0].others))
 
     def open_names(self) -> str:
         """Every open dimension once, with an input that has it."""
@@ -340,7 +340,7 @@ def _common_size(gap: Dim) -> int | None:
     Sizes inside grow with those of inputs, so that the largest is what wastes nothing to rounding.
     """
     names = symbols(gap)
-    low, high = 1, max(FIRST[-1].others)
+    low, high = 1, max(FIRST_SIZES[-1].others)
     if not names or (end := substitute(gap, dict.fromkeys(names, high))) == 0 or not isinstance(end, int):
         return None
     while low < high:

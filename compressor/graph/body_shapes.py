@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 TURNS = 3
 """How often a body runs where that is not known: a choice, as of any open size; 1 would look like a broadcast."""
-MOST = 64
+BODY_ITERATIONS = 64
 """A larger limit is that of a loop that ends by its condition, and says nothing of how often it runs."""
-ROUNDS = 8
+BODY_WALKS = 8
 """Walks over a body until the sizes of its states vary no more; a body that takes longer has states without shape."""
 
 PartShape = Sequence[Dim | None] | None
@@ -39,7 +39,7 @@ def infer_bodies(node: ir.Node, flow: Flow, walker: Walker) -> None:
     known = walker.known
     equations = dict(known.equations)
     _enter(flow, walker)
-    for _ in range(ROUNDS):
+    for _ in range(BODY_WALKS):
         _walk(node, flow, walker)
         filled = _begun(flow, walker)
         if not (walker.symbolic and _widened(flow, walker)) and not filled:
@@ -195,7 +195,7 @@ def _most(node: ir.Node, walker: Walker) -> Dim:
     """How often a Loop may run, or a choice where that is not known either."""
     limit = None if node.inputs[0] is None else walker.data(node.inputs[0])
     count = 0 if limit is None or limit.size != 1 else int(limit.ravel()[0])
-    return count if 1 < count <= MOST else TURNS
+    return count if 1 < count <= BODY_ITERATIONS else TURNS
 
 
 def _length(part: Slices, walker: Walker) -> Dim | None:

@@ -23,11 +23,11 @@ from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26
 """Elements of the largest constant that is computed."""
-SMALL = 1 << 16
+SMALL_CONSTANT = 1 << 16
 """Elements below which a copy of a constant costs nothing worth saving."""
 NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node, and below which a weight may be copied."""
-ROUNDS = 8
+CLEANING_ROUNDS = 8
 LOOP_INPUTS = 2
 """How many times it goes round, and whether it goes on: inputs that a Loop has to name, empty or not."""
 DRAW = "draw"
@@ -55,7 +55,7 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
     fold_constants(model, shapes)
     write_plain_picks(model)
     leave_out_copies(model, shapes)
-    for _ in range(ROUNDS):
+    for _ in range(CLEANING_ROUNDS):
         # All three only take nodes away, so an equal number means that nothing more is found.
         before = model.graph.num_nodes()
         drop_identities(model)
@@ -94,7 +94,7 @@ def _merge_constants(model: ir.Model) -> None:
     first: dict[tuple[object, ...], ir.Value] = {}
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
-        if tensor is None or tensor.size > SMALL or value.is_graph_input() or value.is_graph_output():
+        if tensor is None or tensor.size > SMALL_CONSTANT or value.is_graph_input() or value.is_graph_output():
             continue
         floats = tensor.dtype.is_floating_point()
         if floats and tensor.size > 1:
@@ -210,7 +210,7 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
         return None
     # What has no known size counts as too large.
     sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]
-    if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given.values()), SMALL)):
+    if max(sizes) > min(FOLD_LIMIT, max(2 * sum(int(t.size) for t in given.values()), SMALL_CONSTANT)):
         return None
     if node.op_type in MOVES and _ties(node, shapes):
         return None  # a mere copy for one of several users: folding it would untie the weight

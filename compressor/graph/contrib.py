@@ -18,10 +18,10 @@ from compressor.graph.nodes import optional_input
 from compressor.graph.shape_rules import DimShape, broadcast
 
 MICROSOFT = "com.microsoft"
-STANDARD = ("GroupNormalization", "MeanVarianceNormalization", "LpNormalization")
+LIKE_FIRST_INPUT = ("GroupNormalization", "MeanVarianceNormalization", "LpNormalization")
 """Function operators whose output has the shape of the first input."""
 SAME_AS_FIRST = frozenset(
-    [("", op) for op in STANDARD]
+    [("", op) for op in LIKE_FIRST_INPUT]
     + [(MICROSOFT, op) for op in ("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "RotaryEmbedding")]
 )
 OLDER_SAME_AS_FIRST = frozenset(

@@ -14,22 +14,22 @@ from compressor.graph.contrib import MICROSOFT, fused_matmul
 from compressor.graph.dims import Dim
 from compressor.graph.shape_rules import DimShape, Operands
 
-Made = list[DimShape | None]
+MadeShapes = list[DimShape | None]
 
 
-def packed_matmul(of: Operands) -> Made | None:
+def packed_matmul(of: Operands) -> MadeShapes | None:
     """Shape of MatMulNBits: the first input's, with attribute ``N`` for its last size."""
     one, rows = of.shape(0), of.node.attributes.get_int("N", 0)
     return None if one is None or not rows else [(*one[:-1], rows)]
 
 
-def matmul(of: Operands) -> Made | None:
+def matmul(of: Operands) -> MadeShapes | None:
     """Shape of FusedMatMul (com.microsoft): a matrix product whose operands may be transposed by attributes."""
     one, two = (of.shape(k) for k in range(2))
     return None if one is None or two is None else [fused_matmul(of.node, one, two, of.equate)]
 
 
-def multi_head(of: Operands) -> Made | None:
+def multi_head(of: Operands) -> MadeShapes | None:
     """Shapes of MultiHeadAttention: queries with the width of the values, and keys and values with those of the past
     before them, [batch, heads, length, size]."""
     query, key, value = (of.shape(k) for k in range(3))
@@ -41,14 +41,14 @@ def multi_head(of: Operands) -> Made | None:
         return [(*query[:2], value[1] * value[3]), key, value]
     sizes = [_divided(side[2], heads) for side in (key, value)]
     cached = [of.shape(k) for k in (6, 7)]
-    made: Made = [(*query[:2], value[2])]
+    made: MadeShapes = [(*query[:2], value[2])]
     for past, size in zip(cached, sizes, strict=True):
         total = key[1] if past is None or len(past) != 4 else past[2] + key[1]
         made.append(None if size is None else (query[0], heads, total, size))
     return made
 
 
-def grouped(of: Operands) -> Made | None:
+def grouped(of: Operands) -> MadeShapes | None:
     """Shapes of GroupQueryAttention: the queries', then twice [batch, heads of keys, total length, size of a head].
 
     The total length is that of past and present keys.
@@ -72,18 +72,18 @@ def grouped(of: Operands) -> Made | None:
     return [query, *[(query[0], groups, total, size)] * 2]
 
 
-def experts(of: Operands) -> Made | None:
+def experts(of: Operands) -> MadeShapes | None:
     """Shape of MoE: the input's, with as many channels as the last layer of the experts has rows."""
     one, last = of.shape(0), of.shape(4)
     return None if one is None or last is None or len(last) != 3 else [(*one[:-1], last[1])]
 
 
-def packed_experts(of: Operands) -> Made | None:
+def packed_experts(of: Operands) -> MadeShapes | None:
     """Shape of QMoE: the input's."""
     return None if of.shape(0) is None else [of.shape(0)]
 
 
-def packed_table(of: Operands) -> Made | None:
+def packed_table(of: Operands) -> MadeShapes | None:
     """Shape of GatherBlockQuantized: rows of a matrix, picked by indices of any rank.
 
     The rows hold as many numbers as there are in the blocks of their scales, or fewer where the last one is not full:
@@ -113,7 +113,7 @@ def _divided(size: Dim, by: int) -> int | None:
     return size // by if isinstance(size, int) and size % by == 0 else None
 
 
-SHAPES: Mapping[tuple[str, str], Callable[[Operands], Made | None]] = MappingProxyType({
+SHAPES: Mapping[tuple[str, str], Callable[[Operands], MadeShapes | None]] = MappingProxyType({
     (MICROSOFT, "FusedMatMul"): matmul,
     (MICROSOFT, "GatherBlockQuantized"): packed_table,
     (MICROSOFT, "GroupQueryAttention"): grouped,

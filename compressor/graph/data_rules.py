@@ -21,7 +21,7 @@ from compressor.graph.evaluate import evaluate
 from compressor.graph.movement import MOVEMENT, Movement
 from compressor.graph.shape_rules import Operands
 
-ELEMENT_LIMIT = 1 << 10
+FOLLOWED_LIMIT = 1 << 10
 """Elements of the largest tensor whose elements are followed one by one."""
 CARRIED: Mapping[str, slice] = MappingProxyType({
     op: slice(None) if kind is Movement.JOINS else slice(0, 1)
@@ -29,9 +29,9 @@ CARRIED: Mapping[str, slice] = MappingProxyType({
     if kind not in (Movement.TYPE, Movement.ZEROS)
 })  # fmt: skip
 """Operators whose result holds elements of some inputs as they are, and which inputs these are."""
-WIDE = frozenset({ir.DataType.INT64, ir.DataType.INT32})
+ANY_SIZE = frozenset({ir.DataType.INT64, ir.DataType.INT32})
 """Types that hold every size."""
-EXACT = WIDE | {ir.DataType.FLOAT, ir.DataType.DOUBLE}
+SIZE_CASTS = ANY_SIZE | {ir.DataType.FLOAT, ir.DataType.DOUBLE}
 """Types between which a size is cast as it is."""
 
 Element = Dim | bool
@@ -65,7 +65,7 @@ def _followed(of: Operands, dtypes: Sequence[ir.DataType | None], opsets: Mappin
     if op in _REDUCTIONS:
         return _reduced(of)
     rule = _ELEMENTWISE.get(op)
-    if op == "Div" and dtypes[0] not in WIDE:
+    if op == "Div" and dtypes[0] not in ANY_SIZE:
         rule = dims.exact_quotient  # of floats, exact where nothing is left over
     # With fmod the remainder has the sign of the dividend, and `dims.mod` that of the divisor.
     if rule is None or of.node.attributes.get_int("fmod", 0) == 1:
@@ -122,7 +122,7 @@ def _moved(of: Operands, opsets: Mapping[str, int]) -> list[Array] | None:
             feeds[name] = np.arange(len(table), len(table) + array.size, dtype=np.int64).reshape(array.shape)
             table.extend(_elements(array).ravel())
     found = evaluate(of.node, feeds, opsets)
-    if found is None or any(places.size > ELEMENT_LIMIT for places in found):
+    if found is None or any(places.size > FOLLOWED_LIMIT for places in found):
         return None
     return [_picked(table, places) for places in found]
 
@@ -137,9 +137,9 @@ def _picked(table: list[object], places: Array) -> Array:
 def _cast(of: Operands, source: ir.DataType | None) -> list[Array] | None:
     target = ir.DataType(of.node.attributes.get_int("to", 0))
     array = of.data[0]
-    if array is None or source not in EXACT or target not in EXACT:
+    if array is None or source not in SIZE_CASTS or target not in SIZE_CASTS:
         return None
-    if source not in WIDE and target in WIDE and any(_doubtful(entry) for entry in array.ravel()):
+    if source not in ANY_SIZE and target in ANY_SIZE and any(_doubtful(entry) for entry in array.ravel()):
         return None  # a number that may have a fraction loses it
     return [array]
 

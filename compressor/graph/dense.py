@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from compressor.errors import ModelError
-from compressor.graph.external import MAX_NESTED_BYTES, check_tensor, declared, embed
+from compressor.graph.external import MAX_NESTED_BYTES, check_tensor, declared_tensor, embed
 from compressor.graph.walk import Body, bodies, quoted
 
 
@@ -37,7 +37,7 @@ def make_dense(model: onnx.ModelProto, folder: Path) -> set[Path]:
         for sparse, target in _sparse(body):
             name = f"sparse tensor {quoted(sparse.values.name)}"
             shape = onnx.TensorProto(data_type=sparse.values.data_type, dims=sparse.dims)
-            dtype, count = declared(shape, name)
+            dtype, count = declared_tensor(shape, name)
             if dtype == ir.DataType.STRING:
                 raise ModelError(f"{name} holds text; store it as a dense one")
             room -= (count * dtype.bitwidth + 7) // 8

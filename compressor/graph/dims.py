@@ -56,7 +56,7 @@ class Size:
         terms: product and coefficient, the leading one first.
     """
 
-    terms: tuple[tuple[Product, int], ...]
+    terms: tuple[tuple[AtomProduct, int], ...]
 
     @cached_property
     def text(self) -> str:
@@ -82,7 +82,7 @@ class Size:
         # Products of long sums grow with every node; one that is left as a call is still equal to itself.
         if len(self.terms) * len(right) > TERM_LIMIT:
             return _call("mul", sorted((self, other), key=str))
-        terms: dict[Product, int] = {}
+        terms: dict[AtomProduct, int] = {}
         for one, first in self.terms:
             for two, second in right:
                 product = tuple(sorted(one + two, key=str))
@@ -104,7 +104,7 @@ class Size:
 
 Dim = int | Size
 Atom = str | SizeFunction
-Product = tuple[Atom, ...]
+AtomProduct = tuple[Atom, ...]
 
 
 def symbol(name: str) -> Size:
@@ -112,16 +112,16 @@ def symbol(name: str) -> Size:
     return Size((((name,), 1),))
 
 
-def _terms(size: Dim) -> tuple[tuple[Product, int], ...]:
+def _terms(size: Dim) -> tuple[tuple[AtomProduct, int], ...]:
     return size.terms if isinstance(size, Size) else ((((), size),) if size else ())
 
 
-def _order(product: Product) -> tuple[int, list[str]]:
+def _order(product: AtomProduct) -> tuple[int, list[str]]:
     # Highest degree first: long division relies on this order.
     return -len(product), [str(a) for a in product]
 
 
-def _size(terms: Mapping[Product, int]) -> Dim:
+def _size(terms: Mapping[AtomProduct, int]) -> Dim:
     """In canonical form; an int where no symbol is left."""
     # A coefficient of zero would make equal sizes differ.
     left = {product: factor for product, factor in terms.items() if factor}
@@ -144,7 +144,7 @@ def size_product(sizes: Iterable[Dim]) -> Dim:
 
 def total(sizes: Iterable[Dim]) -> Dim:
     """Sum of sizes, in canonical form; 0 of none."""
-    terms: dict[Product, int] = {}
+    terms: dict[AtomProduct, int] = {}
     for size in sizes:
         for atoms, factor in _terms(size):
             terms[atoms] = terms.get(atoms, 0) + factor
@@ -156,7 +156,7 @@ def exact_quotient(size: Dim, by: Dim) -> Dim | None:
     if by == 0:
         return None
     lead, factor = _terms(by)[0]
-    found: dict[Product, int] = {}
+    found: dict[AtomProduct, int] = {}
     rest = size
     while rest != 0:
         top, coefficient = _terms(rest)[0]
@@ -170,7 +170,7 @@ def exact_quotient(size: Dim, by: Dim) -> Dim | None:
     return _size(found)
 
 
-def _without(product: Product, part: Product) -> Product | None:
+def _without(product: AtomProduct, part: AtomProduct) -> AtomProduct | None:
     left = list(product)
     for atom in part:
         if atom not in left:

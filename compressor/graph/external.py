@@ -141,7 +141,7 @@ def extent(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> E
     if not all(isinstance(text, str) for text in entries.values()):
         # The protobuf library hands out what is not UTF-8 as bytes.
         raise ModelError(f"{name} has external data at a place that is not UTF-8; rename the file")
-    dtype, count = declared(tensor, name)
+    dtype, count = declared_tensor(tensor, name)
     if dtype in _UNSIZED or any(len(getattr(tensor, field)) for field in (*_DATA_FIELDS, "raw_data")):
         raise ModelError(f"{name} is a string or also holds data of its own; store it one way")
     needed = (count * dtype.bitwidth + 7) // 8
@@ -198,7 +198,7 @@ def _contained(location: str, folder: Path, name: str) -> tuple[Path, int]:
     return current, status.st_size
 
 
-def declared(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
+def declared_tensor(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
     """Data type and number of elements that a tensor, which messages call ``name``, declares, within what can exist.
 
     Raises:
@@ -223,7 +223,7 @@ def declared(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:
 def _check_embedded(tensor: onnx.TensorProto) -> None:
     """Compare the data inside the model file with the declared type and shape, allocating nothing for it."""
     name = f"tensor {quoted(tensor.name)}"
-    dtype, count = declared(tensor, name)
+    dtype, count = declared_tensor(tensor, name)
     if tensor.external_data:
         raise ModelError(f"{name} names an external file, but is not marked external; save it again")
     filled = [field for field in _DATA_FIELDS if len(getattr(tensor, field))]

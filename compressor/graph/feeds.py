@@ -15,11 +15,11 @@ from compressor.graph.control_flow import loop_settings
 from compressor.graph.room import demand_room
 from compressor.graph.shapes import Shapes
 
-ROUNDS = (2, 4)
+LOOP_ROUNDS = (2, 4)
 """Least and largest number of times that a loop is run whose number of rounds is an input."""
-BYTES = (ir.DataType.UINT8, ir.DataType.INT8)
+BYTE_TYPES = (ir.DataType.UINT8, ir.DataType.INT8)
 BYTE = 255
-FEW = 2
+FEW_VALUES = 2
 """Exclusive bound of an integer input that picks from no table: a mask, a flag, a token type."""
 
 
@@ -40,7 +40,7 @@ def feeds(
     """
     demand_room(model, inputs, shapes)
     rng = np.random.default_rng(seed)
-    largest = shapes.largest(inputs, FEW - 1)
+    largest = shapes.largest(inputs, FEW_VALUES - 1)
     loops = loop_settings(model.graph)
     made: dict[str, Array] = {}
     for value in model.graph.inputs:
@@ -57,11 +57,11 @@ def feeds(
             made[name] = np.asarray((rng.random(shape) < 0.7) | (name in loops))
         else:
             # A narrow type may not hold the largest index of its table.
-            top = min(0 if zeros else largest.get(name, FEW - 1), int(np.iinfo(dtype.numpy()).max))
-            low, high = ROUNDS if name in loops and not zeros else (0, top)
+            top = min(0 if zeros else largest.get(name, FEW_VALUES - 1), int(np.iinfo(dtype.numpy()).max))
+            low, high = LOOP_ROUNDS if name in loops and not zeros else (0, top)
             made[name] = np.asarray(rng.integers(low, high + 1, shape)).astype(dtype.numpy())
             # Bytes are pixels, or numbers on a grid, of which small ones show little; masks of bytes get some zeros.
-            free = dtype in BYTES and name not in loops and not zeros
+            free = dtype in BYTE_TYPES and name not in loops and not zeros
             if free and shapes.largest(inputs, BYTE).get(name, BYTE) == BYTE:
                 whole = np.iinfo(dtype.numpy())
                 wide = rng.integers(whole.min, whole.max + 1, shape).astype(dtype.numpy())

@@ -44,11 +44,11 @@ def _drop_dead(graph: ir.Graph) -> None:
             graph.remove(node, safe=True)
 
 
-Found = tuple[ir.Node, ir.Node]
+Replacement = tuple[ir.Node, ir.Node]
 """The node whose output is replaced, and the one that replaces it."""
 
 
-def _linear(node: ir.Node) -> Found | None:
+def _linear(node: ir.Node) -> Replacement | None:
     """Add(MatMul(x, w), b) with a matrix and a vector of the file."""
     for product, bias in _either(node):
         inner = _producer(product, "MatMul")
@@ -59,7 +59,7 @@ def _linear(node: ir.Node) -> Found | None:
     return None
 
 
-def _gelu(node: ir.Node) -> Found | None:
+def _gelu(node: ir.Node) -> Replacement | None:
     """The product of x, one half and Add(Erf(x / sqrt(2)), 1), in any order."""
     x = _scaled(node.inputs[0], sqrt(0.5))
     plus = _only_user(node.outputs[0], "Add")
@@ -81,7 +81,7 @@ def _gelu(node: ir.Node) -> Found | None:
     return None
 
 
-def _attention(node: ir.Node) -> Found | None:
+def _attention(node: ir.Node) -> Replacement | None:
     """MatMul(Softmax(MatMul(q, kt) * scale + mask), v), scale and mask or not."""
     end = _only_user(node.outputs[0], "MatMul")
     # The weights of the average stand in front of the values.

@@ -19,9 +19,9 @@ from compressor.graph.control_flow import flow_of
 from compressor.graph.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Misfit, Size, size_product, symbol
 from compressor.graph.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.known import (
-    NOTHING,
+    UNMEASURED,
     Known,
-    Measured,
+    MeasuredValue,
     first_input,
     initializer_of,
     mapped,
@@ -42,7 +42,7 @@ def infer_values(
     model: ir.Model,
     inputs: Mapping[str, DimShape],
     base: Known | None = None,
-    measured: Mapping[ir.Value, Measured] = NOTHING,
+    measured: Mapping[ir.Value, MeasuredValue] = UNMEASURED,
 ) -> Known:
     """Infers every value of the graph.
 
@@ -65,7 +65,11 @@ def infer_values(
 
 
 def start_walker(
-    model: ir.Model, inputs: Mapping[str, DimShape], *, symbolic: bool, measured: Mapping[ir.Value, Measured] = NOTHING
+    model: ir.Model,
+    inputs: Mapping[str, DimShape],
+    *,
+    symbolic: bool,
+    measured: Mapping[ir.Value, MeasuredValue] = UNMEASURED,
 ) -> Walker:
     """A walker that knows inputs and initializers, before the first node."""
     known = Known()
@@ -97,7 +101,7 @@ class Walker:
     """
 
     def __init__(
-        self, known: Known, opsets: Mapping[str, int], *, symbolic: bool, measured: Mapping[ir.Value, Measured]
+        self, known: Known, opsets: Mapping[str, int], *, symbolic: bool, measured: Mapping[ir.Value, MeasuredValue]
     ) -> None:
         self.known = known
         self.base: Known | None = None
@@ -168,7 +172,7 @@ class Walker:
         if not self.symbolic or shape is None or len(shape) > 1 or value in self.known.data:
             return
         size = size_product(shape)
-        if isinstance(size, int) and size <= LIST_LIMIT and self.known.dtypes.get(value) in data_rules.WIDE:
+        if isinstance(size, int) and size <= LIST_LIMIT and self.known.dtypes.get(value) in data_rules.ANY_SIZE:
             made = np.empty(tuple(int(str(d)) for d in shape), object)
             for place in np.ndindex(made.shape):
                 made[place] = self._unknown()
@@ -324,7 +328,7 @@ class Walker:
 
     def _rule(self, node: ir.Node) -> list[DimShape | None] | None:
         """What a rule says about the outputs; None where all is numbers, which ONNX's inference handles."""
-        rule = shape_rules.RULES.get(node.op_type) if node.domain == "" else None
+        rule = shape_rules.SHAPE_RULES.get(node.op_type) if node.domain == "" else None
         if rule is None or not self.symbolic:
             return None
         # Sizes may be in the data alone, as where a Reshape to (batch, -1) reads a shape that was computed.

@@ -66,8 +66,8 @@ class Joined:
     outputs: tuple[str, ...]
 
 
-Size: TypeAlias = int | ir.SymbolicDim | str
-Given: TypeAlias = Path | ir.Model | Joined
+DimSize: TypeAlias = int | ir.SymbolicDim | str
+ModelOrigin: TypeAlias = Path | ir.Model | Joined
 """Where a model comes from: a file, memory, or several files."""
 
 
@@ -344,9 +344,9 @@ class _Joint:
                 renamed[str(node.name)] = own
         return renamed
 
-    def _renamed_sizes(self, path: Path, graph: ir.Graph, links: Mapping[str, ir.Value]) -> dict[str | None, Size]:
+    def _renamed_sizes(self, path: Path, graph: ir.Graph, links: Mapping[str, ir.Value]) -> dict[str | None, DimSize]:
         """New names of open sizes: those of what is handed over are what they are before, others are others."""
-        found: dict[str | None, Size] = {}
+        found: dict[str | None, DimSize] = {}
         for value in graph.inputs:
             output = links.get(str(value.name))
             if output is not None and output.shape is not None and value.shape is not None:

@@ -17,9 +17,9 @@ from compressor.graph.twins import Twins
 
 Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
 
-Measured = tuple[tuple[int, ...], ir.DataType | None]
+MeasuredValue = tuple[tuple[int, ...], ir.DataType | None]
 """Shape and element type of a value in a run."""
-NOTHING: Mapping[ir.Value, Measured] = MappingProxyType({})
+UNMEASURED: Mapping[ir.Value, MeasuredValue] = MappingProxyType({})
 
 
 @dataclass

@@ -16,7 +16,7 @@ REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16,
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
 
-Record = TypeVar("Record")
+OperatorRecord = TypeVar("OperatorRecord")
 
 
 def operator_key(node: ir.Node) -> tuple[str, str]:
@@ -41,7 +41,7 @@ def give_record(node: ir.Node, record: object) -> None:
     node.meta[RECORD] = record
 
 
-def record_of(node: ir.Node, table: Mapping[tuple[str, str], Record]) -> Record | None:
+def record_of(node: ir.Node, table: Mapping[tuple[str, str], OperatorRecord]) -> OperatorRecord | None:
     """What ``table`` has on the node's operator, else the record that was given to the node; None without either."""
     found = table.get(operator_key(node))
     return node.meta.get(RECORD) if found is None else found

@@ -18,7 +18,7 @@ from compressor.graph.opsets import AddConstant, node_of, version_of
 from compressor.graph.shapes import Shapes
 
 MADE_BY = ("SplitToSequence", "SequenceConstruct")
-MANY = 256
+MANY_PARTS = 256
 """Elements from which on a sequence is left alone: it is a list of steps then, and no pieces of channels."""
 
 
@@ -45,7 +45,11 @@ class _Rewrite:
         if sequence.is_graph_output() or not readers:
             return False
         sizes = self._sizes(node) if node.op_type == "SplitToSequence" else [1] * len(node.inputs)
-        if sizes is None or not 0 < len(sizes) <= MANY or not all(self._known(user, len(sizes)) for user in readers):
+        if (
+            sizes is None
+            or not 0 < len(sizes) <= MANY_PARTS
+            or not all(self._known(user, len(sizes)) for user in readers)
+        ):
             return False
         elements = self._split(node, sizes) if node.op_type == "SplitToSequence" else node.inputs
         if any(element is None for element in elements):

@@ -12,8 +12,8 @@ import onnx_ir as ir
 
 from compressor.errors import CompressorError, ModelError, OutOfMemory
 from compressor.graph.binding import (
-    FAR,
-    FIRST,
+    FAR_SIZES,
+    FIRST_SIZES,
     SECOND,
     SHRINK,
     VALUE_LIMIT,
@@ -66,7 +66,7 @@ class SizeSearch:
         """
         problems: list[str] = []
         best: Fit | None = None
-        for fit in self._fitting(chain(FIRST, self.binding.wanted()), problems):
+        for fit in self._fitting(chain(FIRST_SIZES, self.binding.wanted()), problems):
             if best is None or fit.cost.total < best.cost.total:
                 # Kept in case that no sizes are within the budget.
                 best = fit
@@ -105,7 +105,7 @@ class SizeSearch:
 
     def far(self, first: Fit) -> Bound | None:
         """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""
-        for bound in self.binding.candidates(FAR):
+        for bound in self.binding.candidates(FAR_SIZES):
             grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.bound.items()), default=1.0)
             # Squared, because attention grows with the square of a length.
             cheap = first.cost.total * max(1.0, grown) ** 2 <= FAR_BUDGET
@@ -148,7 +148,7 @@ class SizeSearch:
 
     def spare(self, first: Fit) -> list[Bound]:
         """Every size that could be tried, smallest last: for whoever finds that a runtime refuses the others."""
-        return [bound for bound in self.binding.candidates(FIRST) if first.hollow or self._least(bound)[0] > 0]
+        return [bound for bound in self.binding.candidates(FIRST_SIZES) if first.hollow or self._least(bound)[0] > 0]
 
     def _within(self, bound: Bound) -> bool:
         return reachable(self.limits, numbered(self.declared, bound))

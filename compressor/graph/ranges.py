@@ -33,9 +33,9 @@ from compressor.graph.shape_rules import TO_THE_END
 
 TOP = f"{OPEN}top of "
 """What the symbol of an input's largest number is called, before the input's name."""
-COLUMNS = 16
+POSITIONS_APART = 16
 """Positions of the longest last axis that are kept apart."""
-WHOLE = frozenset({
+WHOLE_NUMBERS = frozenset({
     ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.UINT16,
     ir.DataType.UINT32, ir.DataType.UINT64, ir.DataType.BOOL,
 })  # fmt: skip
@@ -87,7 +87,7 @@ class _Ranges:
         self._found: dict[ir.Value, Column | None] = {
             v: (Interval(0, symbol(f"{TOP}{v.name}")),)
             for v in graph.inputs
-            if not v.is_initializer() and known.dtypes.get(v) in WHOLE
+            if not v.is_initializer() and known.dtypes.get(v) in WHOLE_NUMBERS
         }
 
     def visit(self, node: ir.Node) -> Iterator[Limit]:
@@ -95,7 +95,7 @@ class _Ranges:
         if node.domain != "":
             return
         for value in node.outputs:
-            if value not in self._found and self._known.dtypes.get(value) in WHOLE:
+            if value not in self._found and self._known.dtypes.get(value) in WHOLE_NUMBERS:
                 self._found[value] = self._short(self._range(node, value))
         if node.op_type in _PICKS and len(node.inputs) > 1:
             yield from self._limits(node)
@@ -122,7 +122,7 @@ class _Ranges:
         if value not in self._found:
             tensor = initializer_of(value)
             array = self._known.data.get(value) if tensor is None else None
-            if tensor is not None and tensor.dtype in WHOLE:
+            if tensor is not None and tensor.dtype in WHOLE_NUMBERS:
                 array = tensor.numpy()
             self._found[value] = None if array is None or not array.size else _column(array)
         return self._found[value]
@@ -154,7 +154,7 @@ class _Ranges:
 
     def _moved(self, node: ir.Node, value: ir.Value, columns: Sequence[Column | None]) -> Column | None:
         source = columns[0]
-        if node.inputs[0] is not None and self._known.dtypes.get(node.inputs[0]) not in WHOLE:
+        if node.inputs[0] is not None and self._known.dtypes.get(node.inputs[0]) not in WHOLE_NUMBERS:
             return None  # a cast of numbers that nothing is known of
         if source is None or len(source) == 1:
             return source
@@ -173,7 +173,7 @@ class _Ranges:
         joined: list[Interval] = []
         for column, shape in zip(known, shapes, strict=True):
             size = (shape or (0,))[-1]
-            if not isinstance(size, int) or len(joined) + size > COLUMNS:
+            if not isinstance(size, int) or len(joined) + size > POSITIONS_APART:
                 return (_together([i for c in known for i in c]),)
             joined += column if len(column) == size else [_together(column)] * size
         return tuple(joined)
@@ -183,9 +183,9 @@ def _column(array: Array) -> Column | None:
     """Bounds of what is known; None for many sizes, which are not held against each other."""
     if array.dtype.kind == "O":
         entries = [e if isinstance(e, Size) else int(e) for e in array.ravel()]
-        return tuple(Interval(e, e) for e in entries) if array.ndim < 2 and len(entries) <= COLUMNS else None
+        return tuple(Interval(e, e) for e in entries) if array.ndim < 2 and len(entries) <= POSITIONS_APART else None
     # Column by column: indices of several axes stand side by side, and each has a bound of its own.
-    if array.ndim and array.shape[-1] <= COLUMNS:
+    if array.ndim and array.shape[-1] <= POSITIONS_APART:
         rows = array.reshape(-1, array.shape[-1])
         return tuple(Interval(int(rows[:, k].min()), int(rows[:, k].max())) for k in range(rows.shape[1]))
     return (Interval(int(array.min()), int(array.max())),)

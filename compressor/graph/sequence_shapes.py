@@ -49,7 +49,7 @@ def common_shape(shapes: Sequence[DimShape], walker: Walker) -> DimShape | None:
 
 
 def _rule(node: ir.Node) -> Callable[[ir.Node, Walker], None] | None:
-    return RULES.get(node.op_type) if node.domain in STANDARD else None
+    return SEQUENCE_RULES.get(node.op_type) if node.domain in STANDARD else None
 
 
 def _make(value: ir.Value, shape: DimShape | None, dtype: ir.DataType | None, walker: Walker) -> None:
@@ -153,7 +153,7 @@ def _concat(node: ir.Node, walker: Walker) -> None:
     _tensor(node.outputs[0], whole, walker.known.sequences.get(value), walker)
 
 
-RULES: Mapping[str, Callable[[ir.Node, Walker], None]] = MappingProxyType(
+SEQUENCE_RULES: Mapping[str, Callable[[ir.Node, Walker], None]] = MappingProxyType(
     {
         "SplitToSequence": _split,
         "SequenceConstruct": _construct,

@@ -73,7 +73,7 @@ class Operands:
         return list(self.node.attributes.get_ints(name, ()) or default)
 
 
-Rule = Callable[[Operands], Sequence[DimShape | None] | None]
+ShapeRule = Callable[[Operands], Sequence[DimShape | None] | None]
 
 
 def broadcast(shapes: Iterable[DimShape], equate: Callable[[Dim, Dim], None]) -> DimShape:
@@ -338,7 +338,7 @@ def _conv(of: Operands) -> list[DimShape] | None:
     return _window(of, of.ints("kernel_shape") or weight[2:], weight[0])
 
 
-def _tied(axis: int, index: int, weight_axis: int) -> Rule:
+def _tied(axis: int, index: int, weight_axis: int) -> ShapeRule:
     """Notes that an axis of the first input is as long as one of a weight; ONNX's own inference gives the result."""
 
     def rule(of: Operands) -> None:
@@ -361,7 +361,7 @@ def _pool(of: Operands) -> list[DimShape] | None:
     return None if before is None or len(before) < 2 else _window(of, of.ints("kernel_shape") or None, before[1])
 
 
-RULES: Mapping[str, Rule] = MappingProxyType(
+SHAPE_RULES: Mapping[str, ShapeRule] = MappingProxyType(
     dict.fromkeys(BROADCASTS, _broadcast)
     | {
         "AveragePool": _pool, "Concat": _concat, "ConstantOfShape": _filled, "Conv": _conv, "Expand": _expand,

@@ -19,7 +19,7 @@ from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, bat
 from compressor.graph.captures import captured_values
 from compressor.graph.dims import Size, common_factor, substitute
 from compressor.graph.inference import infer_values
-from compressor.graph.known import NOTHING, Known, Measured, initializer_of
+from compressor.graph.known import UNMEASURED, Known, MeasuredValue, initializer_of
 from compressor.graph.nodes import dims_of
 from compressor.graph.probes import SizeSearch
 from compressor.graph.ranges import Limit, index_limits, reachable, tops
@@ -61,7 +61,7 @@ class Shapes:
         self.batch = 1
         self.declared: Declared = {}
         self.limits: list[Limit] = []
-        self.measured: Mapping[ir.Value, Measured] = NOTHING
+        self.measured: Mapping[ir.Value, MeasuredValue] = UNMEASURED
 
     def on(self, twins: Twins) -> Shapes:
         """These shapes for the values of a clone of the graph."""
@@ -145,7 +145,7 @@ class Shapes:
         for known in (self._numbers, self._symbolic):
             known.shapes[value], known.dtypes[value] = known.shapes.get(other), known.dtypes.get(other)
 
-    def completed(self, model: ir.Model, measured: Mapping[ir.Value, Measured]) -> Shapes:
+    def completed(self, model: ir.Model, measured: Mapping[ir.Value, MeasuredValue]) -> Shapes:
         """The shapes of ``model`` where inference also knows what a run at the first probe showed.
 
         Raises:

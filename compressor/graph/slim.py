@@ -25,7 +25,7 @@ _INITIALIZER: Final = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
 _RAW: Final = onnx.TensorProto.RAW_DATA_FIELD_NUMBER
 _PLACED: Final = (onnx.TensorProto.EXTERNAL_DATA_FIELD_NUMBER, onnx.TensorProto.DATA_LOCATION_FIELD_NUMBER)
 
-Field = tuple[int, int, int, int]
+FieldSpan = tuple[int, int, int, int]
 """Number of a field, where its key starts, where its content starts, and where it ends."""
 
 
@@ -61,7 +61,7 @@ def without_weights(content: memoryview) -> bytes | None:
         return None
 
 
-def _graph(content: memoryview, graph: Field) -> Iterator[bytes]:
+def _graph(content: memoryview, graph: FieldSpan) -> Iterator[bytes]:
     """The fields of the graph; runs of those that stay as they are come in one piece."""
     _, _, start, stop = graph
     copied = start
@@ -93,7 +93,7 @@ def _tensor(content: memoryview, start: int, stop: int) -> bytes | None:
     return bytes(content[start:key]) + bytes(content[last:stop]) + where
 
 
-def _fields(content: memoryview, start: int, stop: int) -> Iterator[Field]:
+def _fields(content: memoryview, start: int, stop: int) -> Iterator[FieldSpan]:
     position, count = start, 0
     while position < stop:
         count += 1

@@ -186,7 +186,7 @@ def _rms(parts: Parts) -> dict[int, ir.Value] | None:
 
 
 FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({
-    **unfuse_attention.FUSED,
+    **unfuse_attention.FUSED_ATTENTION,
     (MICROSOFT, "BiasAdd"): _sum,
     (MICROSOFT, "BiasGelu"): _biased_gelu,
     (MICROSOFT, "FastGelu"): _fast_gelu,

@@ -105,7 +105,7 @@ def biased(parts: Parts) -> dict[int, ir.Value] | None:
     return dict(enumerate(made.outputs))
 
 
-def packed(parts: Parts) -> dict[int, ir.Value] | None:
+def packed_attention(parts: Parts) -> dict[int, ir.Value] | None:
     """GroupQueryAttention whose queries, keys and values come as one; split into the three."""
     joint, key, value = (parts.operand(k) for k in range(3))
     total, heads = width(joint), [parts.node.attributes.get_int(k, 0) for k in ("num_heads", "kv_num_heads")]
@@ -149,10 +149,10 @@ def _places(parts: Parts, ids: ir.Value) -> ir.Value:
     return parts.unsqueeze(parts.add("Range", [_index(parts, 0), count, _index(parts, 1)]), 0)
 
 
-FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({
+FUSED_ATTENTION: Mapping[tuple[str, str], Expansion] = MappingProxyType({
     (MICROSOFT, "Attention"): split_attention,
     (MICROSOFT, "EmbedLayerNormalization"): embedding,
-    (MICROSOFT, "GroupQueryAttention"): packed,
+    (MICROSOFT, "GroupQueryAttention"): packed_attention,
     (MICROSOFT, "MultiHeadAttention"): biased,
 })  # fmt: skip
 """(domain, operator) -> its parts, where it is one of the forms that have any."""

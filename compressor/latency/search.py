@@ -12,11 +12,11 @@ from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.widths import Levels, Widths
 from compressor.results.detail import LatencyResult
 
-TOLERANCE = 0.03
+SLACK = 0.03
 """A latency counts as reached within this share of the target."""
 CORRECTIONS = 5
 """How often the prediction is corrected at most."""
-NEAR = 0.05
+KEPT_APART = 0.05
 """Share of the way between two that were measured which the next one keeps from both."""
 
 
@@ -62,12 +62,12 @@ class MeasuredWidths:
     def hits(self) -> bool:
         """Is the measured time within the tolerance of the target?"""
         # Faster than asked counts as a miss too: it lost more than it had to.
-        return abs(self.reached - 1) <= TOLERANCE
+        return abs(self.reached - 1) <= SLACK
 
     @property
     def vague(self) -> bool:
         """Could it just as well lie beyond the tolerance?"""
-        return self.latency.high > self.latency.low * (1 + TOLERANCE) ** 2
+        return self.latency.high > self.latency.low * (1 + SLACK) ** 2
 
 
 class WidthSearch:
@@ -93,12 +93,12 @@ class WidthSearch:
         # The extreme first: it tells what is out of reach before a table is measured, which takes minutes.
         trial = self._try(self._widths.narrowest, predict=False)
         latency, wanted = trial.latency, self._aim.milliseconds(trial.latency)
-        if latency.before_ms <= wanted * (1 + TOLERANCE):
+        if latency.before_ms <= wanted * (1 + SLACK):
             raise NothingToPrune(
                 f"the original takes {latency.before_ms:.3g} ms already, the target is {wanted:.3g} ms; nothing has to "
                 "go"
             )
-        if trial.reached > 1 + TOLERANCE and self._aim.exact:
+        if trial.reached > 1 + SLACK and self._aim.exact:
             raise TargetOutOfReach(
                 f"a run can come down to {latency.after_ms:.3g} ms ({latency.after_ms / latency.before_ms:.1%} of the "
                 f"original) at most, the target is {wanted:.3g} ms; raise --max-ratio, lower --round-to, or see "
@@ -126,7 +126,7 @@ class WidthSearch:
             return self.trials[-1]
         # Without the first one, the narrowest model, which did not aim at the target.
         near = min(self.trials[1:], key=lambda trial: abs(log(trial.reached)))
-        fast = [trial for trial in self.trials[1:] if trial.reached <= 1 + TOLERANCE]
+        fast = [trial for trial in self.trials[1:] if trial.reached <= 1 + SLACK]
         if not self._aim.exact or (fast and self._told):
             return max(fast, key=lambda trial: trial.reached, default=near)
         raise TargetOutOfReach(
@@ -138,7 +138,7 @@ class WidthSearch:
     @property
     def _told(self) -> bool:
         """Do times tell anything? Not where narrower models take longer than the original."""
-        return all(trial.latency.after_ms <= trial.latency.before_ms * (1 + TOLERANCE) for trial in self.trials)
+        return all(trial.latency.after_ms <= trial.latency.before_ms * (1 + SLACK) for trial in self.trials)
 
     def _next(self) -> Levels:
         """The widths at the predicted time that should take as long as asked, by what was measured around it.
@@ -215,7 +215,7 @@ def _on_line(below: _Point, above: _Point, wanted: float) -> float:
     """The predicted time where the line through two points comes to ``wanted``; never near an end, to move on."""
     rise = above.measured - below.measured
     place = (log(wanted) - below.measured) / rise if rise > 0 else 0.5
-    return exp(below.predicted + min(max(place, NEAR), 1 - NEAR) * (above.predicted - below.predicted))
+    return exp(below.predicted + min(max(place, KEPT_APART), 1 - KEPT_APART) * (above.predicted - below.predicted))
 
 
 def _halfway(below: Levels, above: Levels) -> Levels:

@@ -13,7 +13,7 @@ from compressor.evaluate.attribution import attributed
 from compressor.pruning.parts import OperatorChain, Sizes, operators_by_name
 
 SCHEMA = 1
-NEAR = 1e-2
+NEAR_SIZES = 1e-2
 """Distance in the logarithm of the sizes up to which measurements are taken for one."""
 
 
@@ -68,7 +68,7 @@ class Table:
             self._rates[part.name] = logs, rates
         logs, rates = self._rates[part.name]
         # NEAR keeps the weight finite at a measured point, and averages points that are nearly the same.
-        weights = (((logs - np.log(sizes)) ** 2).sum(axis=1) + NEAR**2) ** -2.0
+        weights = (((logs - np.log(sizes)) ** 2).sum(axis=1) + NEAR_SIZES**2) ** -2.0
         return float(weights @ rates / weights.sum()) * part.work(sizes)
 
     def to_json(self, made_for: Mapping[str, Any]) -> str:

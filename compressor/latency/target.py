@@ -18,7 +18,7 @@ from compressor.pruning.analysis import Analysis
 from compressor.pruning.budget import Removed, line_up
 from compressor.pruning.by_loss import choose_by_loss, chunks_of, scored_by_loss
 from compressor.pruning.curves import Curves, lines_of
-from compressor.pruning.parts import operators
+from compressor.pruning.parts import operator_chains
 from compressor.pruning.schedule import kept
 from compressor.pruning.select import Choice, Ranking, choose_by_scores
 from compressor.pruning.widths import Levels, WidthLine, Widths, lines, units_at
@@ -97,7 +97,7 @@ class LatencyTarget:
 
     def _search(self, candidates: Candidates, of_groups: list[WidthLine]) -> Removed:
         """The units that go: a table that is filled first, then widths chosen, measured and corrected."""
-        parts = operators(candidates.analysis.coupling, [line.group for line in of_groups])
+        parts = operator_chains(candidates.analysis.coupling, [line.group for line in of_groups])
         cache = LatencyCache(self._settings.latency_cache, {**self._timer.made_for(), "graph": fingerprint(parts)})
         table = cache.read()
         # The table is still empty or partial here; it is read only when widths are predicted, after it was filled.

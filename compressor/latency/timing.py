@@ -18,12 +18,12 @@ from compressor.evaluate.statistics import speed_up
 from compressor.results.detail import LatencyResult
 from compressor.results.environment import environment
 
-RUNS, SECONDS, MAX_SECONDS, ROUNDS = 40, 1.0, 20.0, 5
+RUNS, TIMING_SECONDS, MAX_SECONDS, IN_TURNS = 40, 1.0, 20.0, 5
 WARMUP_RUNS, WARMUP_SECONDS = 3, 0.05
-LEVEL = 0.99
+TIMING_LEVEL = 0.99
 PRECISION = 0.02
 """Half the width of the interval up to which a measurement is repeated."""
-REPEATS = 4
+MOST_REPEATS = 4
 """How often it is made at most."""
 OPEN_SIZES = (
     "the model leaves {} open and sizes were made up, on which latency depends; give those you deploy with --dim or "
@@ -107,12 +107,12 @@ class RuntimeTimer:
         with self._files(model) as paths:
             subjects = [latency.TimedModel(path, self._provider, self._feeds, setup) for path in paths]
             # Rounds of all repetitions are pooled: more rounds narrow the interval, as a fresh measurement would not.
-            for repeat in range(REPEATS):
+            for repeat in range(MOST_REPEATS):
                 seed = self._settings.seed + repeat
-                timing = latency.Timing(RUNS, SECONDS, MAX_SECONDS, WARMUP_RUNS, WARMUP_SECONDS, ROUNDS, seed)
+                timing = latency.Timing(RUNS, TIMING_SECONDS, MAX_SECONDS, WARMUP_RUNS, WARMUP_SECONDS, IN_TURNS, seed)
                 for rounds, more in zip(series, latency.time_in_turns(subjects, timing), strict=True):
                     rounds.extend(more.seconds)
-                found = speed_up(series[0], series[1], LEVEL, seed)
+                found = speed_up(series[0], series[1], TIMING_LEVEL, seed)
                 # The interval is symmetric as a ratio, hence the square.
                 if found.high <= found.low * (1 + PRECISION) ** 2:
                     break
@@ -122,7 +122,7 @@ class RuntimeTimer:
             after_ms=after,
             low=found.low,
             high=found.high,
-            level=LEVEL,
+            level=TIMING_LEVEL,
             provider=self._provider,
             device=self._surroundings.device,
             batch=self._batch,

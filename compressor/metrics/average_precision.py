@@ -16,7 +16,7 @@ from compressor.metrics.metric import Metric, Outputs
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Overlaps with the true box from which a found one is a hit; the metric is the mean over them."""
 RECALLS = np.linspace(0.0, 1.0, 101)
-MOST = 100
+MOST_BOXES = 100
 """Boxes that count in an image for each class, those with the highest scores."""
 
 
@@ -64,7 +64,7 @@ class AveragePrecision(Metric):
         found.wanted += len(true)
         own = np.flatnonzero(image.classes == number)
         # By score, and stable, as cocoeval sorts.
-        own = own[np.argsort(-image.scores[own], kind="stable")][:MOST]
+        own = own[np.argsort(-image.scores[own], kind="stable")][:MOST_BOXES]
         found.scores.append(image.scores[own])
         found.hits.append(matched(overlaps(image.boxes[own], true), self.thresholds))
 

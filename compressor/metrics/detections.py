@@ -35,7 +35,7 @@ LOWEST_SCORE = 0.001
 CANDIDATES, KEPT = 1000, 300
 """Boxes of one image that suppression looks at, and that it leaves at most, those with the highest scores."""
 CROSSED = 0.01
-FORMS = "[n, 4+classes, k], [n, k, 5+classes], [n, k, 6], or boxes [n, k, 4] with scores [n, k, classes]"
+BOX_FORMS = "[n, 4+classes, k], [n, k, 5+classes], [n, k, 6], or boxes [n, k, 4] with scores [n, k, classes]"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def read(outputs: Outputs) -> list[Detections]:
     found = _joint(arrays) if len(arrays) == 1 else _apart(arrays)
     if found is None:
         told = ", ".join(f"{name!r} {list(values.shape)}" for name, values in outputs.items())
-        raise UsageError(f"--eval map knows outputs {FORMS}, and the model gives {told}; write a metric of your own")
+        raise UsageError(
+            f"--eval map knows outputs {BOX_FORMS}, and the model gives {told}; write a metric of your own"
+        )
     return found
 
 

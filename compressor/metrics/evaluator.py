@@ -32,7 +32,7 @@ from compressor.results.detail import AccuracyRow, baseless
 
 DEFAULT = "top-1"
 """What labels are taken for where no metric is asked for: numbers of classes."""
-OPTION = "--eval"
+EVAL_OPTION = "--eval"
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ class Evaluator:
                 f"{purpose}: labels of the data are no numbers of classes, which accuracy needs; {_other_metric(data)}"
             )
         need = "samples with labels" if self.needs_labels else "samples"
-        whose = "" if self.text == DEFAULT or purpose == OPTION else f" for {OPTION} {self.text}"
-        name = f"{purpose} {self.text}" if purpose == OPTION else purpose
+        whose = "" if self.text == DEFAULT or purpose == EVAL_OPTION else f" for {EVAL_OPTION} {self.text}"
+        name = f"{purpose} {self.text}" if purpose == EVAL_OPTION else purpose
         array = " with an array y" if self.needs_labels else ""
         raise UsageError(f"{name} needs {need}{whose}; give --data or --val-data{array}")
 
@@ -202,7 +202,7 @@ class Evaluator:
             UsageError: it raises, or gives something else than a finite number.
         """
         # What it prints goes to stderr, because stdout is for results.
-        with importable(), user_errors(self.text, OPTION), redirect_stdout(sys.stderr):
+        with importable(), user_errors(self.text, EVAL_OPTION), redirect_stdout(sys.stderr):
             given = self._function(model)
         return _number(given, self.text)
 
@@ -268,7 +268,7 @@ class Evaluator:
 
     @cached_property
     def _function(self) -> Callable[..., Any]:
-        return imported(self.text, OPTION)
+        return imported(self.text, EVAL_OPTION)
 
     @property
     def _kind(self) -> type[Metric]:
@@ -297,7 +297,7 @@ def evaluator_for(settings: DataSettings, data: Dataset | None, gate: float | No
         found.check_limit(gate, data)
         found.demand(data, "--max-drop")
     if settings.eval is not None:
-        found.demand(data, OPTION)
+        found.demand(data, EVAL_OPTION)
     return found if found.measures(data) else None
 
 
@@ -321,8 +321,8 @@ def labels_unread(data: Dataset | None, evaluator: Evaluator | None) -> list[str
 def _other_metric(data: Dataset) -> str:
     """What to do with labels that are no classes: real numbers are most likely what a regression should give."""
     if _kind_of_labels(data) == "f":
-        return f"name a metric, such as {OPTION} rmse for the real numbers that they are"
-    return f"name a metric for what they are with {OPTION}"
+        return f"name a metric, such as {EVAL_OPTION} rmse for the real numbers that they are"
+    return f"name a metric for what they are with {EVAL_OPTION}"
 
 
 def _kind_of_labels(data: Dataset) -> str:
@@ -347,8 +347,10 @@ def _number(given: object, text: str) -> float:
     array = np.asarray(value)
     if array.ndim or array.dtype.kind not in "biuf":
         told = f"an array of shape {list(array.shape)}" if array.ndim else type(given).__name__
-        raise UsageError(f"{OPTION} {text} returned {told} instead of a number; return float(...)")
+        raise UsageError(f"{EVAL_OPTION} {text} returned {told} instead of a number; return float(...)")
     found = float(array)
     if not isfinite(found):
-        raise UsageError(f"{OPTION} {text} returned {found}, by which nothing can be judged; return a finite number")
+        raise UsageError(
+            f"{EVAL_OPTION} {text} returned {found}, by which nothing can be judged; return a finite number"
+        )
     return found

@@ -23,10 +23,10 @@ from compressor.core.arrays import Array
 from compressor.graph.evaluate import draws, evaluate
 from compressor.graph.shapes import captured_values
 
-Kind = TypeVar("Kind", bound=np.generic)
+NumberKind = TypeVar("NumberKind", bound=np.generic)
 Mask = npt.NDArray[np.bool_]
 Named = Term[str]
-Numbers = npt.NDArray[np.float64]
+KnownNumbers = npt.NDArray[np.float64]
 """One number for each position; NaN where it is not known."""
 
 
@@ -82,7 +82,7 @@ class Constants:
         self.products: set[ir.Node] = set()
         self.reads: list[Read] = []
         self.stays: list[UnitArray] = []
-        self._known: dict[ir.Value, tuple[UnitArray, Numbers]] = {}
+        self._known: dict[ir.Value, tuple[UnitArray, KnownNumbers]] = {}
         self._computed: dict[ir.Value, Array | None] = {}
         # Marked only, and computed when asked for: of most of these nothing is ever needed.
         for node in coupling.graph.all_nodes():
@@ -129,7 +129,7 @@ class Constants:
         found = np.unique(np.concatenate([np.zeros(1, np.int64), *parts]))
         return np.asarray(found[found != FROZEN])
 
-    def known(self, value: ir.Value, units: UnitArray) -> Numbers:
+    def known(self, value: ir.Value, units: UnitArray) -> KnownNumbers:
         """What each of ``units`` is everywhere in ``value``; NaN where unknown."""
         if value not in self._known and (array := self.array(value)) is not None:
             names = [str(d) for d in range(array.ndim)]
@@ -142,13 +142,13 @@ class Constants:
         place = np.minimum(np.searchsorted(holders, units), holders.size - 1)
         return np.where(holders[place] == units, numbers[place], np.nan)
 
-    def learn(self, value: ir.Value, claims: Iterable[tuple[UnitArray, Numbers]]) -> None:
+    def learn(self, value: ir.Value, claims: Iterable[tuple[UnitArray, KnownNumbers]]) -> None:
         """Takes numbers at positions of ``value``; a unit is known if all its positions hold one number."""
         # What a file holds is known exactly, and nothing has to be claimed of it.
         if not self.static(value):
             self._remember(value, claims)
 
-    def _remember(self, value: ir.Value, claims: Iterable[tuple[UnitArray, Numbers]]) -> None:
+    def _remember(self, value: ir.Value, claims: Iterable[tuple[UnitArray, KnownNumbers]]) -> None:
         pairs = [(u.ravel(), np.broadcast_to(x, u.shape).ravel()) for u, x in claims]
         units = np.concatenate([np.zeros(0, np.int64), *(u for u, _ in pairs)])
         numbers = np.concatenate([np.zeros(0), *(x for _, x in pairs)])
@@ -161,7 +161,7 @@ class Constants:
         sure = (low == high) & np.isfinite(low) & (holders != FROZEN)
         self._known[value] = holders[sure], low[sure]
 
-    def scalar(self, value: ir.Value) -> Numbers:
+    def scalar(self, value: ir.Value) -> KnownNumbers:
         """The one number in ``value``, as an array without axes; NaN if there are several, or unknown."""
         array = self.array(value)
         return np.asarray(np.nan) if array is None else uniform(array, [""] * array.ndim, ())
@@ -182,7 +182,7 @@ class Constants:
         array, sizes = self.array(part.value), self.operands(node).sizes
         return None if array is None else array.reshape([sizes[n] for n in part.names])
 
-    def numbers(self, node: ir.Node, part: NamedOperand, axes: Sequence[str]) -> Numbers:
+    def numbers(self, node: ir.Node, part: NamedOperand, axes: Sequence[str]) -> KnownNumbers:
         """The constant at each position along ``axes``, in a shape that broadcasts; NaN where unknown."""
         array = self.shaped(node, part)
         if array is not None:
@@ -199,19 +199,21 @@ def term_over(terms: Iterable[Named], axes: Iterable[str]) -> Named | None:
     return next((t for t in terms if set(t.axes) == wanted), None)
 
 
-def turned(array: npt.NDArray[Kind], axes: Sequence[str], wanted: Sequence[str]) -> npt.NDArray[Kind]:
+def turned(array: npt.NDArray[NumberKind], axes: Sequence[str], wanted: Sequence[str]) -> npt.NDArray[NumberKind]:
     """``array`` with its axes in the order of ``wanted``; both name the same ones."""
     return array.transpose([axes.index(a) for a in wanted])
 
 
-def broadcast_over(array: npt.NDArray[Kind], axes: Sequence[str], names: Sequence[str]) -> npt.NDArray[Kind]:
+def broadcast_over(
+    array: npt.NDArray[NumberKind], axes: Sequence[str], names: Sequence[str]
+) -> npt.NDArray[NumberKind]:
     """``array`` over ``axes``, in a shape that broadcasts against an array over ``names``."""
     sizes = dict(zip(axes, array.shape, strict=True))
     found = turned(array, axes, [n for n in names if n in axes])
     return found.reshape([sizes.get(n, 1) for n in names])
 
 
-def uniform(array: Array, names: Sequence[str], axes: Sequence[str]) -> Numbers:
+def uniform(array: Array, names: Sequence[str], axes: Sequence[str]) -> KnownNumbers:
     """The number at each position along ``axes``, of size 1 where it lacks one; NaN for several."""
     # Types that are not numpy's own (bfloat16, float8) are compared as float32, which holds them exactly.
     plain = array if array.dtype.kind in "biuf" else array.astype(np.float32)

@@ -15,7 +15,7 @@ from compressor.operators.constants import Constants
 from compressor.operators.facts import Neutral
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
-from compressor.operators.signature import Call, Group, Named, Shape, axis_names, name_axes, solve_sizes
+from compressor.operators.signature import Call, Group, NamedAxes, Shape, axis_names, name_axes, solve_sizes
 
 if TYPE_CHECKING:
     from compressor.operators.operator import Operator
@@ -56,7 +56,7 @@ def _call(node: ir.Node, shape: Callable[[ir.Value | None], Shape]) -> Call:
     return Call(node, inputs, tuple(shape(v) for v in node.outputs))
 
 
-def _whole_rows(named: Named, group: Group, rows: int, node: ir.Node, repairer: Repairer) -> int | None:
+def _whole_rows(named: NamedAxes, group: Group, rows: int, node: ir.Node, repairer: Repairer) -> int | None:
     """How many of the rows ``group`` are left on the axis that they lead; None: none went, or they lead none."""
     led = [
         (len(names), index, axis)

@@ -23,7 +23,7 @@ from compressor.operators.signature import Call
 
 INTERLEAVED, SIDE_BY_SIDE = 1, 2
 """How gates and values of a gated activation lie in the first weight: by turns, or one half after the other."""
-FIRST, LAST, LAST_BIAS = 2, 4, 7
+FIRST_WEIGHTS, LAST, LAST_BIAS = 2, 4, 7
 """Inputs of MoE: weights of the first and the last layer, and the last one that is known."""
 LAST_PACKED, FIRST_ZEROS, ROUTER_WEIGHTS = 5, 11, 14
 """Inputs of QMoE: weights of the last layer, zero points of the first, and the last one that is known."""
@@ -61,7 +61,7 @@ def _packed(call: Call) -> str:
         raise Unexplained(f"holds weights in another form ({kind}, or already packed for a device)")
     # By turns, what is inside of ``h`` are its channels with their gates.
     hidden = _hidden(call, "h [p]", "h [p]")
-    whole = call.rank(FIRST + 1) == 3
+    whole = call.rank(FIRST_WEIGHTS + 1) == 3
     first = f"[e] {hidden} {'(i [b])' if whole else 'i'}"
     last = f"[e] o {'(h [c])' if whole else 'h'}"
     scales = (f"[e] {hidden} i", "[e] o h") if whole else (f"[e] {hidden}", "[e] o")
@@ -82,7 +82,7 @@ def _share_hidden(last_weight: int, node: ir.Node, coupling: Coupling, combine: 
 
     Where columns are packed, those of a scale's block are one unit, or those of a byte.
     """
-    first, last = required(node, FIRST), required(node, last_weight)
+    first, last = required(node, FIRST_WEIGHTS), required(node, last_weight)
     if not (first.is_initializer() and last.is_initializer()):
         raise Unexplained("its weights are not constants")
     columns = coupling.shape(last)[2]

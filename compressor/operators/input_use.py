@@ -23,7 +23,7 @@ from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 
 Numbers = npt.NDArray[np.float64]
-Axes = tuple[int, ...] | None
+AxesOfInput = tuple[int, ...] | None
 """Axis of the input behind each axis of a value, -1 where there is none; None where they were mixed."""
 
 
@@ -64,7 +64,7 @@ class _Read:
     origin: ir.Value
     node: ir.Node
     index: int
-    axes: Axes
+    axes: AxesOfInput
 
     @property
     def operator(self) -> Operator:
@@ -128,7 +128,7 @@ def _reads(value: ir.Value, shapes: Shapes) -> Iterator[_Read]:
             todo += [(out, handed[0]) for out in node.outputs]
 
 
-def _handed_on(read: _Read, shapes: Shapes) -> tuple[Axes] | None:
+def _handed_on(read: _Read, shapes: Shapes) -> tuple[AxesOfInput] | None:
     """The axes of the result in a tuple, where the node hands its operand on; None where it makes something new."""
     if _computed_beside(read, shapes):
         return None
@@ -170,7 +170,7 @@ def _multiplied(read: _Read) -> bool:
     return operator.window is None and len(operator.factors) > 1 and read.index in operator.factors
 
 
-def _unsqueezed(read: _Read, shapes: Shapes) -> Axes:
+def _unsqueezed(read: _Read, shapes: Shapes) -> AxesOfInput:
     # Of the graph of the input: a body that reads it has no version of its own.
     given = stated(read.node, "axes", version_of(read.origin.graph), shapes.const)
     if read.axes is None or given is None:

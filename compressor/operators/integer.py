@@ -25,10 +25,10 @@ from compressor.operators.operator import Operator, required
 from compressor.operators.reference import Reference
 from compressor.operators.signature import Call, Shape
 
-Written = Callable[[Call], str]
+CallText = Callable[[Call], str]
 
 
-def _quantised(template: str) -> Written:
+def _quantised(template: str) -> CallText:
     """The signature that a template is at a node: each ``Q`` becomes the axes of the scale or zero point that is
     there."""
 
@@ -56,7 +56,7 @@ def _entries(shape: Shape | None, along: str) -> str:
     return along
 
 
-def _matmul(template: str, second: int) -> Written:
+def _matmul(template: str, second: int) -> CallText:
     """The signature that a template with ``Q`` is at a product of matrices.
 
     Args:

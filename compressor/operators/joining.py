@@ -21,13 +21,13 @@ from compressor.operators.indexing import uncut
 from compressor.operators.operator import Operator, attribute_axis, required
 from compressor.operators.repair import Repairer
 
-EVERY = slice(None)
+EVERYTHING = slice(None)
 
 
 # ---- Concat --------------------------------------------------------------------------------------------------
 
 
-def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERY) -> None:
+def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERYTHING) -> None:
     """Joins ``operands`` among the inputs along ``axis``; the others are scalars."""
     values = [v for v in node.inputs[operands] if v is not None]
     shapes = [coupling.shape(v) for v in values]

@@ -22,7 +22,7 @@ from compressor.operators.operator import Operator, required
 from compressor.operators.repair import Repairer
 from compressor.operators.signature import Call, Shape
 
-Segment = tuple[list[int], list[int]]
+ReshapeSegment = tuple[list[int], list[int]]
 """Axes before and axes after a reshape that hold the same elements."""
 
 
@@ -32,12 +32,12 @@ class _Reshaped:
 
     before: Shape
     after: Shape
-    segments: list[Segment]
+    segments: list[ReshapeSegment]
 
 
-def segments(before: Shape, after: Shape) -> list[Segment]:
+def segments(before: Shape, after: Shape) -> list[ReshapeSegment]:
     """Cuts two shapes of equal size into runs of axes with equal products, as short as possible."""
-    found: list[Segment] = []
+    found: list[ReshapeSegment] = []
     i = j = 0
     while i < len(before) or j < len(after):
         left, right = [], []
@@ -238,7 +238,7 @@ def _depth_to_space(call: Call) -> str:
     return f"n ({'c [x] [y]' if first else '[x] [y] c'}) [h] [w] -> n c [p] [q]"
 
 
-BLOCK = MappingProxyType({"x": "blocksize", "y": "blocksize"})
+BLOCK_SIZES = MappingProxyType({"x": "blocksize", "y": "blocksize"})
 
 OPERATORS = (
     Operator("Reshape", labels=_reshape, repaired=_repair_reshape, host=(1,), on_host=Host.ARITHMETIC),
@@ -247,6 +247,6 @@ OPERATORS = (
     Operator("Transpose", labels=_transpose, on_host=Host.ARITHMETIC),
     Operator("Expand", labels=_expand, repaired=_repair_expand, host=(1,), on_host=Host.GROWS, spreads=True),
     Operator("Tile", labels=_tile, host=(1,), on_host=Host.GROWS),
-    Operator("DepthToSpace", signature=_depth_to_space, sizes=BLOCK),
-    Operator("SpaceToDepth", signature="n c [h] [w] -> n (x y c) [p] [q]", sizes=BLOCK),
+    Operator("DepthToSpace", signature=_depth_to_space, sizes=BLOCK_SIZES),
+    Operator("SpaceToDepth", signature="n c [h] [w] -> n (x y c) [p] [q]", sizes=BLOCK_SIZES),
 )

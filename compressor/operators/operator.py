@@ -22,7 +22,7 @@ from compressor.operators import derived, work
 from compressor.operators.facts import NONE, GateProduct, Grid, Host, Neutral, Normalises
 from compressor.operators.signature import (
     Call,
-    Named,
+    NamedAxes,
     Shape,
     Text,
     Window,
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from compressor.operators.reference import Reference
     from compressor.operators.repair import Repairer
 
-Labels = Callable[[ir.Node, Coupling], None]
+LabelRule = Callable[[ir.Node, Coupling], None]
 Around = Callable[[ir.Node, Coupling, Callable[[], None]], None]
-Inputs = Collection[int]
+InputNumbers = Collection[int]
 """Inputs of a node by number."""
 
 
@@ -113,7 +113,7 @@ class Operator:
     _: KW_ONLY
     # how channels flow
     signature: Text = ""
-    labels: Labels | None = None
+    labels: LabelRule | None = None
     around: Around | None = None
     over: Callable[[Call], Sequence[int]] | None = None
     sizes: Mapping[str, str | int] = field(default_factory=dict)
@@ -133,16 +133,16 @@ class Operator:
     # what inputs are
     bias: int | None = None
     bias_factor: str = ""
-    addends: Inputs = NONE
-    subtracted: Inputs = NONE
-    scale: Inputs = NONE
+    addends: InputNumbers = NONE
+    subtracted: InputNumbers = NONE
+    scale: InputNumbers = NONE
     statistics: tuple[int, ...] = NONE
-    settings: Inputs = NONE
-    states: Inputs = NONE
+    settings: InputNumbers = NONE
+    states: InputNumbers = NONE
     products: Callable[[ir.Node], Sequence[GateProduct]] | None = None
     tables: Mapping[int, int] = field(default_factory=dict)
-    by_position: Inputs = NONE
-    host: Inputs = NONE
+    by_position: InputNumbers = NONE
+    host: InputNumbers = NONE
     # what it is
     on_host: Host = Host.NEVER
     differentiable: bool = True
@@ -233,7 +233,7 @@ class Operator:
         """The signature as it is for a node; raises Unexplained to decline."""
         return self.signature if isinstance(self.signature, str) else self.signature(call)
 
-    def named(self, call: Call) -> Named:
+    def named(self, call: Call) -> NamedAxes:
         """The axes of a node by name, with their sizes.
 
         Raises:

@@ -16,16 +16,16 @@ from compressor.graph.nodes import number_of
 from compressor.operators.constants import (
     ConstantOperand,
     Constants,
+    KnownNumbers,
     Mask,
     Named,
-    Numbers,
     Read,
     broadcast_over,
     term_over,
 )
 from compressor.operators.recurrence import STATES, B
 
-NOTHING: UnitArray = np.zeros(0, np.int64)
+NO_UNITS: UnitArray = np.zeros(0, np.int64)
 
 
 def outcomes(node: ir.Node, constants: Constants) -> list[Named]:
@@ -66,7 +66,7 @@ def elementwise(node: ir.Node, constants: Constants) -> None:
 def absorbing(node: ir.Node, constants: Constants) -> None:
     """A product, which is zero where one of its operands is."""
 
-    def times(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+    def times(columns: Sequence[KnownNumbers], units: UnitArray) -> KnownNumbers:
         # A zero wins over a factor that is not known, of which running the node would show nothing.
         return np.where(_any_zero(columns, units), 0.0, _image(node, constants, columns, units))
 
@@ -76,18 +76,20 @@ def absorbing(node: ir.Node, constants: Constants) -> None:
 def quotient(node: ir.Node, constants: Constants) -> None:
     """Zero divided by anything else; where that were zero, the model would give no number anyway."""
 
-    def divided(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+    def divided(columns: Sequence[KnownNumbers], units: UnitArray) -> KnownNumbers:
         zero = np.broadcast_to((columns[0] == 0) & (columns[1] != 0), units.shape)
         return np.where(zero, 0.0, _image(node, constants, columns, units))
 
     _learn(node, constants, divided)
 
 
-def _any_zero(columns: Sequence[Numbers], units: UnitArray) -> Mask:
+def _any_zero(columns: Sequence[KnownNumbers], units: UnitArray) -> Mask:
     return np.asarray(np.logical_or.reduce([np.broadcast_to(c == 0, units.shape) for c in columns]))
 
 
-def _learn(node: ir.Node, constants: Constants, result: Callable[[Sequence[Numbers], UnitArray], Numbers]) -> None:
+def _learn(
+    node: ir.Node, constants: Constants, result: Callable[[Sequence[KnownNumbers], UnitArray], KnownNumbers]
+) -> None:
     """``result`` of what is known of each operand, term by term."""
     claims = []
     for term in outcomes(node, constants):
@@ -96,7 +98,7 @@ def _learn(node: ir.Node, constants: Constants, result: Callable[[Sequence[Numbe
     constants.learn(node.outputs[0], claims)
 
 
-def _image(node: ir.Node, constants: Constants, columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+def _image(node: ir.Node, constants: Constants, columns: Sequence[KnownNumbers], units: UnitArray) -> KnownNumbers:
     """The node run on its operands' constants; NaN where one is unknown; the shape of ``units``."""
     result = np.full(units.shape, np.nan)
     known = np.logical_and.reduce([np.broadcast_to(~np.isnan(c), units.shape) for c in columns])
@@ -117,7 +119,7 @@ def batch_norm(node: ir.Node, constants: Constants) -> None:
         return
     epsilon = number_of(node, "epsilon")
 
-    def result(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+    def result(columns: Sequence[KnownNumbers], units: UnitArray) -> KnownNumbers:
         x, scale, bias, mean, variance = columns
         # An unknown input makes this NaN even where a scale of zero cancels it, so that case is looked at below.
         usual = scale * (x - mean) / np.sqrt(variance + epsilon) + bias
@@ -132,7 +134,7 @@ def instance_norm(node: ir.Node, constants: Constants) -> None:
         if not set(term.axes) <= {"n", "c"}:
             constants.stay(term.units)
 
-    def result(columns: Sequence[Numbers], units: UnitArray) -> Numbers:
+    def result(columns: Sequence[KnownNumbers], units: UnitArray) -> KnownNumbers:
         return np.where(_any_zero(columns[:2], units), columns[2], np.nan)
 
     _learn(node, constants, result)
@@ -164,7 +166,7 @@ def pad(node: ir.Node, constants: Constants, number: float) -> None:
     constants.learn(out, [(units, np.where(added | (numbers == number), number, np.nan))])
 
 
-def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitArray, Numbers]:
+def _carried(node: ir.Node, constants: Constants, out: ir.Value) -> tuple[UnitArray, KnownNumbers]:
     units = constants.units(out)
     numbers, seen = np.full(units.shape, np.nan), np.zeros(units.shape, np.bool_)
     for value in node.inputs:
@@ -243,7 +245,7 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
     added = [parts[v] for k, v in enumerate(node.inputs) if k in (B, *STATES) and v in parts]
     # Without idle units at first: which hidden units are idle comes of these weights.
     weights = _weights(node, constants, factors, _sums(node, constants, factors))
-    busy, idle, claims = [NOTHING], [NOTHING], []
+    busy, idle, claims = [NO_UNITS], [NO_UNITS], []
     for term in outcomes(node, constants):
         # Other activations may make something of a sum of zero.
         zero = np.full(term.units.shape, "activations" not in node.attributes)
@@ -261,7 +263,7 @@ def recurrent(node: ir.Node, constants: Constants) -> None:
 
 
 def read_factors(
-    node: ir.Node, constants: Constants, factors: Sequence[NamedOperand], idle: UnitArray = NOTHING
+    node: ir.Node, constants: Constants, factors: Sequence[NamedOperand], idle: UnitArray = NO_UNITS
 ) -> list[ConstantOperand | None]:
     """Notes what is summed over; returns the factors that are constant, without what meets only zeros.
 
@@ -285,7 +287,7 @@ def read_factors(
 
 
 def _sums(
-    node: ir.Node, constants: Constants, factors: Sequence[NamedOperand], idle: UnitArray = NOTHING
+    node: ir.Node, constants: Constants, factors: Sequence[NamedOperand], idle: UnitArray = NO_UNITS
 ) -> list[tuple[Named, Mask]]:
     """Terms that are summed over, and their positions that are zero whatever the weights."""
     # Zeros of weights are looked at one by one later; here those of activations count.

@@ -19,7 +19,7 @@ from compressor.graph.shapes import initializer_of
 from compressor.operators.facts import Grid
 from compressor.operators.table import operator_of
 
-Numbers = npt.NDArray[np.float32]
+GridNumbers = npt.NDArray[np.float32]
 
 
 def grid_of(value: ir.Value) -> tuple[ir.Node, Grid] | None:
@@ -60,7 +60,7 @@ def real(value: ir.Value, array: Array) -> Array:
     return numbers
 
 
-def _spread(entries: Numbers, shape: tuple[int, ...], axis: int) -> Numbers:
+def _spread(entries: GridNumbers, shape: tuple[int, ...], axis: int) -> GridNumbers:
     """``entries`` in a form that broadcasts to ``shape``.
 
     There is one for all, one for each position along ``axis``, or one for each block there.

@@ -10,7 +10,7 @@ W, then those of R), lengths of the sequences, states before the first step, wha
 STATES = (HIDDEN, CELL)
 CONSTANTS = (W, R, B, PEEPHOLES)
 """Inputs that a node learns."""
-GATES = MappingProxyType({"LSTM": 4, "GRU": 3, "RNN": 1})
+GATE_COUNTS = MappingProxyType({"LSTM": 4, "GRU": 3, "RNN": 1})
 """Gates of each operator, which weights and biases hold one after the other, all hidden units of one together."""
 PEEPHOLE_GATES = 3
 _BACKWARDS = MappingProxyType({"forward": (False,), "reverse": (True,), "bidirectional": (False, True)})

@@ -12,7 +12,7 @@ from compressor.channels.labels import Term
 from compressor.operators import propagate
 from compressor.operators.facts import GateProduct
 from compressor.operators.operator import Operator
-from compressor.operators.recurrence import GATES, PEEPHOLE_GATES, STATES, B, R, W
+from compressor.operators.recurrence import GATE_COUNTS, PEEPHOLE_GATES, STATES, B, R, W
 from compressor.operators.signature import Call
 
 # q and r count gates; d directions; j is the hidden axis as the recurrence reads it, tied to h below.
@@ -45,7 +45,7 @@ def _share_hidden(node: ir.Node, coupling: Coupling, weight: ir.Value, recurrenc
     assert two is not None
     # Joint over directions: each may lose its own hidden units, all of them equally many.
     units = coupling.hidden_units(recurrence, directions * hidden).reshape(directions, hidden)
-    tiled = Term((0, 1), np.tile(units, (1, GATES[node.op_type])))
+    tiled = Term((0, 1), np.tile(units, (1, GATE_COUNTS[node.op_type])))
     along = Term((0, 2), units)
     for deferred, terms in ((one, [tiled]), (two, [tiled, along])):
         for term in terms:
@@ -73,7 +73,7 @@ def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) 
 
 
 def _one_product(node: ir.Node) -> Sequence[GateProduct]:
-    return (GateProduct(tuple(range(GATES[node.op_type]))),)
+    return (GateProduct(tuple(range(GATE_COUNTS[node.op_type]))),)
 
 
 def _gru_products(node: ir.Node) -> Sequence[GateProduct]:
@@ -89,7 +89,7 @@ def _record(name: str, products: Callable[[ir.Node], Sequence[GateProduct]]) -> 
         name,
         signature=_signature,
         around=_recurrent,
-        sizes={"q": GATES[name], "r": 2 * GATES[name], "p": PEEPHOLE_GATES, "h": "hidden_size"},
+        sizes={"q": GATE_COUNTS[name], "r": 2 * GATE_COUNTS[name], "p": PEEPHOLE_GATES, "h": "hidden_size"},
         work="t b d (q h) i + t b d (q h) j",
         constants=propagate.recurrent,
         bias=B,

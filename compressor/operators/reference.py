@@ -18,7 +18,7 @@ from compressor.core.arrays import Array
 from compressor.graph.nodes import become_identity, number_of, optional_input
 from compressor.graph.opsets import node_of, version_of
 
-NARROW = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
+NOT_SELECTABLE = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
 """Types that Where of ONNX Runtime 1.24 does not take."""
 
 
@@ -112,7 +112,7 @@ class Reference:
         dtype = self.dtype(value)
         filler = neutral if isinstance(neutral, ir.Value) else self.constant(np.asarray(neutral).astype(dtype))
         # Where takes them as int32, which holds their values exactly.
-        through = ir.DataType.from_numpy(dtype) if dtype in NARROW else None
+        through = ir.DataType.from_numpy(dtype) if dtype in NOT_SELECTABLE else None
         if through is not None:
             value, filler = (self.add(node, "Cast", [v], to=int(ir.DataType.INT32)) for v in (value, filler))
         filled = self.add(node, "Where", [self.constant(mask), value, filler])

@@ -195,7 +195,7 @@ class Window:
 
 
 @dataclass
-class Named:
+class NamedAxes:
     """Axes of a node by their names.
 
     Attributes:
@@ -262,7 +262,7 @@ def _expanded(own: tuple[Item, ...], rank: int, stars: Mapping[str, int]) -> Axe
     return tuple(groups)
 
 
-def name_axes(text: str, call: Call) -> Named:
+def name_axes(text: str, call: Call) -> NamedAxes:
     """Gives every axis the names that a signature gives it; sizes of names are not worked out yet.
 
     Raises:
@@ -275,7 +275,7 @@ def name_axes(text: str, call: Call) -> Named:
         raise Unexplained("the shape of its result is not known")
     outputs = [s if n else None for n, s in zip(named, call.outputs, strict=False)]
     given, made, fixed = _frame(text, ranks(inputs), ranks(outputs))
-    found = Named(fixed=set(fixed))
+    found = NamedAxes(fixed=set(fixed))
     for axes, shapes, place in ((given, inputs, found.operands), (made, outputs, found.outputs)):
         for index, groups in axes.items():
             shape = shapes[index] or ()
@@ -319,7 +319,7 @@ def _fixed(signature: Signature, sides: Iterable[Axes]) -> set[str]:
     return plain | {name for name in found if any(is_of(name, star) for star in stars)}
 
 
-def slide(named: Named, window: Window, call: Call) -> None:
+def slide(named: NamedAxes, window: Window, call: Call) -> None:
     """Names the output's axes as the data's where the operator is point-wise; in place."""
     if window.moved:
         return
@@ -335,17 +335,17 @@ def slide(named: Named, window: Window, call: Call) -> None:
                 named.outputs[index] = tuple((data,) if group == (output,) else group for group in axes)
 
 
-Constraint = tuple[Group, int]
+SizeConstraint = tuple[Group, int]
 
 
-def solve_sizes(named: Named, given: Iterable[Constraint], defaults: Iterable[Constraint] = ()) -> None:
+def solve_sizes(named: NamedAxes, given: Iterable[SizeConstraint], defaults: Iterable[SizeConstraint] = ()) -> None:
     """Works out the sizes of names, in place: from ``given``, from the axes, and else from ``defaults``.
 
     An axis of size 1 counts only where nothing else is known, since it may be broadcast.
     """
     axes = [(group, size) for group, size in named.extents.items() if size != 1]
     ones = [(group, size) for group, size in named.extents.items() if size == 1]
-    known: list[Constraint] = []
+    known: list[SizeConstraint] = []
     # The surest first: what attributes say, then sizes above 1, then ones, then defaults.
     for more in (given, axes, ones, defaults):
         known += [(group, size) for group, size in more if any(n not in named.sizes for n in group)]

@@ -26,8 +26,8 @@ from compressor.operators.signature import Item, Signature, axis_names
 from compressor.operators.table import RULES
 
 KEYS = ("operator", "signature", "sizes", "factors", "bias", "work", "keeps_zero", "pointwise")
-NAME = "[a-z][a-z0-9_]*"
-TOKEN = re.compile(rf"\*{NAME}|{NAME}|\[\*?{NAME}\]|\((?:{NAME}|\[{NAME}\])(?: (?:{NAME}|\[{NAME}\]))*\)")
+WORD = "[a-z][a-z0-9_]*"
+TOKEN = re.compile(rf"\*{WORD}|{WORD}|\[\*?{WORD}\]|\((?:{WORD}|\[{WORD}\])(?: (?:{WORD}|\[{WORD}\]))*\)")
 """An axis: a name, any number of axes, either of them fixed, or a row-major split."""
 
 

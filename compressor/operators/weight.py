@@ -11,9 +11,9 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.operators.operator import Operator
-from compressor.operators.signature import Call, Named, Shape, Signature, expand, solve_sizes
+from compressor.operators.signature import Call, NamedAxes, Shape, Signature, expand, solve_sizes
 
-Numbers = npt.NDArray[np.float64]
+WeightNumbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class WeightAxes:
     def _size(self, of: str) -> int:
         return prod(size for size, role in zip(self.split, self.roles, strict=True) if role in of)
 
-    def filters(self, weight: Array) -> Numbers:
+    def filters(self, weight: Array) -> WeightNumbers:
         """The weight by output channel: float64[channels, all that is summed over]."""
         return weight.astype(np.float64).reshape(self.split).transpose(self._order).reshape(self.channels, -1)
 
-    def kernel(self, filters: Numbers, shape: Shape) -> Numbers:
+    def kernel(self, filters: WeightNumbers, shape: Shape) -> WeightNumbers:
         """The weight, of this shape, whose :meth:`filters` these are."""
         sizes = [self.split[k] for k in self._order]
         return filters.reshape(sizes).transpose(np.argsort(self._order)).reshape(shape)
@@ -60,7 +60,7 @@ class WeightAxes:
     def _order(self) -> list[int]:
         return sorted(range(len(self.roles)), key=lambda k: "goit".index(self.roles[k]))
 
-    def scaled(self, weight: Array, scale: Numbers) -> Numbers:
+    def scaled(self, weight: Array, scale: WeightNumbers) -> WeightNumbers:
         """The weight with each output channel multiplied by its entry of ``scale``, in its own shape."""
         shape = [size if role in "go" else 1 for size, role in zip(self.split, self.roles, strict=True)]
         return (weight.astype(np.float64).reshape(self.split) * scale.reshape(shape)).reshape(weight.shape)
@@ -76,7 +76,7 @@ def weight_axes(operator: Operator, node: ir.Node, index: int, shape: Shape) -> 
     shapes = tuple(shape if k == index else None for k in range(len(node.inputs)))
     signature = Signature.parse(operator.text(Call(node, shapes)))
     own, _ = expand(signature, [None if s is None else len(s) for s in shapes], ())
-    named = Named(extents=dict(zip(own[index], shape, strict=True)))
+    named = NamedAxes(extents=dict(zip(own[index], shape, strict=True)))
     solve_sizes(named, *operator.given(node))
     made = {name for side in signature.outputs for item in side for name in item.names}
     others = [side for k, side in enumerate(signature.operands) if k in operator.factors and k != index]

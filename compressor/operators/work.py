@@ -7,10 +7,10 @@ from functools import lru_cache
 
 from compressor.operators.signature import Group, Shape, Signature, expand, is_of, items, ranks
 
-Ranks = tuple[int | None, ...]
+InputRanks = tuple[int | None, ...]
 Place = tuple[bool, int, int]
 """Is it an output; which input or output; which axis."""
-Product = tuple[tuple[Place, ...], ...]
+SizeProduct = tuple[tuple[Place, ...], ...]
 """Factors: each is the largest size at any of its places, since an axis of 1 may be broadcast; at the output alone
 where that has the axis."""
 
@@ -44,8 +44,8 @@ def operator_macs(
 # A search for a target counts the nodes again at each candidate, at 25 us a node.
 @lru_cache(maxsize=4096)
 def _products(
-    text: str, work: str, factors: tuple[int, ...] | range, inputs: Ranks, outputs: Ranks
-) -> tuple[Product, ...]:
+    text: str, work: str, factors: tuple[int, ...] | range, inputs: InputRanks, outputs: InputRanks
+) -> tuple[SizeProduct, ...]:
     given, made = expand(Signature.parse(text), inputs, outputs[:1])
     places: dict[Group, list[Place]] = {}
     for side, axes in ((False, given), (True, made)):
@@ -64,7 +64,7 @@ def _products(
     return (tuple(tuple(places[group]) for group in (*result, *summed)),)
 
 
-def _written(text: str, places: dict[Group, list[Place]]) -> Product:
+def _written(text: str, places: dict[Group, list[Place]]) -> SizeProduct:
     found: list[tuple[Place, ...]] = []
     for item in items(text):
         if item.star:

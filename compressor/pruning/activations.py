@@ -20,7 +20,7 @@ from compressor.pruning.criteria.measurement import Measurement, Need, Rounds
 from compressor.pruning.readers import Reading, readings
 
 Sums = npt.NDArray[np.float64]
-BYTES = 1 << 28
+BYTES_HELD = 1 << 28
 """Of activations held at a time, about."""
 MATRICES = 1 << 22
 """Entries of the matrices that are decomposed together."""
@@ -188,7 +188,7 @@ def samples_at_once(coupling: Coupling) -> int:
     """How many samples' activations fit into BYTES."""
     # By value, as one that several weights read is held once.
     held = {r.value: int(np.prod(coupling.shapes(r.value) or ())) for r in readings(coupling)}
-    return max(1, int(BYTES / max(4 * sum(held.values()) / coupling.shapes.batch, 1)))
+    return max(1, int(BYTES_HELD / max(4 * sum(held.values()) / coupling.shapes.batch, 1)))
 
 
 def nuclear_drops(matrix: Sums, rows: Sequence[npt.NDArray[np.int64]]) -> Sums:

@@ -26,7 +26,7 @@ from compressor.pruning.depth import attach_blocks
 from compressor.pruning.freed import freed
 from compressor.pruning.measured_shapes import shapes_at, shapes_of
 
-Result = TypeVar("Result")
+Attempted = TypeVar("Attempted")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
     return model, shapes
 
 
-def without_faulty_rules(run: Callable[[Mapping[str, str]], Result]) -> Result:
+def without_faulty_rules(run: Callable[[Mapping[str, str]], Attempted]) -> Attempted:
     """``run`` with ever fewer rules believed, until none fails on what it cuts.
 
     Args:

@@ -27,7 +27,7 @@ from compressor.pruning.lasting_names import LastingNames
 TARGET_TOLERANCE = 0.02
 """A target counts as reached within this share of itself: of a hundredth that was asked for, a 50th of a hundredth."""
 
-ROUNDS, TRIED, SWAPPED = 8, 32, 6
+REFINEMENTS, TRIED, SWAPPED = 8, 32, 6
 """How often a choice is refined, the groups that are tried each time, and those of which one gives and one takes: what
 takes time is counting the cost of each choice, of which a round has 2 * 32 + 6 * 6 at most."""
 NARROW, FINE = 64, 4
@@ -339,7 +339,7 @@ def _refine(usable: Sequence[Chunk], stop: int, goal: Goal) -> list[Chunk]:
     place = usable[max(stop - 1, 0)].key if usable else 0.0
     taken = list(usable[:stop])
     best = goal.away(goal.left(taken))
-    for _ in range(ROUNDS):
+    for _ in range(REFINEMENTS):
         # Close enough: every round counts the cost of some fifty choices.
         if best <= (False, goal.slack / 10):
             break

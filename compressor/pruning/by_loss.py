@@ -38,7 +38,7 @@ from compressor.pruning.budget import (
 from compressor.pruning.cost import CostModel
 from compressor.pruning.curves import Curves, GroupScores, lines_of
 from compressor.pruning.nearest import finer, nearest_of
-from compressor.pruning.parts import OperatorChain, operators
+from compressor.pruning.parts import OperatorChain, operator_chains
 from compressor.pruning.select import Choice, Ranking, Scored
 from compressor.pruning.widths import Levels, WidthLine, Widths, units_at
 
@@ -85,7 +85,7 @@ class Spending:
     """
 
     def __init__(self, coupling: Coupling, groups: Sequence[ChannelGroup], goal: Goal) -> None:
-        self.parts = operators(coupling, groups)
+        self.parts = operator_chains(coupling, groups)
         self.kind, self.whole = goal.kind, goal.whole
         self._weights = _owned(self.parts)
         # The knapsack asks for the same part at the same sizes again and again.

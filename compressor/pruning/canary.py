@@ -31,12 +31,12 @@ from compressor.pruning.depth import heard
 from compressor.pruning.evidence import Noticed, NotProved
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.routes import Route, on_route
-from compressor.pruning.standard import Standard, all_finite, moved_runs, noise_of
+from compressor.pruning.standard import Standard, finite_everywhere, moved_runs, noise_of
 from compressor.pruning.surgery import compact
 from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Answers, Feed, Runs
 
-Kind = TypeVar("Kind")
+WrongKind = TypeVar("WrongKind")
 
 EFFORT = 2 * 10**9
 """Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about two tenths of a second."""
@@ -231,7 +231,7 @@ class Case:
         for member in blind:
             own = inside[member.name]
             # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
-            if right.intersection(own) and all_finite(Runs(own, feeds, [[arrays[name] for name in own]])):
+            if right.intersection(own) and finite_everywhere(Runs(own, feeds, [[arrays[name] for name in own]])):
                 raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
             told = own and not right.intersection(own)
             if not told or not fails(self._cut_wrongly([wrong[member.name]])).intersection(own):
@@ -261,7 +261,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Parted(Generic[Kind]):
+class Parted(Generic[WrongKind]):
     """What outputs show of wrong groups, or layers, that were tried in parts.
 
     Attributes:
@@ -271,13 +271,15 @@ class Parted(Generic[Kind]):
     """
 
     count: int
-    together: list[Kind]
-    blind: list[Kind]
+    together: list[WrongKind]
+    blind: list[WrongKind]
 
 
-def tried_in_parts(parts: Iterable[Sequence[Kind]], seen: Callable[[Sequence[Kind]], bool]) -> Parted[Kind]:
+def tried_in_parts(
+    parts: Iterable[Sequence[WrongKind]], seen: Callable[[Sequence[WrongKind]], bool]
+) -> Parted[WrongKind]:
     """Makes each part wrong as a whole, and its members one by one where that is not ``seen``."""
-    count, together, blind = 0, list[Kind](), list[Kind]()
+    count, together, blind = 0, list[WrongKind](), list[WrongKind]()
     for part in parts:
         if seen(part):
             count += 1

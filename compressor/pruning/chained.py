@@ -11,10 +11,10 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph import files
-from compressor.graph.joined import Given, Joined, Part, joined_of
+from compressor.graph.joined import Joined, ModelOrigin, Part, joined_of
 from compressor.graph.weights import weight_bytes
 from compressor.pruning.piecewise import runnable, runnable_file
-from compressor.runtime.stored import Change, Feed, Open, Runnable, Runs
+from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Chained(Runnable):
         steps = [(part, file.open(optimise=optimise)) for part, file in zip(parts, self.files, strict=True)]
         return OpenChain(steps, list(self.joined.outputs))
 
-    def changed(self, change: Change, folder: Path) -> Chained:
+    def changed(self, change: WeightChange, folder: Path) -> Chained:
         """The same with other weights in each file."""
         return Chained(self.joined, [file.changed(change, folder) for file in self.files])
 
@@ -62,7 +62,7 @@ class OpenChain(Open):
         return [known[name] for name in self.names]
 
 
-def runnable_given(source: Given, prepared: ir.Model, folder: Path, provider: str) -> Runnable:
+def runnable_given(source: ModelOrigin, prepared: ir.Model, folder: Path, provider: str) -> Runnable:
     """What runs that which ``prepared`` was made from: as it was read, where it was."""
     if isinstance(source, ir.Model):
         return runnable(source, folder, provider)

@@ -22,13 +22,13 @@ from compressor.graph.edit import add_gather
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import operator_of
 
-Axes = Mapping[str, tuple[int, ...]]
+FreedAxes = Mapping[str, tuple[int, ...]]
 """Name of an input or output of the model -> its axes that may shrink."""
 CACHE_RANK, HEADS_AXIS = 4, 1
 """A cache of keys or values has the axes batch, head, position, dimension."""
 
 
-def freed(graph: ir.Graph, shapes: Shapes, settings: SelectionSection) -> Axes:
+def freed(graph: ir.Graph, shapes: Shapes, settings: SelectionSection) -> FreedAxes:
     """What may shrink of the inputs and outputs of ``graph``.
 
     Raises:
@@ -94,7 +94,7 @@ def held_by_caches(coupling: Coupling) -> list[Blocked]:
     return [row for row in blocked(coupling) if row.reason.node in names]
 
 
-def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.Value], free: Axes) -> None:
+def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.Value], free: FreedAxes) -> None:
     """Gives a masked graph the inputs and outputs of the smaller model, in place.
 
     Args:
@@ -120,7 +120,9 @@ def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.V
             graph.outputs[place] = gathered
 
 
-def _kept(cut: ChannelMask, originals: Mapping[str, ir.Value], value: ir.Value, free: Axes) -> dict[int, np.ndarray]:
+def _kept(
+    cut: ChannelMask, originals: Mapping[str, ir.Value], value: ir.Value, free: FreedAxes
+) -> dict[int, np.ndarray]:
     source = originals.get(str(value.name))
     masks = {axis: cut.keep(source, (axis,)) for axis in free.get(str(value.name), ())}
     return {axis: keep for axis, keep in masks.items() if not keep.all()}

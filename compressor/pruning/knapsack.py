@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from compressor.core.arrays import Floats
 
-STATES = 2048
+STATES_KEPT = 2048
 """Partial choices that are kept after each group."""
 
 
@@ -22,7 +22,7 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
 
     A partial choice that costs and loses no less than another one cannot become better, so that only undominated
     ones are kept (Nemhauser and Ullmann, Management Science 15, 1969). That is exact as long as no more than
-    `STATES` of them are left after a group. Where there are more, the range of their costs is divided into as many
+    `STATES_KEPT` of them are left after a group. Where there are more, the range of their costs is divided into as many
     parts and the one of least loss is kept in each: the result still costs at most ``budget``, and loses no more than
     the best choice for a budget that is smaller by one part for every group.
 
@@ -53,15 +53,15 @@ def choose_widths(costs: Sequence[Floats], losses: Sequence[Floats], budget: flo
 
 def _undominated(spent: Floats, lost: Floats, spare: float) -> npt.NDArray[np.int64]:
     """Positions in ``spent`` and ``lost`` (float64[states * widths]) of the partial choices that are worth keeping, by
-    rising cost and falling loss; at most :data:`STATES` of them."""
+    rising cost and falling loss; at most :data:`STATES_KEPT` of them."""
     # By cost and, of equal costs, by loss: then a state is undominated where the running minimum falls.
     affordable = np.flatnonzero(spent <= spare)
     order: npt.NDArray[np.int64] = affordable[np.lexsort((lost[affordable], spent[affordable]))]
     best = np.minimum.accumulate(lost[order])
     order = order[np.concatenate([[True], best[1:] < best[:-1]])]
-    if len(order) > STATES:
+    if len(order) > STATES_KEPT:
         # The last state of each part is its dearest and so, since losses fall, the one of least loss.
-        part = np.floor(spent[order] * (STATES - 1) / spare)
+        part = np.floor(spent[order] * (STATES_KEPT - 1) / spare)
         order = order[np.append(part[1:] != part[:-1], True)]
     return order
 

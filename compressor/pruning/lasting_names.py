@@ -15,9 +15,9 @@ import numpy as np
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 
-Place = tuple[str, tuple[int, ...]]
+InitializerAxes = tuple[str, tuple[int, ...]]
 """An initializer and axes of it."""
-Original = Callable[[str, tuple[int, ...], UnitArray], UnitArray]
+OriginalPositions = Callable[[str, tuple[int, ...], UnitArray], UnitArray]
 """From a place and flat positions in what is left to those in the original; see ``PlanHistory.original``."""
 
 
@@ -35,20 +35,20 @@ class LastingNames:
         original: where what is left stood in the original.
     """
 
-    owners: Mapping[Place, Sequence[tuple[UnitArray, str]]] = field(default_factory=dict)
-    original: Original = _unmoved
+    owners: Mapping[InitializerAxes, Sequence[tuple[UnitArray, str]]] = field(default_factory=dict)
+    original: OriginalPositions = _unmoved
 
     @staticmethod
     def of(groups: Sequence[ChannelGroup]) -> LastingNames:
         """The names that the groups of the original have."""
-        owners: dict[Place, list[tuple[UnitArray, str]]] = {}
+        owners: dict[InitializerAxes, list[tuple[UnitArray, str]]] = {}
         for group in groups:
             # That of residual blocks has no weight, and is alone.
             if group.slots:
                 owners.setdefault(_place(group), []).append((_positions(group), group.name))
         return LastingNames(owners)
 
-    def after(self, original: Original) -> LastingNames:
+    def after(self, original: OriginalPositions) -> LastingNames:
         """The same once more was cut."""
         return replace(self, original=original)
 
@@ -73,7 +73,7 @@ class LastingNames:
         return next((name for positions, name in self.owners.get(place, ()) if np.isin(first, positions).any()), None)
 
 
-def _place(group: ChannelGroup) -> Place:
+def _place(group: ChannelGroup) -> InitializerAxes:
     """Where the first weight of a group holds it."""
     slot = group.slots[0]
     return str(slot.value.name), slot.term.axes

@@ -25,22 +25,22 @@ from compressor.operators.constants import Constants, Mask
 from compressor.operators.propagate import contracted
 from compressor.operators.table import operator_of
 from compressor.pruning.depth import idle_blocks
-from compressor.pruning.nonfinite import NONE, in_weights
+from compressor.pruning.nonfinite import NONE_SPOILT, in_weights
 from compressor.pruning.select import permitted, policy_of
 
-ROUNDING = 1e-5
+SUMMING_ERROR = 1e-5
 """Relative difference that summing in another order makes at most; what the proof allows unless set."""
 
 
-def exact(settings: PruneSettings) -> PruneSettings:
+def with_no_loss(settings: PruneSettings) -> PruneSettings:
     """The settings of a lossless run, with the tolerance of rounding alone unless one was given."""
     if settings.lossless and not settings.given("rtol"):
-        return settings.resolved(rtol=ROUNDING)
+        return settings.resolved(rtol=SUMMING_ERROR)
     return settings
 
 
 def lossless_plan(
-    coupling: Coupling, settings: PruneSettings, matters: UnitArray = NONE
+    coupling: Coupling, settings: PruneSettings, matters: UnitArray = NONE_SPOILT
 ) -> tuple[PruningPlan, list[ChannelGroup]]:
     """Every channel that cannot matter, whatever ``max_ratio`` and ``round_to`` say.
 
@@ -68,7 +68,7 @@ def lossless_plan(
 
 
 def alive(
-    coupling: Coupling, groups: Sequence[ChannelGroup], settings: TargetSection, matters: UnitArray = NONE
+    coupling: Coupling, groups: Sequence[ChannelGroup], settings: TargetSection, matters: UnitArray = NONE_SPOILT
 ) -> Mask:
     """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did, and so do those of
     ``matters`` and of weights that are not finite."""

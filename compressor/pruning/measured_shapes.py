@@ -18,7 +18,7 @@ from compressor.graph.binding import Bound
 from compressor.graph.captures import has_graph
 from compressor.graph.dims import Misfit
 from compressor.graph.feeds import feeds
-from compressor.graph.known import Measured
+from compressor.graph.known import MeasuredValue
 from compressor.graph.nodes import STANDARD
 from compressor.graph.shapes import Shapes, infer
 
@@ -79,7 +79,7 @@ def unknown(graph: ir.Graph, shapes: Shapes) -> list[ir.Value]:
 
 def _run(
     model: ir.Model, shapes: Shapes, missing: Sequence[ir.Value], seed: int, provider: str
-) -> dict[ir.Value, Measured]:
+) -> dict[ir.Value, MeasuredValue]:
     """What runs showed of ``missing``; values whose shape depends on data, or that are no tensors, are left out."""
     from compressor.runtime.shape_probe import probe  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
@@ -90,7 +90,7 @@ def _run(
     return {v: first[n] for v, n in zip(missing, names, strict=True) if n in first and _agree(n, first, others)}
 
 
-def _agree(name: str, first: Mapping[str, Measured], others: Sequence[Mapping[str, Measured]]) -> bool:
+def _agree(name: str, first: Mapping[str, MeasuredValue], others: Sequence[Mapping[str, MeasuredValue]]) -> bool:
     """Is there something, of as many axes in every run? A size that differs counts as open, like all that the file
     does not declare: nothing goes along it."""
     shape, dtype = first[name]

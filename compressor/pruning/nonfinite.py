@@ -21,13 +21,13 @@ from compressor.pruning.inputs import Inputs
 from compressor.pruning.piecewise import runnable
 from compressor.runtime.stored import Answers
 
-NONE: UnitArray = np.zeros(0, np.int64)
+NONE_SPOILT: UnitArray = np.zeros(0, np.int64)
 
 
 def in_weights(coupling: Coupling) -> UnitArray:
     """Units at whose positions a weight of the file is not finite."""
     # numpy cannot concatenate an empty list.
-    spoilt = [NONE]
+    spoilt = [NONE_SPOILT]
     for value in coupling.deferred_labels:
         tensor = value.const_value
         if tensor is not None and tensor.dtype.is_floating_point():
@@ -50,7 +50,7 @@ def in_activations(analysis: Analysis, seed: int, provider: str) -> UnitArray:
     outputs = {str(v.name) for v in analysis.model.graph.outputs if _is_float(coupling, v)}
     # A model of whole numbers cannot hold infinities.
     if not outputs:
-        return NONE
+        return NONE_SPOILT
     inputs = Inputs(analysis.model, analysis.shapes, seed)
     with scratch() as folder:
         stored = runnable(analysis.model, folder, provider)
@@ -58,7 +58,7 @@ def in_activations(analysis: Analysis, seed: int, provider: str) -> UnitArray:
     fine = [np.isfinite(_wide(a)) for name, a in zip(runs.names, runs.outputs[0], strict=True) if name in outputs]
     # Mostly true, and then the expensive second run, with every value as an output, is spared.
     if all(f.all() for f in fine):
-        return NONE
+        return NONE_SPOILT
     if not any(f.any() for f in fine):
         raise NothingToProve(
             "no output of the model holds a finite number on random inputs, so nothing can be shown to be without "
@@ -66,7 +66,7 @@ def in_activations(analysis: Analysis, seed: int, provider: str) -> UnitArray:
         )
     computed = [v for node in coupling.graph for v in node.outputs if _is_float(coupling, v)]
     values = [v for v in computed if coupling.layout(v, assign_fresh=False)]
-    units = [NONE]
+    units = [NONE_SPOILT]
     for arrays in tap(analysis.model, [str(v.name) for v in values], runs.feeds, provider):
         for value, array in zip(values, arrays, strict=True):
             units += _at(coupling, value, array)

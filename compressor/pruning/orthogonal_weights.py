@@ -14,7 +14,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Unexplained
 from compressor.core.arrays import Array
 from compressor.operators.table import operator_of
-from compressor.operators.weight import Numbers, WeightAxes, weight_axes
+from compressor.operators.weight import WeightAxes, WeightNumbers, weight_axes
 
 
 def orthogonalised(model: ir.Model) -> ir.Model:
@@ -34,7 +34,7 @@ def orthogonalised(model: ir.Model) -> ir.Model:
     return copy
 
 
-def polar(kernel: Array, axes: WeightAxes) -> Numbers:
+def polar(kernel: Array, axes: WeightAxes) -> WeightNumbers:
     """The semi-orthogonal kernel nearest to one, up to a factor that keeps the norm; group by group.
 
     Args:

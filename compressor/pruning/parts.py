@@ -102,7 +102,7 @@ class OperatorChain:
         return float(self.macs(sizes) + written)
 
 
-def operators(coupling: Coupling, groups: Sequence[ChannelGroup]) -> list[OperatorChain]:
+def operator_chains(coupling: Coupling, groups: Sequence[ChannelGroup]) -> list[OperatorChain]:
     """The whole graph in parts; what comes before the first product is a part of its own.
 
     A node that is no product belongs to the last of those whose results reach it.
@@ -165,8 +165,8 @@ def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[Part
 
 def operators_by_name(parts: Iterable[OperatorChain]) -> dict[str, str]:
     """The name of the operator for every name of a node or of what it writes."""
-    operators: dict[str, str] = {}
+    named: dict[str, str] = {}
     for part in parts:
         for node in part.nodes:
-            operators |= {str(v.name): part.name for v in node.outputs} | {str(node.name): part.name}
-    return operators
+            named |= {str(v.name): part.name for v in node.outputs} | {str(node.name): part.name}
+    return named

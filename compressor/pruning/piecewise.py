@@ -26,7 +26,7 @@ from compressor.graph import files
 from compressor.graph.stream import placeholder_proto
 from compressor.graph.walk import nested
 from compressor.graph.weights import weight_bytes
-from compressor.runtime.stored import Change, Feed, Live, Runnable, Runs, Stored, Tried
+from compressor.runtime.stored import Feed, Live, Runnable, Runs, Stored, Tried, WeightChange
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
@@ -35,7 +35,7 @@ PIECE_BYTES: Final = 1 << 28
 """Weights of a piece; one weight may be larger."""
 WHOLE_BYTES: Final = 1 << 29
 """Weights of the largest model that is run as a whole: the runtime and its packed copies take about twice as much."""
-SHARE: Final = 4
+MEMORY_SHARE: Final = 4
 """The part of the memory that is free now which the weights of a model that is run as a whole may have: a quarter."""
 INLINE_BELOW: Final = 1024
 """Bytes below which a weight is in the message of a piece, where the runtime looks for shapes and axes."""
@@ -71,7 +71,7 @@ def fits(size: int) -> bool:
     """May a model of so many bytes of weights be run as a whole?"""
     free = free_memory()
     # Asked anew for each model: what is free changes while reference, cut and file are held beside each other.
-    return size <= (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // SHARE))
+    return size <= (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // MEMORY_SHARE))
 
 
 class Lent(Runnable):
@@ -109,7 +109,7 @@ class Lent(Runnable):
         setup = Setup(optimise=optimise, lent=lent, packed=not optimise, waits=True)
         return Live(start_session(self._path, "cpu", setup), lent)
 
-    def changed(self, change: Change, folder: Path) -> Lent:
+    def changed(self, change: WeightChange, folder: Path) -> Lent:
         """The same with other weights; the model must not have been edited since this was made."""
         return Lent(change(self._model), folder)
 
@@ -168,7 +168,7 @@ class Piecewise:
         """The same, with or without graph optimisations."""
         return Piecewise(self._model, self._folder, self._provider, optimise=optimise)
 
-    def changed(self, change: Change, folder: Path) -> Piecewise:
+    def changed(self, change: WeightChange, folder: Path) -> Piecewise:
         """The same with other weights, each made when its piece is run."""
         return Piecewise(change(self._model), folder, self._provider, optimise=self._optimise)
 

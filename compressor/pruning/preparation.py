@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ModelError, ProofFailed
-from compressor.graph.joined import Given
+from compressor.graph.joined import ModelOrigin
 from compressor.graph.normalise import normalise, with_node_names
 from compressor.graph.shapes import Shapes, infer
 from compressor.pruning.chained import runnable_given
@@ -42,7 +42,7 @@ class Original:
         renumbering: tokens that have other numbers in ``model`` than in ``given``; None where all are the same.
     """
 
-    given: Given
+    given: ModelOrigin
     model: ir.Model
     renumbering: Renumbering | None = None
 

@@ -7,14 +7,14 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import CompressorError, ModelError
-from compressor.graph.joined import Given
+from compressor.graph.joined import ModelOrigin
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.chained import runnable_given
 from compressor.pruning.inputs import Inputs
 from compressor.runtime.stored import Answers
 
 
-def refusal(given: Given, model: ir.Model, settings: RunSettings) -> ModelError | None:
+def refusal(given: ModelOrigin, model: ir.Model, settings: RunSettings) -> ModelError | None:
     """What is wrong with a file that ONNX Runtime does not run as it was read, in a sentence; None where it runs.
 
     Asked once something has failed: a file may be sound by ONNX's checks and still be one that no runtime takes. Its

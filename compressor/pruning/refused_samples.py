@@ -28,7 +28,7 @@ from compressor.operators.input_use import table_size
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
 
-Inputs = Mapping[str, Array]
+InputArrays = Mapping[str, Array]
 
 
 @contextmanager
@@ -93,7 +93,7 @@ class _Trial:
                     return self._told(int(one[0]), inputs, problem)
         return None
 
-    def _problem(self, inputs: Inputs) -> str | None:
+    def _problem(self, inputs: InputArrays) -> str | None:
         """Why the model does not run, in the runtime's words; None where it does."""
         from compressor.runtime import sessions  # noqa: PLC0415 - as above
 
@@ -103,7 +103,7 @@ class _Trial:
             return str(error).removeprefix(sessions.NOT_RUN)
         return None
 
-    def _told(self, index: int, inputs: Inputs, problem: str) -> UsageError:
+    def _told(self, index: int, inputs: InputArrays, problem: str) -> UsageError:
         zeros = {name: _zeros(array) for name, array in inputs.items()}
         if self._problem(zeros) is None:
             # The first input without whose numbers the model runs is the one that is wrong.
@@ -115,7 +115,7 @@ class _Trial:
             f"give samples of sizes that it was made for{self._fitting()}"
         )
 
-    def _numbers(self, index: int, name: str, inputs: Inputs, problem: str) -> UsageError:
+    def _numbers(self, index: int, name: str, inputs: InputArrays, problem: str) -> UsageError:
         array = inputs[name]
         held = f"{self.place} holds {array.min()} to {array.max()} in sample {index}"
         entries = self._entries(name, inputs)
@@ -129,7 +129,7 @@ class _Trial:
             "made for"
         )
 
-    def _entries(self, name: str, inputs: Inputs) -> int | None:
+    def _entries(self, name: str, inputs: InputArrays) -> int | None:
         """Entries of the smallest table that an input picks from."""
         with suppress(CompressorError):
             plain = normalise(self.model.clone())

@@ -13,7 +13,7 @@ from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.vocabulary import NumberedAnew
 from compressor.graph.weights import paired_weights, same_tensors
 from compressor.pruning.exact import stays
-from compressor.runtime.stored import Change, Feed, Open, Runnable, Runs
+from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Renumbered(Runnable):
         """Opens the model; raises as its own ``open``."""
         return OpenRenumbered(self.stored.open(optimise=optimise), self.renumbering)
 
-    def changed(self, change: Change, folder: Path) -> Renumbered:
+    def changed(self, change: WeightChange, folder: Path) -> Renumbered:
         """The same with other weights."""
         return Renumbered(self.stored.changed(change, folder), self.renumbering)
 

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from compressor.config import PruneSettings
 from compressor.pruning.budget import Goal, Removed
 
-Schedule = Callable[[float, float], float]
+ShareSchedule = Callable[[float, float], float]
 """The share kept at time t in 0..1 of a run that keeps the share k in the end: (k, t) -> share."""
 
-SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
+SCHEDULES: Mapping[str, ShareSchedule] = MappingProxyType(
     {
         "linear": lambda kept, t: 1 - (1 - kept) * t,
         "cubic": lambda kept, t: kept + (1 - kept) * (1 - t) ** 3,

@@ -22,7 +22,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.evaluate import may_draw
 from compressor.graph.weights import with_weights
-from compressor.runtime.stored import Answers, Change, Feed, Runs
+from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
 
 NOISE_FACTOR = 16.0
 """Rounding happens at every node, the measured noise at the inputs only. A margin that hides
@@ -32,9 +32,9 @@ NUDGES = 2
 REPEATS = 3
 """Runs on the same inputs, of which one at least shows what is drawn at random."""
 DRAWN = "it is drawn at random, so that no two runs of the model agree on it"
-RESIZED = "its size depends on rounding: inputs that differ in the last bit give another one"
+SIZED_BY_ROUNDING = "its size depends on rounding: inputs that differ in the last bit give another one"
 AMPLIFIED = "rounding decides here: the tolerance is a multiple of what it does to these outputs by itself"
-PLAIN = "compared with graph optimisations off: with them the runtime rounds in other places"
+UNOPTIMISED = "compared with graph optimisations off: with them the runtime rounds in other places"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def with_tolerance(
         return noisy, runs
     # Dearer than nudging, since both models are loaded again; so it is asked later.
     plain = [answers.stored.run(feeds, optimise=False) for answers in (expected, actual)]
-    bare = replace(strict, runs=plain[0], optimise=False, note=PLAIN)
+    bare = replace(strict, runs=plain[0], optimise=False, note=UNOPTIMISED)
     if bare.met_by(plain[1]):
         return bare, plain[1]
     # Last, the noise of the smaller model counts too; it may round in places that the reference has not.
@@ -156,7 +156,10 @@ def _resized_by_rounding(answers: Answers) -> dict[int, str]:
     again = [*moved_runs(answers, answers.runs.feeds), answers.stored.run(answers.runs.feeds, optimise=False)]
     rows = [pair for other in again for pair in zip(answers.runs.outputs, other.outputs, strict=True)]
     return {
-        k: RESIZED for one, two in rows for k, (a, b) in enumerate(zip(one, two, strict=True)) if a.shape != b.shape
+        k: SIZED_BY_ROUNDING
+        for one, two in rows
+        for k, (a, b) in enumerate(zip(one, two, strict=True))
+        if a.shape != b.shape
     }
 
 
@@ -177,7 +180,7 @@ def _are_real(feeds: Sequence[Feed]) -> bool:
     return any(array.dtype.kind == "f" and array.size for feed in feeds for array in feed.values())
 
 
-def nudges_of_weights() -> list[Change]:
+def nudges_of_weights() -> list[WeightChange]:
     """As :func:`nudged`, of the weights of a model."""
 
     def change(seed: int, name: str, rows: Array, first: int) -> Array:
@@ -251,6 +254,6 @@ def _same_shapes(one: Runs, two: Runs, but: Collection[int] = ()) -> bool:
     )
 
 
-def all_finite(runs: Runs) -> bool:
+def finite_everywhere(runs: Runs) -> bool:
     """Are all results finite numbers?"""
     return all(is_finite(array) for row in runs.outputs for array in row)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.weights import is_large, same_tensors
 
-Told = tuple[object, ...]
+ComparableValue = tuple[object, ...]
 
 
 def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file") -> None:
@@ -47,7 +47,7 @@ def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file
             raise ProofFailed(f"weight {name!r} of {what} is another than was proved; {PLEASE}")
 
 
-def _read_by(model: ir.Model) -> Told:
+def _read_by(model: ir.Model) -> ComparableValue:
     """The versions by which a runtime reads a model and its functions."""
     functions = [(key, sorted(function.opset_imports.items())) for key, function in model.functions.items()]
     return model.ir_version, sorted(model.opset_imports.items()), sorted(functions)
@@ -62,7 +62,7 @@ def _demand_same_nodes(proved: ir.Graph, other: ir.Graph, what: str) -> None:
         raise ProofFailed(f"{what} has {len(written)} nodes where {len(wanted)} were proved; {PLEASE}")
 
 
-def _nodes(graph: ir.Graph) -> Iterator[Told]:
+def _nodes(graph: ir.Graph) -> Iterator[ComparableValue]:
     """What each node is and reads, bodies included, in the order of the file."""
     for node in graph.all_nodes():
         attributes = [_attribute(node.attributes[name]) for name in sorted(node.attributes)]
@@ -77,7 +77,7 @@ def _names(values: Sequence[ir.Value | None]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _attribute(attribute: ir.Attr) -> Told:
+def _attribute(attribute: ir.Attr) -> ComparableValue:
     return attribute.name, attribute.type, told(attribute)
 
 

@@ -70,7 +70,7 @@ SETTLED = ("scope", "recover", "samples")
 """Settings of which a run says what they came to."""
 
 
-def kept(name: str, settings: RunSettings, folder: Path, store: Store) -> Result | None:
+def kept_result(name: str, settings: RunSettings, folder: Path, store: Store) -> Result | None:
     """What the stage gave before, or None where it did not finish, or its model was touched."""
     kind, found = STAGES[stage_kind(name)], store.finished(folder, Finished)
     # Somebody may have changed or removed the model since.

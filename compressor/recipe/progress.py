@@ -70,7 +70,7 @@ class ResolvedRecipe:
             raise UsageError(f"--from {start}: the recipe has no such stage; it has {', '.join(names)}")
         for name, settings in self.stages.items():
             if STAGES[stage_kind(name)].trains(settings):
-                extras.require(f"{self.path}: stage {name!r}", *extras.TRAINING)
+                extras.require(f"{self.path}: stage {name!r}", *extras.TRAINING_PACKAGES)
             for text in read_by(settings):
                 if not NAMED.fullmatch(text) and not Path(text).exists():
                     raise UsageError(f"{self.path}: stage {name!r}: there is no data {text}; check the path")

@@ -16,7 +16,7 @@ from compressor.graph import files
 from compressor.recipe import limits
 from compressor.recipe.judging import Judge, Judged
 from compressor.recipe.lock import held
-from compressor.recipe.perform import content, kept, perform
+from compressor.recipe.perform import content, kept_result, perform
 from compressor.recipe.progress import ResolvedRecipe
 from compressor.recipe.stages import Task
 from compressor.recipe.store import MODEL, Store, model_digest
@@ -25,7 +25,7 @@ from compressor.results import Document, ModelStats, Report
 from compressor.results.bench import BenchReport
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
-from compressor.results.recipe import GateRow, RecipeReport, StageRow, State
+from compressor.results.recipe import GateRow, RecipeReport, StageRow, StageState
 from compressor.steps import run_files
 
 WORK_FOLDER = ".onnx-compressor"
@@ -169,7 +169,7 @@ class _Run:
         settings = self._resolved.stages[name]
         folder = self._store.folder(name, content(name, settings, run.digest, self._digest))
         # From the stage that is run again on, later ones follow from another model, whatever is kept.
-        earlier = None if run.again or run.unknown else kept(name, settings, folder, self._store)
+        earlier = None if run.again or run.unknown else kept_result(name, settings, folder, self._store)
         if earlier is None and self._options.dry_run:
             self._tell(name, "would run")
             # The digest of the model that it would make is not known, so nothing can be looked up after it.
@@ -177,7 +177,7 @@ class _Run:
             run.rows.append(StageRow(name=name, state="to run"))
             return
         self._tell(name, f"finished before, kept in {folder}" if earlier is not None else "runs")
-        state: State = "ran" if earlier is None else "kept"
+        state: StageState = "ran" if earlier is None else "kept"
         if run.again:
             # A folder that stays would let training resume from its checkpoint.
             self._store.forget(folder)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.commands import bench, choose_blocks, prune, verify
+from compressor.commands import bench, choose_blocks, verify
 from compressor.commands.clean import clean_file
+from compressor.commands.prune_file import prune_file
 from compressor.commands.quantize import quantize_file
 from compressor.config import (
     BenchSettings,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from compressor.train.loop.history import Event
 
 CHECKPOINT = "checkpoint"
-TRIES = 3
+MEASUREMENTS = 3
 """How often a noisy measurement is made."""
 
 
@@ -119,13 +120,12 @@ def _prune(task: Task, progress: Progress | None) -> Report:
     if settings.trains:
         once = settings.steps == 1
         settings = settings.model_copy(update=_resumed(task.folder, able=once))
-    return prune.prune_file(task.source, task.output, settings, progress=progress).report
+    return prune_file(task.source, task.output, settings, progress=progress).report
 
 
 def _finetune(task: Task, progress: Progress | None) -> TuneReport:
-    from compressor.train.finetune import finetune, finetune_file  # noqa: PLC0415 - torch is loaded for training only
-    from compressor.train.sparsify import regularized  # noqa: PLC0415
-    from compressor.train.summary import report_of  # noqa: PLC0415
+    from compressor.commands.finetune import finetune_file  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train.summary import tune_report  # noqa: PLC0415
 
     settings: SparsifySettings = task.settings.model_copy(update=_resumed(task.folder))
     metrics = Metrics(settings.metrics, resumed=settings.resume) if settings.metrics is not None else None
@@ -136,9 +136,8 @@ def _finetune(task: Task, progress: Progress | None) -> TuneReport:
         if progress is not None:
             progress(event.told("finetune"))
 
-    tune = finetune if settings.regularizer is None else regularized
-    done = finetune_file(task.source, task.output, settings, teacher=task.original, tune=tune, observe=observe)
-    return report_of(done, settings, source=task.source, teacher=task.original, output=task.output)
+    done = finetune_file(task.source, task.output, settings, teacher=task.original, observe=observe)
+    return tune_report(done, settings, source=task.source, teacher=task.original, output=task.output)
 
 
 def _resumed(folder: Path, *, able: bool = True) -> dict[str, Any]:
@@ -167,10 +166,10 @@ def _verify(task: Task, progress: Progress | None) -> VerifyReport:
 
 
 def _bench(task: Task, progress: Progress | None) -> BenchReport:
-    """Measured again, at most :data:`TRIES` times in all, while the machine is noisy; the last one counts."""
+    """Measured again, at most :data:`MEASUREMENTS` times in all, while the machine is noisy; the last one counts."""
     # The whole measurement again: noise that lasts is in every round of one.
     report = bench.bench(task.original, task.source, task.settings, progress)
-    for _ in range(TRIES - 1):
+    for _ in range(MEASUREMENTS - 1):
         if not any(run.noisy for run in report.runs):
             break
         if progress is not None:

@@ -11,7 +11,7 @@ from compressor.graph.edit import add_constant, constant_array, free_name
 from compressor.graph.nodes import input_of, optional_input
 from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
-from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers
+from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers, untie_weights
 
 
 def read_bias(layer: LayerPair, form: OperandForm, matrix: Matrix, rank: int) -> Matrix:
@@ -41,10 +41,10 @@ def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -
         array = form.spread(total / _factor(layer), rank)
         # Conv and BatchNormalization take a vector; Gemm also takes what broadcasts, such as a column.
         array = array.ravel() if layer.kind.factor == "" or array.shape[0] == 1 else array
-        put(layer.node, layer.kind.bias, array.astype(dtype))
+        put_constant(layer.node, layer.kind.bias, array.astype(dtype))
     elif (place := _following(layer, spread)) is not None:
         add, index = place
-        put(add, index, (as_float64(constant_array(input_of(add, index))) + spread).astype(dtype))
+        put_constant(add, index, (as_float64(constant_array(input_of(add, index))) + spread).astype(dtype))
     else:
         _append(layer, spread.astype(dtype))
 
@@ -60,12 +60,13 @@ def add_biases(model: ir.Model, dense: ir.Model, cut: ChannelMask) -> None:
         cut: what went.
     """
     _, wrong = affected(model.graph, Kept(cut))
+    untie_weights(model, dense, wrong)
     for layer in repairable_layers(model, dense, wrong)[0]:
         zeros, dtype = np.zeros(_width(layer)), layer.weight.read().dtype
         if layer.kind.bias is None and _following(layer, zeros) is None:
             _append(layer, zeros.astype(dtype))
         elif layer.kind.bias is not None and _input(layer) is None:
-            put(layer.node, layer.kind.bias, zeros.astype(dtype))
+            put_constant(layer.node, layer.kind.bias, zeros.astype(dtype))
 
 
 def _width(layer: LayerPair) -> int:
@@ -108,7 +109,7 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
     return add, 1 - index
 
 
-def put(node: ir.Node, index: int, array: Array) -> None:
+def put_constant(node: ir.Node, index: int, array: Array) -> None:
     """A constant as input ``index``: under the name that is there, if nobody else reads it."""
     old = optional_input(node, index)
     # A constant that others read as well must stay as it is for them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
@@ -149,7 +149,31 @@ def affected(graph: ir.Graph, kept: Kept, replaced: Collection[str] = ()) -> tup
 
 
 def repairable_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[list[LayerPair], dict[str, str]]:
-    """Layers that read one of the values ``wrong``, and node -> reason for those that cannot be repaired."""
+    """Layers that read one of the values ``wrong``, and node -> reason for those that cannot be repaired.
+
+    Of layers whose weights only came out equal, none can be: :func:`untie_weights` is for before.
+    """
+    layers, skipped = _readers_of(wrong, pruned, original)
+    # Only to say so: values inside bodies are not outputs of a stage, and no sweep could stop there.
+    _inside_bodies(pruned, skipped)
+    return _writable(layers, skipped), skipped
+
+
+def untie_weights(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> None:
+    """Weights that ``original`` has apart and that only came out equal are apart again, in place.
+
+    Clean-up after a cut merges equal initializers; two weights may be equal then and have to differ after repair.
+    """
+    seen: dict[ir.Value, ir.Value] = {}
+    for layer in _readers_of(wrong, pruned, original)[0]:
+        dense, graph = layer.dense_weight.initializer, layer.node.graph
+        first = seen.setdefault(layer.weight.initializer, dense)
+        if first is not dense and layer.weight.place is None and graph is not None:
+            layer.node.replace_input_with(layer.held, add_constant(graph, str(dense.name), layer.weight.read()))
+
+
+def _readers_of(wrong: set[str], pruned: ir.Model, original: ir.Model) -> tuple[list[LayerPair], dict[str, str]]:
+    """Layers that read a value of ``wrong``, and why others that do are none."""
     dense = {str(n.name): n for n in original.graph}
     layers: list[LayerPair] = []
     skipped: dict[str, str] = {}
@@ -163,9 +187,7 @@ def repairable_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> 
             continue
         if found is not None:
             layers.append(found)
-    # Only to say so: values inside bodies are not outputs of a stage, and no sweep could stop there.
-    _inside_bodies(pruned, skipped)
-    return _writable(_untied(layers), skipped), skipped
+    return layers, skipped
 
 
 def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model]) -> LayerPair | None:
@@ -206,25 +228,6 @@ def _inside_bodies(pruned: ir.Model, skipped: dict[str, str]) -> None:
     for node in pruned.graph.all_nodes():
         if node not in outer and layer_kind(node) is not None:
             skipped.setdefault(str(node.name), "it stands in the body of a control-flow operator")
-
-
-def _untied(layers: list[LayerPair]) -> list[LayerPair]:
-    """Weights that the dense model has apart and that only came out equal are apart again."""
-    seen: dict[ir.Value, ir.Value] = {}
-    found = []
-    for layer in layers:
-        held = layer.weight.initializer
-        first = seen.setdefault(held, layer.dense_weight.initializer)
-        graph = layer.node.graph
-        # Clean-up after the cut merges equal initializers; two weights may be equal then and have to differ after
-        # repair.
-        if first is not layer.dense_weight.initializer and layer.weight.place is None and graph is not None:
-            copy = add_constant(graph, str(layer.dense_weight.initializer.name), layer.weight.read())
-            layer.node.replace_input_with(layer.held, copy)
-            found.append(replace(layer, weight=ReadWeight(copy, None)))
-        else:
-            found.append(layer)
-    return found
 
 
 def _writable(layers: list[LayerPair], skipped: dict[str, str]) -> list[LayerPair]:

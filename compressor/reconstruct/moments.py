@@ -12,7 +12,7 @@ import numpy as np
 
 from compressor.reconstruct.form import Matrix
 
-FEWEST = 256
+FEWEST_ROWS = 256
 """Rows that are multiplied together at least, however few unknowns there are."""
 
 
@@ -47,7 +47,7 @@ class Moments:
         totals = [part.sum(axis=1) for part in moved]
         self._totals = [a + b for a, b in zip(self._totals, totals, strict=True)] if self._totals else totals
         # A product of few rows reads and writes the whole covariance for little; rows wait until it pays.
-        if not self.whole and sum(part.shape[1] for part, _ in self._waiting) >= max(x.shape[2], FEWEST):
+        if not self.whole and sum(part.shape[1] for part, _ in self._waiting) >= max(x.shape[2], FEWEST_ROWS):
             self._flush()
 
     def _flush(self) -> None:

@@ -20,7 +20,7 @@ from compressor.operators.table import operator_of
 from compressor.reconstruct.form import VARYING, Matrix, Pick, Shape, Unrepairable, as_float64, inverse_permutation
 
 Names = tuple[str, ...]
-UNIT = ""
+BROADCAST_AXIS = ""
 """Name of an axis of size 1 that is broadcast."""
 
 
@@ -46,10 +46,10 @@ class Contraction:
         # An axis of one operand alone is summed before the product, and is no part of a matrix.
         alone = {n for n in self.data if n not in self.held and n not in self.made}
         alone |= {n for n in self.held if n not in self.data and n not in self.made}
-        if alone - {UNIT}:
+        if alone - {BROADCAST_AXIS}:
             raise Unrepairable("it sums an operand by itself")
         for names in (self.data, self.held, self.made):
-            real = [n for n in names if n != UNIT]
+            real = [n for n in names if n != BROADCAST_AXIS]
             if len(set(real)) < len(real):
                 # A diagonal, as Einsum allows it.
                 raise Unrepairable("it repeats an axis within one operand")
@@ -142,7 +142,9 @@ class Contraction:
         # Filled up along axes of outputs, where it may have size 1, and single along rows.
         full = [self._size([n])[0] if n in order else 1 for n in self.made]
         array = _arranged(
-            np.broadcast_to(as_float64(bias), full), tuple(n if n in order else UNIT for n in self.made), order
+            np.broadcast_to(as_float64(bias), full),
+            tuple(n if n in order else BROADCAST_AXIS for n in self.made),
+            order,
         )
         return as_float64(array).reshape(prod(self._size(self._groups)), prod(self._size(self._outs)))
 
@@ -181,15 +183,15 @@ def _broadcast(data: Names, held: Names, made: Names, shapes: tuple[Shape, Shape
 
     def kept(names: Names, own: dict[str, int], other: dict[str, int]) -> Names:
         # An axis of size 1 that meets a larger one is not contracted with it, though the signature gives both one name.
-        return tuple(UNIT if own[n] == 1 and other.get(n, 1) > 1 else n for n in names)
+        return tuple(BROADCAST_AXIS if own[n] == 1 and other.get(n, 1) > 1 else n for n in names)
 
     return Contraction(kept(data, sizes[0], sizes[1]), kept(held, sizes[1], sizes[0]), made, shapes[1], scale)
 
 
 def _arranged(array: Array, names: Names, order: Sequence[str]) -> Array:
     """Axes in the given order, those without a name (size 1) gone."""
-    spare = tuple(k for k, n in enumerate(names) if n == UNIT)
-    left = [n for n in names if n != UNIT]
+    spare = tuple(k for k, n in enumerate(names) if n == BROADCAST_AXIS)
+    left = [n for n in names if n != BROADCAST_AXIS]
     # Only axes without a name: others of size 1 are wanted, and squeezing all would lose them.
     return np.squeeze(array, spare).transpose([left.index(n) for n in order])
 

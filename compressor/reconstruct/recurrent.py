@@ -25,13 +25,13 @@ from compressor.reconstruct.fit import MakeFit
 from compressor.reconstruct.form import Matrix, Pick, Unrepairable, as_float64
 from compressor.reconstruct.layers import Kept, LayerPair, layer_kind
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.reconstruct.recurrent_layers import GateWeights, RecurrentPair, computed, read_by
-from compressor.reconstruct.rollout import Inputs, Rollout, Sequences, StepRows
-from compressor.reconstruct.sweep import Values
+from compressor.reconstruct.recurrent_layers import GateWeights, RecurrentPair, computed, read_beside_weights
+from compressor.reconstruct.rollout import NodeInputs, Rollout, Sequences, StepRows
+from compressor.reconstruct.sweep import RunValues
 from compressor.reconstruct.task import UNCHANGED, LayerRepair, Split, WeightTask
 from compressor.reconstruct.weights import ReadWeight
 
-ROUNDS = 3
+GATE_FITS = 3
 """Fits: one to hidden states of the dense layer, the others also to those of the smaller one."""
 Fitting = tuple[MakeFit, Split, ReconstructOptions]
 """What a task is made with."""
@@ -49,7 +49,7 @@ class _Batch:
     """
 
     index: int
-    small: Inputs
+    small: NodeInputs
     whole: StepRows
     own: StepRows
 
@@ -71,7 +71,7 @@ class RecurrentVisit:
         self.reason: str | None = None
         """Why the layer cannot be repaired, once that is known."""
 
-    def feed(self, batch: int, dense: Values, pruned: Values) -> None:
+    def feed(self, batch: int, dense: RunValues, pruned: RunValues) -> None:
         """Keeps as many sequences as the fits, or the verdict, need steps."""
         try:
             if self.reason is None:
@@ -79,12 +79,12 @@ class RecurrentVisit:
         except Unrepairable as reason:
             self.reason = str(reason)
 
-    def _take(self, batch: int, dense: Values, pruned: Values) -> None:
+    def _take(self, batch: int, dense: RunValues, pruned: RunValues) -> None:
         _, split, options = self._fitting
         layer, keep = self._layer, self._keep
-        whole = read_by(layer.dense, dense)
+        whole = read_beside_weights(layer.dense, dense)
         if not self._symmetric:
-            small = read_by(layer.node, pruned)
+            small = read_beside_weights(layer.node, pruned)
         else:
             small = {k: self._kept(str(input_of(layer.dense, k).name), array) for k, array in whole.items()}
         # One more for the bias.
@@ -121,7 +121,7 @@ class RecurrentVisit:
         before = after = self._error(rollout, self._small)
         new = best = self._small
         read = [(batch, batch.own) for batch in self._batches]
-        for number in range(ROUNDS):
+        for number in range(GATE_FITS):
             if number:
                 read += [(batch, self._steps(rollout, new, batch)) for batch in self._batches]
             new = self._fitted(new, read)

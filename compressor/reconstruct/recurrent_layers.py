@@ -14,9 +14,9 @@ from compressor.graph.nodes import input_of, optional_input
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import CONSTANTS, B, R, W
 from compressor.operators.table import operator_of
-from compressor.reconstruct.biases import put
+from compressor.reconstruct.biases import put_constant
 from compressor.reconstruct.form import Pick, Unrepairable, as_float64
-from compressor.reconstruct.rollout import Inputs
+from compressor.reconstruct.rollout import NodeInputs
 from compressor.reconstruct.weights import readers
 
 
@@ -84,7 +84,7 @@ class GateWeights:
         """The same numbers in arrays of their own."""
         return GateWeights(self.w.copy(), self.r.copy(), self.b.copy())
 
-    def given(self, node: ir.Node, inputs: Inputs) -> Inputs:
+    def given(self, node: ir.Node, inputs: NodeInputs) -> NodeInputs:
         """All that ``node`` reads where it has these weights, by the number of the input."""
         fixed = {W: self.w, R: self.r, B: self.b}
         others = {k: constant_array(v) for k, v in _inputs(node) if k in CONSTANTS and k not in fixed}
@@ -124,7 +124,7 @@ class GateWeights:
     def put(self, node: ir.Node) -> None:
         """Gives them to ``node``."""
         for index, array in ((W, self.w), (R, self.r), (B, self.b)):
-            put(node, index, array)
+            put_constant(node, index, array)
 
 
 def computed(node: ir.Node) -> set[str]:
@@ -132,7 +132,7 @@ def computed(node: ir.Node) -> set[str]:
     return {str(v.name) for _, v in _inputs(node) if not v.is_initializer()}
 
 
-def read_by(node: ir.Node, values: Mapping[str, Array]) -> dict[int, Array]:
+def read_beside_weights(node: ir.Node, values: Mapping[str, Array]) -> dict[int, Array]:
     """What a recurrent node reads beside its weights, by the number of the input; ``values`` holds what is computed."""
     of = {k: v for k, v in _inputs(node) if k not in CONSTANTS}
     return {k: constant_array(v) if v.is_initializer() else values[str(v.name)] for k, v in of.items()}

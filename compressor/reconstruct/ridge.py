@@ -9,7 +9,7 @@ from compressor.reconstruct.form import Matrix, as_float64
 
 BLOCK = 128
 """Rows of one step of a triangular solution."""
-LEAST = 1e-12
+LEAST_RIDGE = 1e-12
 """Ridge of a covariance that is taken apart without being inverted, as a share of the mean variance: rounding."""
 WORST = 10.0
 """Largest damping that is tried, as a share of the mean variance."""
@@ -75,7 +75,7 @@ def ridge_of_either(weights: Matrix, x: Matrix, y: Matrix, damping: float) -> Ma
 
 def covariance_factor(covariance: Matrix) -> Matrix:
     """F with ``F'F = C`` for a covariance C, both float64[n, n]."""
-    return np.asarray(lifted_cholesky(covariance, LEAST).T)
+    return np.asarray(lifted_cholesky(covariance, LEAST_RIDGE).T)
 
 
 def factor_of_rows(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

@@ -15,7 +15,7 @@ from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.operators.recurrence import HIDDEN, LENGTHS, X, backwards
 
-Inputs = Mapping[int, Array]
+NodeInputs = Mapping[int, Array]
 """Arrays by the number of the input of a recurrent node."""
 
 
@@ -52,7 +52,7 @@ class Sequences:
         attributes = node.attributes
         return Sequences(bool(attributes.get_int("layout", 0)), backwards(attributes.get_string("direction", None)))
 
-    def first(self, rows: float, given: Inputs, y: Array) -> tuple[Inputs, Array]:
+    def first(self, rows: float, given: NodeInputs, y: Array) -> tuple[NodeInputs, Array]:
         """The first samples of a batch, as many as have so many ``rows``: inputs, and all hidden states."""
         steps = given[X].shape[1 if self.batch_first else 0]
         few = slice(int(np.ceil(rows / max(steps, 1))))
@@ -60,25 +60,25 @@ class Sequences:
             return {k: array[few] for k, array in given.items()}, y[few]
         return {k: array[few] if k == LENGTHS else array[:, few] for k, array in given.items()}, y[:, :, few]
 
-    def rows(self, given: Inputs, y: Array) -> StepRows:
+    def rows(self, given: NodeInputs, y: Array) -> StepRows:
         """The steps of a batch, of which ``y`` holds all hidden states as the node lays them out."""
         # Directions first, then steps and samples.
         after = y.transpose(2, 1, 0, 3) if self.batch_first else y.swapaxes(0, 1)
         inside = self._inside(given)
         return StepRows(self.inputs(given), self._before(after, given)[:, inside], after[:, inside])
 
-    def inputs(self, given: Inputs) -> Array:
+    def inputs(self, given: NodeInputs) -> Array:
         """What the steps of a batch read, [steps, inputs], as in :class:`StepRows`."""
         x = given[X].swapaxes(0, 1) if self.batch_first else given[X]
         return np.asarray(x[self._inside(given)])
 
-    def _inside(self, given: Inputs) -> npt.NDArray[np.bool_]:
+    def _inside(self, given: NodeInputs) -> npt.NDArray[np.bool_]:
         """Which steps of which samples are computed: bool[steps, samples]."""
         steps, samples = given[X].shape[1::-1] if self.batch_first else given[X].shape[:2]
         lengths = given.get(LENGTHS, np.full(samples, steps))
         return np.asarray(np.arange(steps)[:, None] < lengths)
 
-    def _before(self, after: Array, given: Inputs) -> Array:
+    def _before(self, after: Array, given: NodeInputs) -> Array:
         """Hidden states one step earlier; before the first step those that are given, or zero."""
         first = given.get(HIDDEN, np.zeros_like(after[:, 0]))
         if self.batch_first and HIDDEN in given:
@@ -99,7 +99,7 @@ class Sequences:
 class Rollout:
     """A recurrent node alone, all its inputs fed."""
 
-    def __init__(self, node: ir.Node, model: ir.Model, given: Inputs, provider: str) -> None:
+    def __init__(self, node: ir.Node, model: ir.Model, given: NodeInputs, provider: str) -> None:
         """``given`` holds arrays like those that it will be run on; inputs that it lacks are left out."""
         from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that most commands need not pay
 
@@ -114,7 +114,7 @@ class Rollout:
             ir.save(ir.Model(graph, ir_version=model.ir_version), path)
             self._session: Any = sessions.start_session(path, provider, sessions.Setup(polite=True))
 
-    def __call__(self, given: Inputs) -> Array:
+    def __call__(self, given: NodeInputs) -> Array:
         """All hidden states, as the node lays them out."""
         from compressor.runtime import sessions  # noqa: PLC0415 - as above
 

@@ -13,7 +13,7 @@ from compressor.config.choices import RECOVERIES
 from compressor.data import Batch, Dataset, batch_limit
 from compressor.errors import UsageError
 from compressor.reconstruct.fit import MakeFit, RecoveryMethod
-from compressor.reconstruct.layers import Kept, affected, repairable_layers
+from compressor.reconstruct.layers import Kept, affected, repairable_layers, untie_weights
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.reconstruct.recurrent import RecurrentVisit
 from compressor.reconstruct.recurrent_layers import recurrent_layers
@@ -83,6 +83,7 @@ def recover(
     touched, after = affected(pruned.graph, kept, own)
     asymmetric = options.targets == "asymmetric" or fit.follows_errors
     wrong = after if asymmetric else touched
+    untie_weights(pruned, original, wrong)
     layers, skipped = repairable_layers(pruned, original, wrong)
     recurrent, left = recurrent_layers(pruned, original, wrong)
     # Of recurrent layers the linear ones know only that they are none.

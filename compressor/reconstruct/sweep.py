@@ -18,7 +18,7 @@ from compressor.reconstruct.options import ReconstructOptions
 from compressor.reconstruct.stages import ArrayCache, Net
 from compressor.reconstruct.task import LayerRepair, WeightTask
 
-Values = dict[str, Array]
+RunValues = dict[str, Array]
 
 
 class Visit(Protocol):
@@ -33,7 +33,7 @@ class Visit(Protocol):
     pruned: set[str]
     """Values of the smaller net that it wants, as repaired so far."""
 
-    def feed(self, batch: int, dense: Values, pruned: Values) -> None:
+    def feed(self, batch: int, dense: RunValues, pruned: RunValues) -> None:
         """Takes what both nets give for one batch, of the values that were asked for."""
         ...
 
@@ -55,7 +55,7 @@ class LayerVisit:
         self.probes = {layer.x}
         self.pruned = set() if symmetric else {layer.x}
 
-    def feed(self, batch: int, dense: Values, pruned: Values) -> None:
+    def feed(self, batch: int, dense: RunValues, pruned: RunValues) -> None:
         """Hands input and dense output to the task."""
         whole = dense.get(self._x)
         x = None if self._symmetric else pruned[self._x]

@@ -126,7 +126,7 @@ def _heights(curve: Curve) -> list[float]:
     return [y for y in found if abs(y) < _HUGE]
 
 
-def _line(series: Series, points: Sequence[tuple[float, float]], xs: Axis, ys: Axis) -> Line:
+def _line(series: Series, points: Sequence[tuple[float, float]], xs: ChartAxis, ys: ChartAxis) -> Line:
     places = [(_place(x, xs), 100 - _place(y, ys)) for x, y in points]
     band = ""
     # Where a point could not be drawn the intervals would stand beside the others.
@@ -142,7 +142,7 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
 
 
 @dataclass(frozen=True)
-class Axis:
+class ChartAxis:
     """From where to where an axis runs, and the numbers marked on it."""
 
     low: float
@@ -150,7 +150,7 @@ class Axis:
     marks: tuple[float, ...]
 
 
-def round_axis(values: Sequence[float], *, tight: bool = False) -> Axis:
+def round_axis(values: Sequence[float], *, tight: bool = False) -> ChartAxis:
     """An axis around ``values`` with a few marks at round numbers; ``tight`` ends at the values."""
     low, high = min(values), max(values)
     # A flat line gets some room above and below, or the axis would have no length.
@@ -162,9 +162,9 @@ def round_axis(values: Sequence[float], *, tight: bool = False) -> Axis:
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
     marks = [k * step for k in range(first, last + 1)]
     if not tight:
-        return Axis(marks[0], marks[-1], tuple(marks))
+        return ChartAxis(marks[0], marks[-1], tuple(marks))
     slack = 1e-6 * step
-    return Axis(low, high, tuple(m for m in marks if low - slack <= m <= high + slack))
+    return ChartAxis(low, high, tuple(m for m in marks if low - slack <= m <= high + slack))
 
 
 def _round_step(rough: float) -> float:
@@ -174,16 +174,16 @@ def _round_step(rough: float) -> float:
     return max(m for m in (1, 2, 2.5, 5) if m == 1 or m * power <= rough * (1 + 1e-9)) * power
 
 
-def _ticks(axis: Axis) -> tuple[Tick, ...]:
+def _ticks(axis: ChartAxis) -> tuple[Tick, ...]:
     return tuple(Tick(round(_place(mark, axis), 2), _mark(mark, axis)) for mark in axis.marks)
 
 
-def _mark(value: float, axis: Axis) -> str:
+def _mark(value: float, axis: ChartAxis) -> str:
     """A mark without the noise of binary fractions."""
     return "0" if abs(value) < 1e-9 * max(abs(axis.low), abs(axis.high)) else f"{value:.4g}"
 
 
-def _place(value: float, axis: Axis) -> float:
+def _place(value: float, axis: ChartAxis) -> float:
     return _percent((value - axis.low) / (axis.high - axis.low))
 
 

@@ -16,7 +16,7 @@ _PATHLESS = ("(in memory)", "(not written)")
 
 FEW = 10
 """Rows shown of a list that is only an illustration; ``verbose`` shows all."""
-INPUTS = 3
+INPUTS_NAMED = 3
 """Inputs whose sizes a line names."""
 _RANGE_SOURCES = MappingProxyType(
     {
@@ -28,7 +28,7 @@ _RANGE_SOURCES = MappingProxyType(
 """How a report says where the range of pixels is from."""
 
 
-def on_disk(before: int, after: int) -> str:
+def times_smaller(before: int, after: int) -> str:
     """How many times smaller, or larger, a file is than it was."""
     # A file of no bytes is no model, but must not divide by zero either.
     ratio = before / max(1, after)
@@ -95,9 +95,9 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
 def _counted_at(console: Console, shapes: Mapping[str, Sequence[int]]) -> None:
     """Says at which sizes of open inputs MACs are counted, if any are open."""
     told = [f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items()]
-    more = "" if len(told) <= INPUTS else f" and {count(len(told) - INPUTS, 'more input')}"
+    more = "" if len(told) <= INPUTS_NAMED else f" and {count(len(told) - INPUTS_NAMED, 'more input')}"
     if told:
-        line(console, f"MACs at {', '.join(told[:INPUTS])}{more}.")
+        line(console, f"MACs at {', '.join(told[:INPUTS_NAMED])}{more}.")
 
 
 def latency(console: Console, found: LatencyResult) -> None:

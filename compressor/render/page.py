@@ -76,7 +76,7 @@ class ReasonRow:
 
 
 @dataclass(frozen=True)
-class Removed:
+class RemovedEntry:
     """One entry of a plan."""
 
     weight: str
@@ -296,7 +296,7 @@ def reasons(rows: Sequence[FrozenRow]) -> list[ReasonRow]:
     return [entry for _, entry in sorted(found, key=lambda item: -item[0])]
 
 
-def removals(plan: Mapping[str, Any] | None) -> list[Removed]:
+def removals(plan: Mapping[str, Any] | None) -> list[RemovedEntry]:
     """The entries of a plan, positions as ranges."""
     found, entries = [], _removals(plan)[:_ENTRIES]
     # The longest list is cut first; the page stays small whatever the plan.
@@ -305,7 +305,7 @@ def removals(plan: Mapping[str, Any] | None) -> list[Removed]:
         axes = ",".join(map(str, entry["axes"]))
         runs = ranges(entry["indices"])
         text = ", ".join(runs[:most])
-        found.append(Removed(f"{entry['initializer']}:{axes}", text, max(0, len(runs) - most)))
+        found.append(RemovedEntry(f"{entry['initializer']}:{axes}", text, max(0, len(runs) - most)))
     return found
 
 

@@ -33,7 +33,7 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
     done = [row for row in report.weights if row.quantized]
     numbers, total = (sum(row.weights for row in rows) for rows in (done, report.weights))
     how = _WORDS[report.mode].format(samples=count(report.calibrated, "sample"))
-    draw.line(console, f"{draw.on_disk(report.input.bytes, report.output.bytes)}: {how}.")
+    draw.line(console, f"{draw.times_smaller(report.input.bytes, report.output.bytes)}: {how}.")
     if report.why is not None:
         draw.line(console, f"Mode {report.mode}, by --mode auto: {report.why}.")
     draw.line(

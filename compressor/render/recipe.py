@@ -16,12 +16,12 @@ from compressor.render.html import render_template
 from compressor.results.recipe import GateRow, RecipeReport
 from compressor.results.records import ModelStats
 
-COLUMNS = ("stage", "state", "accuracy", "MACs", "params", "bytes", "speed-up", "seconds")
+HEADINGS = ("stage", "state", "accuracy", "MACs", "params", "bytes", "speed-up", "seconds")
 
 
 def render_recipe(report: RecipeReport, console: Console) -> None:
     """Prints a table of the stages, the gates, and what became of the result."""
-    drawn = table(COLUMNS)
+    drawn = table(HEADINGS)
     for cells in stage_cells(report):
         add_row(drawn, *cells)
     show(console, drawn, title=report.recipe)
@@ -55,7 +55,7 @@ def write_recipe_html(report: RecipeReport, path: Path, created: datetime) -> No
         title=report.recipe,
         lead=", then ".join(stage.name for stage in report.stages) + ".",
         last=made[-1] if made else None,
-        columns=COLUMNS,
+        columns=HEADINGS,
         rows=stage_cells(report),
         gates=[gate_cells(gate) for gate in all_gates(report)],
     )
@@ -68,7 +68,7 @@ def all_gates(report: RecipeReport) -> list[GateRow]:
 
 
 def stage_cells(report: RecipeReport) -> list[tuple[str, ...]]:
-    """What stands under :data:`COLUMNS`, for the model that the recipe starts from and every stage."""
+    """What stands under :data:`HEADINGS`, for the model that the recipe starts from and every stage."""
     row = report.accuracy
     # Without a measured metric the gate on accuracy is a share.
     share = row is None or row.share
@@ -99,7 +99,7 @@ def _measured(value: float | None, *, share: bool) -> str:
     return "" if value is None else metric_value(value, share=share)
 
 
-AMOUNTS: Mapping[str, Callable[[float], str]] = MappingProxyType(
+GATE_AMOUNTS: Mapping[str, Callable[[float], str]] = MappingProxyType(
     {
         "max_drop": "{:.2%}".format,
         "max_size": lambda value: f"{value:.0%}" if value <= 1 else quantity(round(value), "B"),
@@ -115,4 +115,4 @@ def _amount(name: str, value: float | None) -> str:
     """A limit or a measurement, in the unit of the gate."""
     if value is None:
         return "-"
-    return AMOUNTS[name](value)
+    return GATE_AMOUNTS[name](value)

@@ -14,7 +14,7 @@ from compressor.render.robustness import LIKENESS, basis, findings, models, shee
 from compressor.results.detail import Curve, Series
 from compressor.results.robustness import Estimate, RobustnessReport
 
-Point = tuple[float, float, float]
+PointWithInterval = tuple[float, float, float]
 """A number and the ends of its interval."""
 
 
@@ -24,7 +24,7 @@ class ChartMeasure:
 
     title: str
     label: str
-    values: Mapping[tuple[str, str, float | None], Point]
+    values: Mapping[tuple[str, str, float | None], PointWithInterval]
 
 
 def write_robustness(report: RobustnessReport, path: str | Path, *, created: datetime | None = None) -> None:
@@ -113,7 +113,7 @@ def _curve(report: RobustnessReport, measure: ChartMeasure, name: str, shift: st
     return Curve(title=name, x_label=axis, y_label=measure.label, series=series, note=note)
 
 
-def _scaled(estimate: Estimate, scale: float) -> Point:
+def _scaled(estimate: Estimate, scale: float) -> PointWithInterval:
     return scale * estimate.value, scale * estimate.low, scale * estimate.high
 
 

@@ -41,7 +41,7 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
 
 
 def _bytes(report: UnifyReport, output: ModelStats, console: Console) -> None:
-    text = draw.on_disk(report.input.bytes, output.bytes)
+    text = draw.times_smaller(report.input.bytes, output.bytes)
     if report.gzip_bytes is not None:
         text += f"; {quantity(report.gzip_bytes, 'B')} after gzip"
     draw.line(console, f"{text}; {quantity(report.ideal_bytes, 'B')} by an ideal coder.")

@@ -10,7 +10,7 @@ from compressor.results.base import PathText, Record
 from compressor.results.detail import AccuracyRow, Environment
 from compressor.results.records import Document, ModelStats, headline_sizes
 
-State = Literal["ran", "kept", "to run"]
+StageState = Literal["ran", "kept", "to run"]
 
 
 class GateRow(Record):
@@ -27,7 +27,7 @@ class StageRow(Record):
     """One stage: what it made and measured."""
 
     name: str
-    state: State = Field(description="ran; kept, as it had finished before; to run, with --dry-run.")
+    state: StageState = Field(description="ran; kept, as it had finished before; to run, with --dry-run.")
     folder: PathText | None = Field(default=None, description="Where its result is kept; null where there is none.")
     seconds: float | None = Field(default=None, description="That it took when it ran.")
     model: ModelStats | None = Field(default=None, description="What it made; null for stages that only look.")

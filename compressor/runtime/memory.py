@@ -22,9 +22,9 @@ from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.sessions import CUDA, TENSORRT, Setup, full_name, run_session, start_session
 
-RUNS = 3
+MEMORY_RUNS = 3
 """Runs after which the allocator has seen what it will see."""
-PATIENCE = 600
+MEMORY_PATIENCE = 600
 """Seconds that the process may take."""
 
 
@@ -56,7 +56,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
         None where the system does not tell a process its resident set (it does on Linux).
 
     Raises:
-        ModelError: the process failed, or took longer than `PATIENCE`.
+        ModelError: the process failed, or took longer than `MEMORY_PATIENCE`.
     """
     if not Path("/proc/self/status").exists():
         return None
@@ -77,11 +77,11 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=PATIENCE,
+                timeout=MEMORY_PATIENCE,
                 env=with_modules_of(root),
             )
         except subprocess.TimeoutExpired:
-            raise ModelError(f"the process that measures memory was not done after {PATIENCE} s") from None
+            raise ModelError(f"the process that measures memory was not done after {MEMORY_PATIENCE} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ModelError(f"the process that measures memory failed: {last[:300]}")
@@ -95,7 +95,7 @@ def _main() -> None:
     resident, device = _status("VmRSS"), _device_bytes(task["provider"])
     _forget_peak()
     session = start_session(Path(task["path"]), task["provider"], Setup(**task["setup"]))
-    for _ in range(RUNS):
+    for _ in range(MEMORY_RUNS):
         run_session(session, feeds)
     after = _device_bytes(task["provider"])
     grown = None if device is None or after is None else max(0, after - device)

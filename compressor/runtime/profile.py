@@ -17,9 +17,9 @@ from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 from compressor.runtime.sessions import Setup, run_session, start_session
 
-WARMUP = 5
+PROFILE_WARMUP = 5
 """Profiled runs at the start that do not count."""
-GRAPH = onnx.defs.OpSchema.AttrType.GRAPH
+GRAPH_ATTRIBUTE = onnx.defs.OpSchema.AttrType.GRAPH
 _TIMED = "_kernel_time"
 
 
@@ -77,7 +77,7 @@ def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup,
     with scratch() as folder:
         # A recorded CUDA graph runs as one, and the profiler would see no nodes in it.
         session = start_session(path, provider, replace(setup, profile=Path(folder) / "run", cuda_graph=False))
-        for _ in range(WARMUP + runs):
+        for _ in range(PROFILE_WARMUP + runs):
             run_session(session, feeds)
         file = Path(session.end_profiling())  # type: ignore[no-untyped-call]
         del session
@@ -85,7 +85,7 @@ def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup,
             events = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise ModelError("ONNX Runtime wrote no readable profile; run without --profile") from None
-    return read_profile(events, WARMUP)
+    return read_profile(events, PROFILE_WARMUP)
 
 
 def read_profile(
@@ -126,7 +126,7 @@ def read_profile(
 def _has_body(op: str) -> bool:
     """Does ONNX define an attribute of the operator to be a graph?"""
     schema = onnx.defs.get_schema(op) if onnx.defs.has(op) else None
-    return schema is not None and any(a.type is GRAPH for a in schema.attributes.values())
+    return schema is not None and any(a.type is GRAPH_ATTRIBUTE for a in schema.attributes.values())
 
 
 def _kernel_times(events: list[dict[str, Any]], begin: int) -> dict[str, list[float]]:

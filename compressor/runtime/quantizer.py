@@ -20,7 +20,7 @@ from compressor.runtime.library import silenced
 from compressor.runtime.sessions import full_name
 
 Feed = Mapping[str, Array]
-REMEDY = "leave nodes out with --exclude, or choose another --mode"
+QUANTISER_REMEDY = "leave nodes out with --exclude, or choose another --mode"
 """What a user can do where the quantiser does not know a model."""
 
 
@@ -162,7 +162,7 @@ def _guarded(fact: str) -> Iterator[None]:
         raise
     except Exception as error:  # the quantiser raises whatever its operators meet
         text = " ".join(str(error).split())[:300].rstrip(" .;:") or type(error).__name__
-        raise ModelError(f"the model {fact} by ONNX Runtime: {text}; {REMEDY}") from error
+        raise ModelError(f"the model {fact} by ONNX Runtime: {text}; {QUANTISER_REMEDY}") from error
     finally:
         uuid.uuid1 = named
         logging.disable(level)

@@ -12,7 +12,7 @@ from compressor.runtime.outputs import giving
 from compressor.runtime.sessions import opened, run_session
 
 TENSOR = "tensor("
-TYPES: Mapping[str, ir.DataType] = MappingProxyType(
+RUNTIME_TYPES: Mapping[str, ir.DataType] = MappingProxyType(
     {
         "float": ir.DataType.FLOAT,
         "double": ir.DataType.DOUBLE,
@@ -53,7 +53,7 @@ def probe(model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Ar
     if not kinds:
         return [{} for _ in feeds]
     tensors = list(kinds)
-    dtypes = {name: TYPES.get(kind[len(TENSOR) : -1]) for name, kind in kinds.items()}
+    dtypes = {name: RUNTIME_TYPES.get(kind[len(TENSOR) : -1]) for name, kind in kinds.items()}
     copy = model.clone()
     made = {str(v.name): v for node in copy.graph for v in node.outputs}
     shapes = [_shape_of(made[name], f"{name}.shape{k}", copy.graph) for k, name in enumerate(tensors)]

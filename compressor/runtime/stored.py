@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
 
 Feed = Mapping[str, Array]
-Change = Callable[[ir.Model], ir.Model]
+WeightChange = Callable[[ir.Model], ir.Model]
 """From a model to a copy of it with other weights."""
 
 
@@ -86,7 +86,7 @@ class Runnable(Protocol):
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Open.run`."""
         return self.open(optimise=optimise).run(feeds)
 
-    def changed(self, change: Change, folder: Path) -> Runnable:
+    def changed(self, change: WeightChange, folder: Path) -> Runnable:
         """The same with other weights, whose files are put in ``folder``."""
         ...
 
@@ -153,7 +153,7 @@ class Stored(Runnable):
         setup = Setup(optimise=optimise, packed=self.packed or not optimise, waits=True)
         return Live(start_session(self.path, self.provider, setup))
 
-    def changed(self, change: Change, folder: Path) -> Stored:
+    def changed(self, change: WeightChange, folder: Path) -> Stored:
         """The same with other weights, written to ``folder``."""
         return Stored.write(change(ir.load(self.path)), folder, self.provider)
 

@@ -16,9 +16,9 @@ from compressor.runtime.sessions import CPU, Session, Setup, demand_active, full
 
 WARMUP = 2
 """Runs at the start that do not count."""
-FEWEST, MOST = 8, 40
+FEWEST_RUNS, MOST_RUNS = 8, 40
 """Runs that are timed."""
-SECONDS = 1.5
+TURN_SECONDS = 1.5
 """Time after which no further run is started."""
 
 
@@ -61,8 +61,8 @@ def _in_turns(sessions: list[Session], feeds: Mapping[str, Array]) -> list[float
     """Seconds of the shortest run of each session."""
     shortest = [float("inf")] * len(sessions)
     begin = time.perf_counter()
-    for done in range(WARMUP + MOST):
-        if done >= WARMUP + FEWEST and time.perf_counter() - begin > SECONDS:
+    for done in range(WARMUP + MOST_RUNS):
+        if done >= WARMUP + FEWEST_RUNS and time.perf_counter() - begin > TURN_SECONDS:
             break
         for index, session in enumerate(sessions):
             before = time.perf_counter()

@@ -1,1 +1,1 @@
-"""The steps that commands share: open and account, score, hold against gates; what one of them does alone."""
+"""The steps that commands share: open and count, report, score, hold against gates; what one of them does alone."""

@@ -9,7 +9,7 @@ from compressor.pruning.select import Scored
 from compressor.results import ScoreHistogram
 
 BINS = 24
-WIDE = 30.0
+WIDE_RATIO = 30.0
 """From this ratio of the largest score to the smallest on, a linear scale would show one full bin and nothing else."""
 
 
@@ -24,7 +24,7 @@ def histogram(scored: Scored, cut: ChannelMask) -> ScoreHistogram | None:
         return None
     low, high = float(scores.min()), float(scores.max())
     # A score of zero has no place on a logarithmic scale.
-    logarithmic = low > 0 and high > WIDE * low
+    logarithmic = low > 0 and high > WIDE_RATIO * low
     places = np.log(scores) if logarithmic else scores
     # Halved, so that the range of the largest numbers is one too.
     first, span = places.min() / 2, places.max() / 2 - places.min() / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compressor.channels.verify import name_of
+from compressor.channels.verify import operator_name
 from compressor.pruning.analysis import Analysis
 from compressor.results.records import FrozenRow, OpaqueRow
 
@@ -25,6 +25,6 @@ def opaque_rows(analysis: Analysis, frozen: Iterable[FrozenRow]) -> list[OpaqueR
         computed = any(value is not None and analysis.shapes.const(value) is None for value in node.inputs)
         if own or computed:
             channels, weights = sum(row.channels for row in own), sum(not row.channels for row in own)
-            told = {"operator": name_of(node), "node": str(node.name), "reason": why}
+            told = {"operator": operator_name(node), "node": str(node.name), "reason": why}
             rows.append(OpaqueRow(**told, channels=channels, weights=weights))
     return sorted(rows, key=lambda row: (-row.channels, -row.weights))

@@ -10,6 +10,7 @@ from compressor.results import ProofResult, Report
 
 if TYPE_CHECKING:
     from compressor.results.unify import UnifyReport
+    from compressor.train.finetune import TuneResult
 
 
 def pruning_facts(report: Report, plan: PruningPlan | None = None) -> dict[str, str | None]:
@@ -38,6 +39,17 @@ def unified_facts(report: UnifyReport) -> dict[str, str | None]:
         "distance": moved,
         "accuracy": None if row is None else accuracy_fact(row.metric, row.before, row.after, row.samples),
     }
+
+
+def training_facts(result: TuneResult) -> dict[str, str | None]:
+    """What the written model says of its training: the metric before and after, and how it was verified."""
+    before, after = result.history.before, result.history.after
+    told = None
+    if before.metric is not None and after.metric is not None:
+        judged = "set aside samples" if result.judged is None else str(result.judged)
+        found = f"{before.metric:.4f} before, {after.metric:.4f} after"
+        told = f"{result.history.metric_name} {found}, on {judged}"
+    return {"accuracy": told, "proof": "none" if result.max_rel_err is None else "passed, against the trained module"}
 
 
 def proof_fact(proof: ProofResult | None) -> str:

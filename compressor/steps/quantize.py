@@ -33,7 +33,7 @@ from compressor.runtime.quantizer import Quantization
 from compressor.steps import run_files
 from compressor.steps.run_samples import NOT_COMPARED, RunSamples
 
-BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
+CODE_TYPES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
 """Types of weights that the quantiser knows."""
 TAKES, PACKS = (
@@ -41,17 +41,21 @@ TAKES, PACKS = (
     "it packs matrix products with one constant matrix, no convolutions",
 )
 """What the quantiser takes, and in four bits."""
-OLDEST, BY_CHANNEL, NARROW = 10, 13, 19
+OLDEST, BY_CHANNEL, NARROW_FROM = 10, 13, 19
 """Operator sets from which QuantizeLinear exists, takes a scale for each channel, and takes float16."""
-MADE_UP = "no data was given, so activations were calibrated on made-up samples; --data with real ones may keep more"
+CALIBRATED_ON_MADE_UP = (
+    "no data was given, so activations were calibrated on made-up samples; --data with real ones may keep more"
+)
 MODES = ("static", "dynamic")
 """What ``--mode auto`` chooses from; the first is the faster one where both are as good."""
 NO_CHANNELS = "operator set {opset} has no scales by channel, which came with 13, so each weight has one scale"
-PACKED = (
+ALREADY_PACKED = (
     "the weights of {path} are stored packed, in {before} altogether; quantization stores each weight by itself, and "
     "takes {after}: unify or quantise, not both"
 )
-NO_NUMBER = "weight {weight!r} holds numbers that are not finite, which no scale fits, so {nodes} stays as it was"
+WEIGHT_NOT_FINITE = (
+    "weight {weight!r} holds numbers that are not finite, which no scale fits, so {nodes} stays as it was"
+)
 LARGER = "the file became larger, {before} -> {after}: its weights are few, and scales and nodes are added"
 
 
@@ -154,7 +158,7 @@ def _takes_weight(node: ir.Node, slot: int) -> bool:
 def demand_unquantised(source: ir.Model) -> None:
     """Raises NothingToPrune where weights are whole numbers already."""
     tensors = (v.const_value for v in with_plain_weights(source).graph.initializers.values())
-    whole = [t for t in tensors if t is not None and t.dtype in BYTES and len(t.shape) > 1]
+    whole = [t for t in tensors if t is not None and t.dtype in CODE_TYPES and len(t.shape) > 1]
     if whole:
         kind = whole[0].dtype.name.lower()
         raise NothingToPrune(
@@ -219,8 +223,12 @@ def _asked(
             "newer one (onnx.version_converter), or choose --mode dynamic"
         )
     narrow = all(value.dtype == ir.DataType.FLOAT16 for value in weights.values())
-    if narrow and (mode == "dynamic" or (mode == "static" and opset < NARROW)):
-        newer = f", --mode static with operator set {NARROW} (onnx.version_converter)" if opset < NARROW else ", static"
+    if narrow and (mode == "dynamic" or (mode == "static" and opset < NARROW_FROM)):
+        newer = (
+            f", --mode static with operator set {NARROW_FROM} (onnx.version_converter)"
+            if opset < NARROW_FROM
+            else ", static"
+        )
         raise ModelError(
             f"the weights are float16, and of these ONNX Runtime's quantiser makes nothing that runs with --mode "
             f"{mode} at operator set {opset}; choose --mode int4{newer}, or quantise the float32 model that "
@@ -234,7 +242,7 @@ def _asked(
     odd = [name for name, tensor in held.items() if tensor is not None and not all_finite(tensor)]
     for name in odd:
         readers = ", ".join(sorted(repr(str(node.name)) for node, _ in weights[name].uses()))
-        notes.append(NO_NUMBER.format(weight=metadata.readable(weights[name]), nodes=readers))
+        notes.append(WEIGHT_NOT_FINITE.format(weight=metadata.readable(weights[name]), nodes=readers))
     nodes = tuple(str(node.name) for name in (*left, *odd) for node, _ in weights[name].uses())
     # Half of what one file may hold leaves room for the models that the quantiser writes on the way.
     large = weight_bytes(model) > files.MAX_INLINE_BYTES // 2
@@ -308,5 +316,5 @@ def growth(report: QuantizeReport, source: Path, *, packed: bool) -> list[str]:
     assert report.output is not None
     before, after = (quantity(stats.bytes, "B") for stats in (report.input, report.output))
     if packed:
-        return [PACKED.format(path=source.name, before=before, after=after)]
+        return [ALREADY_PACKED.format(path=source.name, before=before, after=after)]
     return [LARGER.format(before=before, after=after)] if report.output.bytes > report.input.bytes else []

@@ -20,7 +20,7 @@ from compressor.steps.quantize import QuantizeTask, demand_quantised
 from compressor.steps.quantize_run import Quantised, elements, quantised
 from compressor.steps.run_samples import RunSamples
 
-TRIED = 256
+SAMPLES_COMPARED = 256
 """Samples that two modes are compared on, at most."""
 NEAR = 0.01
 """What one mode may be further off than the other and still count as near: of places with another largest class, or
@@ -30,11 +30,11 @@ SLOW = 0.1
 read each time; static ones are faster."""
 MORE = 0.1
 """Share of the numbers of all weights by which a mode has to take more of them to be worth it."""
-FAR = 0.2
+FAR_APART = 0.2
 """Share of places with another largest class, or without classes of the norm, from which on a user is warned."""
 LARGE = "the model is too large to try both modes, and dynamic needs no calibration"
 WRECKED = "outputs moved far from the original's: {far}; {remedy}"
-REMEDIES = MappingProxyType(
+MODE_REMEDIES = MappingProxyType(
     {
         "static": "--mode auto takes dynamic where that is nearer, and --exclude leaves layers as they were",
         "dynamic": "--mode auto takes static where that is nearer, and --exclude leaves layers as they were",
@@ -106,7 +106,7 @@ def made(source: ir.Model, tasks: Sequence[QuantizeTask], samples: RunSamples, s
         return Made(tasks[0], _made(source, tasks[0], samples, settings))
     if tasks[0].asked.large:
         return Made(tasks[-1], _made(source, tasks[-1], samples, settings), LARGE)
-    held = samples.held_out(max(TRIED, batch_limit(source) or 0), settings.seed)
+    held = samples.held_out(max(SAMPLES_COMPARED, batch_limit(source) or 0), settings.seed)
     tries: list[_Try] = []
     for task in tasks:
         tries.append(_tried(source, task, samples, held, settings))
@@ -203,9 +203,9 @@ def remarks(found: Made, outputs: OutputsRow | None, settings: QuantizeSettings)
     said = _untaken(found.task.mode, found.done.rows)
     if outputs is not None:
         agreement = None if outputs.agreement is None else outputs.agreement.value
-        if _off(agreement, outputs.distance.value) > FAR:
+        if _off(agreement, outputs.distance.value) > FAR_APART:
             far = _how_far(ModeRow(mode=found.task.mode, distance=outputs.distance.value, agreement=agreement))
-            remedy = REMEDIES["tried" if settings.mode == "auto" else found.task.mode]
+            remedy = MODE_REMEDIES["tried" if settings.mode == "auto" else found.task.mode]
             said.append(WRECKED.format(far=far, remedy=remedy))
     return said
 

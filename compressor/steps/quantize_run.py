@@ -107,7 +107,9 @@ class _Run:
             return node, " ".join(said.split())[:REASON].rstrip(" .;:")
         if not self.output.exists():
             raise error
-        raise ProofFailed(f"what ONNX Runtime's quantiser makes of the model does not run: {said}; {quantizer.REMEDY}")
+        raise ProofFailed(
+            f"what ONNX Runtime's quantiser makes of the model does not run: {said}; {quantizer.QUANTISER_REMEDY}"
+        )
 
     def _demand_model(self) -> None:
         """Raises unless the model itself runs and gives numbers."""

@@ -18,7 +18,7 @@ from compressor.operators.carried import taught
 from compressor.pruning.evidence import Evidence
 from compressor.pruning.proof import file_check
 from compressor.results import ModelStats
-from compressor.steps import account
+from compressor.steps import counts
 
 
 def open_source(model: str | Path | ir.Model, settings: RunSettings, also: Sequence[str] = ()) -> tuple[ir.Model, int]:
@@ -67,7 +67,7 @@ def pruned_beside(output: Path, file: Path) -> Path:
 def read_back(path: Path, settings: RunSettings) -> ModelStats:
     """A written file, loaded again and counted."""
     loaded, size = open_source(path, settings)
-    return account.stats_in_memory(loaded, settings, size, path)
+    return counts.stats_in_memory(loaded, settings, size, path)
 
 
 def put_in_place(
@@ -90,17 +90,17 @@ def put_in_place(
         CompressorError: as :func:`compressor.graph.files.save_model` and the proof of the written file.
     """
     if output is None:
-        return account.stats_in_memory(model, settings)
+        return counts.stats_in_memory(model, settings)
     check = file_check(model if sealed is None else sealed, proved, settings)
     written = places(model, output)
     size = files.save_models(written, settings.external_data, check=check)
     if len(written) == 1:
         # A file that was held against the model, node by node and bit by bit, has its counts.
         return (
-            account.stats_in_memory(model, settings, size, output) if check is not None else read_back(output, settings)
+            counts.stats_in_memory(model, settings, size, output) if check is not None else read_back(output, settings)
         )
     # Sizes of inputs that the user gave may be of any of the files, so that these are counted as one again.
-    loaded = account.stats_in_memory(model, settings, sum(_size(files.load_model(path)) for path in written))
+    loaded = counts.stats_in_memory(model, settings, sum(_size(files.load_model(path)) for path in written))
     return loaded.model_copy(update={"path": str(output), "also": [str(path) for path in list(written)[1:]]})
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings, PruneSettings
 from compressor.config.data import validation
-from compressor.core.extras import TRAINING, require
+from compressor.core.extras import TRAINING_PACKAGES, require
 from compressor.data import Dataset, open_data, open_parts, subset
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import stand_in
@@ -83,9 +83,9 @@ class RunSamples:
                 installed.
         """
         if settings.uses_gradients:
-            require(f"--recover {settings.recover}", *TRAINING)
+            require(f"--recover {settings.recover}", *TRAINING_PACKAGES)
         if settings.trainability:
-            require("--trainability", *TRAINING)
+            require("--trainability", *TRAINING_PACKAGES)
         if settings.data is not None:
             train, valid = open_parts(settings, model)
             return RunSamples(train, valid if len(valid) else None, real=True)

@@ -18,7 +18,7 @@ from compressor.pruning.depth import rank_blocks
 
 DEPTH_SAMPLES = 32
 """Samples on which residual blocks are ranked: shares of energy need few."""
-ROUNDS = 32
+MINIBATCHES = 32
 """Minibatches that the samples are split into at least, where squares are averaged over them: their relative error
 is √(2 / rounds)."""
 
@@ -103,7 +103,7 @@ class _Drawn:
         if need.value.squares:
             # Squares of sums over a batch are averaged over batches, so many small batches say more than few large
             # ones.
-            size = max(1, min(size, count // ROUNDS))
+            size = max(1, min(size, count // MINIBATCHES))
         elif need in activations.MEASURES:
             # Activations of a whole batch are outputs of the runtime and held at once.
             size = min(size, activations.samples_at_once(analysis.coupling))

@@ -23,12 +23,12 @@ from compressor.pruning.apply import apply_plan
 from compressor.pruning.cost import CostModel
 from compressor.pruning.select import Choice, choose_channels
 from compressor.results.sensitivity import GroupSensitivity, OutputChange, Point
-from compressor.steps import account, run_files
+from compressor.steps import report_rows, run_files
 from compressor.steps.score import measure_for_criterion
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedFile:
     """A model file that loses what a plan says.
 
     Attributes:
@@ -66,7 +66,7 @@ class GroupCut:
 def experiment_on(source: Path, settings: SensitivitySettings, reference: ReferenceOutputs) -> Experiment:
     """Cuts of a file, held against what the file itself gives."""
     digest = files.digest(files.model_files(source))
-    return Experiment(Pruned(source, settings.model_dump_json()), reference, digest)
+    return Experiment(PrunedFile(source, settings.model_dump_json()), reference, digest)
 
 
 def limits_of(settings: SensitivitySettings, samples: Dataset) -> Limits:
@@ -114,13 +114,13 @@ def _alone(coupling: Coupling, choice: Choice) -> Iterator[GroupCut]:
     for removal in choice.plan.removals:
         plan = PruningPlan((removal,), choice.plan.policy)
         units = units_of(plan, coupling)
-        rows = account.group_rows(choice.groups, ChannelMask(coupling, units))
+        rows = report_rows.group_rows(choice.groups, ChannelMask(coupling, units))
         row = next(row for row in rows if row.name == removal.group)
         macs, params = cost.macs_after(units) / max(1, cost.macs), cost.params_after(units) / max(1, cost.params)
         yield GroupCut(row.name, row.channels, row.removed, macs, params, plan)
 
 
-def group_rows(
+def prunable_rows(
     cuts: Sequence[GroupCut], changes: Sequence[OutputChange], limits: Limits, accuracy: float | None
 ) -> list[GroupSensitivity]:
     """What each group may lose.

@@ -28,13 +28,13 @@ from compressor.pruning.weights_only import prove_only_weights
 from compressor.results import ModelStats
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
-from compressor.steps import account, run_files
+from compressor.steps import counts, report_rows, run_files
 from compressor.unification.curvature import curvatures
 from compressor.unification.layer_rows import ideal_bytes, layer_row, output_error, training_row, why_nothing
 from compressor.unification.layers import Found, find_weights
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.project import target
-from compressor.unification.train import ProgressLines, Trained, UnificationTraining, UnifySamples
+from compressor.unification.train import ProgressLines, SetTraining, UnificationTraining, UnifySamples
 from compressor.unification.unified import Unified, with_unified
 from compressor.unification.unpack import install
 from compressor.unification.unpacked import demand_unpacked
@@ -66,7 +66,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedModel:
     """What unified weights make of a model.
 
     Attributes:
@@ -102,7 +102,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     """
     original = Original(source if path is None else path, source)
     source = with_plain_weights(source)
-    before = account.stats_in_memory(source, settings, size)
+    before = counts.stats_in_memory(source, settings, size)
     model, shapes = prepared_model(source, settings)
     clean.tidy(model, simplify=settings.simplify)
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
@@ -127,7 +127,7 @@ def weighed(ready: Prepared, data: Dataset, settings: UnifySettings) -> Prepared
     return replace(ready, weights=replace(ready.weights, layers=layers))
 
 
-def trained(ready: Prepared, samples: UnifySamples, settings: UnifySettings, clock: Clock) -> Trained:
+def trained(ready: Prepared, samples: UnifySamples, settings: UnifySettings, clock: Clock) -> SetTraining:
     """The model with weights that training brought to their sets.
 
     Raises:
@@ -139,13 +139,13 @@ def trained(ready: Prepared, samples: UnifySamples, settings: UnifySettings, clo
     return UnificationTraining(ready.model, teacher, targets, settings, samples, watch).run()
 
 
-def packed(model: ir.Model, unified: Sequence[Unified], settings: UnifySettings) -> Packed:
+def packed(model: ir.Model, unified: Sequence[Unified], settings: UnifySettings) -> PackedModel:
     """``model`` with the constrained weights; itself not changed."""
     dense = with_unified(model, unified)
     result = dense.clone()
     if not settings.dense:
         install(result, {result.graph.initializers[u.layer.name]: u.packed for u in unified})
-    return Packed(result, dense, unified)
+    return PackedModel(result, dense, unified)
 
 
 def _lost_inputs(original: ir.Model, result: ir.Model) -> list[str]:
@@ -154,7 +154,7 @@ def _lost_inputs(original: ir.Model, result: ir.Model) -> list[str]:
     return [_LOST.format(names=", ".join(map(repr, lost)))] if lost else []
 
 
-def prove_unified(ready: Prepared, result: Packed, settings: UnifySettings) -> UnifyProof:
+def prove_unified(ready: Prepared, result: PackedModel, settings: UnifySettings) -> UnifyProof:
     """Proves weights bit by bit and constraint by constraint, then outputs.
 
     Raises:
@@ -180,7 +180,7 @@ def prove_unified(ready: Prepared, result: Packed, settings: UnifySettings) -> U
 
 
 def unify_report(
-    ready: Prepared, trained: Trained, result: Packed, proved: UnifyProof | None, settings: UnifySettings
+    ready: Prepared, trained: SetTraining, result: PackedModel, proved: UnifyProof | None, settings: UnifySettings
 ) -> UnifyReport:
     """The report of a run, without accuracy, seconds and what is known of the written file."""
     rows = [layer_row(layer) for layer in result.unified]
@@ -193,7 +193,7 @@ def unify_report(
         permuted=[PermutedRow(**vars(one)) for one in ready.permuted],
         training=training_row(settings, trained) if trained.kinds else None,
         exact=None if proved is None else True,
-        proof=None if proved is None else account.proof_row(proved.evidence, settings),
+        proof=None if proved is None else report_rows.proof_row(proved.evidence, settings),
         output_error=None if proved is None else proved.output_error,
         warnings=[
             *trained.warnings,

@@ -21,7 +21,7 @@ from compressor.pruning.analysis import analyse
 from compressor.pruning.measured_shapes import shapes_of
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
-from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers
+from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers, untie_weights
 from compressor.reconstruct.run import Fits
 from compressor.reconstruct.task import LayerRepair
 from compressor.structures.layer.change import LayerChange, Work, Written
@@ -29,7 +29,7 @@ from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.masked import MaskOption
 from compressor.structures.reorder import reorder
 
-NOT_FITTED = "its factors could not be fitted, so that it stays whole"
+NO_FACTORS = "its factors could not be fitted, so that it stays whole"
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def change_layers(
         repairs, skipped = done.layers, {**skipped, **done.skipped}
     # A fit may find no solution for a layer, which then stays whole.
     ready = [site for site in sites if site.work.ready]
-    skipped |= {site.layer.name: NOT_FITTED for site in sites if not site.work.ready and site.layer.name not in skipped}
+    skipped |= {site.layer.name: NO_FACTORS for site in sites if not site.work.ready and site.layer.name not in skipped}
     for site in ready:
         weight = site.layer.weight
         # The reference gets the product of the factors as they are rounded, so that writing alone is what is
@@ -240,10 +240,11 @@ def _sites(
     shapes, kept, graph = shapes_of(small, settings), Kept(cut), cut.coupling.graph
     before = {str(v.name): cut.coupling.shapes(v) for v in (*graph.inputs, *(v for n in graph for v in n.outputs))}
     values = {str(v.name) for node in small.graph for v in node.inputs if v is not None}
+    untie_weights(small, dense, values)
     layers, refused = repairable_layers(small, dense, values)
     known = {layer.name: layer for layer in layers if layer.name in changes}
     sites: list[_Site] = []
-    skipped = {name: refused.get(name, NOT_FITTED) for name in changes if name not in known}
+    skipped = {name: refused.get(name, NO_FACTORS) for name in changes if name not in known}
     for name, layer in known.items():
         sizes = [None if v is None else shapes(v) for v in (*layer.node.inputs, layer.node.outputs[0])]
         x, y, weight = sizes[1 - layer.held], sizes[-1], layer.weight.read().shape

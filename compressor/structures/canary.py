@@ -21,10 +21,12 @@ from compressor.pruning.evidence import Noticed, NotProved
 from compressor.pruning.standard import Standard, moved_runs, noise_of
 from compressor.structures.apply import Changed, ChangedLayer
 
-COARSE = 0.01
+COARSE_ROUNDING = 0.01
 """Share of a value's range from which on what rounding explains could hide a fault."""
 ROUGH = "rounding decides its values, so that a small fault would not be seen"
-BLIND = "neither an output nor what it computes moves when the weights that it was written as are shifted by one"
+WEIGHTS_UNSEEN = (
+    "neither an output nor what it computes moves when the weights that it was written as are shifted by one"
+)
 
 
 def try_wrong_weights(changed: Changed, standard: Standard, folder: Path, provider: str) -> Noticed:
@@ -84,12 +86,12 @@ class _Inside:
                     f"no output shows it, but what layer {layer.node!r} computes is off by {gap.max_rel:.2g} of its "
                     f"range; {PLEASE}"
                 )
-            if gap.tolerance > COARSE:
+            if gap.tolerance > COARSE_ROUNDING:
                 missing.append(NotProved(layer.node, ROUGH))
             elif layer in blind:
                 wrong = values(_shifted(self.changed.model, [layer]), names, feeds).runs
                 if standard.distances(wrong)[0][place].passed:
-                    missing.append(NotProved(layer.node, BLIND))
+                    missing.append(NotProved(layer.node, WEIGHTS_UNSEEN))
         return missing
 
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import group
-from compressor.channels.reorder import Holders, Order, Place, move
+from compressor.channels.reorder import GroupPlace, Holders, Order, move
 from compressor.structures.layer.layers import CandidateLayer
 from compressor.structures.masks.masked import MaskOption
 
@@ -82,7 +82,7 @@ def _applied(held: Mapping[str, MaskOption], sides: Sequence[_Side], order: Orde
     return found
 
 
-def _groups(coupling: Coupling) -> Iterable[list[Place]]:
+def _groups(coupling: Coupling) -> Iterable[list[GroupPlace]]:
     """Where the groups lie that can be reordered."""
     holders = Holders(coupling)
     for member in group(coupling):
@@ -91,7 +91,7 @@ def _groups(coupling: Coupling) -> Iterable[list[Place]]:
             yield places
 
 
-def _sides(places: Sequence[Place], weights: Mapping[str, object]) -> list[_Side]:
+def _sides(places: Sequence[GroupPlace], weights: Mapping[str, object]) -> list[_Side]:
     """The axes that a group fills alone, of these weights."""
     named = [(str(place.value.name), place) for place in places]
     return [
@@ -102,13 +102,13 @@ def _sides(places: Sequence[Place], weights: Mapping[str, object]) -> list[_Side
     ]
 
 
-def _alone(place: Place) -> bool:
+def _alone(place: GroupPlace) -> bool:
     """Do the units of the group fill the axis, one position each?"""
     assert place.value.shape is not None
     return (place.each, place.units) == (1, int(place.value.shape.numpy()[place.axis]))
 
 
-def _in(model: ir.Model, places: Sequence[Place]) -> list[Place] | None:
+def _in(model: ir.Model, places: Sequence[GroupPlace]) -> list[GroupPlace] | None:
     """The same places in the graph that was copied; None where preparation merged or dropped one of them."""
     found = []
     for place in places:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site
+from compressor.torch_ops.site import Function, FunctionMaker, Site
 from compressor.torch_ops.tensors import torch_dtype
 
 Tensor = torch.Tensor
@@ -204,7 +204,7 @@ def _write(rule: str, state: Tensor, token: _Token) -> Tensor:
     return state + key.unsqueeze(-1) * value.unsqueeze(-2)
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "Attention": _attention,
         "LinearAttention": _linear_attention,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from compressor.graph.control_flow import SCAN_WITHOUT_BATCH
-from compressor.torch_ops.site import Function, Maker, Site, Told, positive
+from compressor.torch_ops.site import Function, FunctionMaker, Site, Told, positive
 
 Tensor = torch.Tensor
 
@@ -107,7 +107,7 @@ def _sequence_map(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "If": Told(_if, ("device", "training")),
         "Loop": Told(_loop, ("device", "training")),

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
 from compressor.torch_ops.quant import requantise
-from compressor.torch_ops.site import Function, Maker, Site
+from compressor.torch_ops.site import Function, FunctionMaker, Site
 from compressor.torch_ops.windows import Windows, flat
 
 Tensor = torch.Tensor
@@ -159,7 +159,7 @@ def _col2im(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "CausalConvWithState": _causal,
         "Col2Im": _col2im,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
 from compressor.graph.opsets import place_of
-from compressor.torch_ops.site import Function, Maker, Site, Told, plain
+from compressor.torch_ops.site import Function, FunctionMaker, Site, Told, plain
 from compressor.torch_ops.tensors import LIMITS, torch_dtype
 
 Tensor = torch.Tensor
@@ -50,7 +50,7 @@ def _shift(site: Site) -> Function:
     return torch.bitwise_left_shift if site.get("direction") == "LEFT" else torch.bitwise_right_shift
 
 
-def _variadic(function: Function) -> Maker:
+def _variadic(function: Function) -> FunctionMaker:
     def make(_: Site) -> Function:
         return lambda *values: values[0] if len(values) == 1 else reduce(function, values)
 
@@ -254,7 +254,7 @@ _PLAIN: Mapping[str, Function] = MappingProxyType({
     "Tan": torch.tan, "Tanh": torch.tanh, "Where": torch.where, "Xor": torch.logical_xor,
 })  # fmt: skip
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         **{name: plain(function) for name, function in _PLAIN.items()},
         "BitCast": _bit_cast,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site, plain
+from compressor.torch_ops.site import Function, FunctionMaker, Site, plain
 
 Tensor = torch.Tensor
 
@@ -49,4 +49,4 @@ def _is_batch_of_heads(q: Tensor, kt: Tensor, v: Tensor, mask: Tensor | None) ->
     return all(a in (1, b) for a, b in zip(reversed(mask.shape), reversed(scores), strict=False))
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType({"Attention": _attention, "Linear": plain(_linear)})
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType({"Attention": _attention, "Linear": plain(_linear)})

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site, plain, positive
+from compressor.torch_ops.site import Function, FunctionMaker, Site, plain, positive
 
 Tensor = torch.Tensor
 
@@ -181,7 +181,7 @@ def _unique(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "Compress": _compress,
         "Gather": _gather,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
 from compressor.torch_ops.quant import requantise
-from compressor.torch_ops.site import Function, Maker, Site, plain
+from compressor.torch_ops.site import Function, FunctionMaker, Site, plain
 
 Tensor = torch.Tensor
 
@@ -89,7 +89,7 @@ def _qlinear_matmul(*given: Tensor) -> Tensor:
     return requantise(total * scale, y_zero)
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "Det": plain(torch.linalg.det),
         "Einsum": _einsum,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site
+from compressor.torch_ops.site import Function, FunctionMaker, Site
 
 Tensor = torch.Tensor
 
@@ -38,7 +38,7 @@ def _cross_entropy(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "NegativeLogLikelihoodLoss": _likelihood,
         "SoftmaxCrossEntropyLoss": _cross_entropy,

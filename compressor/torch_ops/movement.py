@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Numbers, Site, positive
+from compressor.torch_ops.site import Function, FunctionMaker, NestedNumbers, Site, positive
 
 Tensor = torch.Tensor
 
@@ -170,7 +170,7 @@ def _pad(site: Site) -> Function:
     return run
 
 
-def _by_axis(pads: Numbers, axes: Sequence[int] | None, rank: int) -> list[tuple[int, int]]:
+def _by_axis(pads: NestedNumbers, axes: Sequence[int] | None, rank: int) -> list[tuple[int, int]]:
     both = [(0, 0)] * rank
     half = len(pads) // 2
     for k, axis in enumerate(axes if axes is not None else range(half)):
@@ -249,7 +249,7 @@ def _reverse_sequence(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "CenterCropPad": _center,
         "Concat": _concat,

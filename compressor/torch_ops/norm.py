@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
 from compressor.graph.opsets import softmax_axes
-from compressor.torch_ops.site import Function, Maker, Site, Told, positive
+from compressor.torch_ops.site import Function, FunctionMaker, Site, Told, positive
 
 Tensor = torch.Tensor
 TO_DEVIATION = 1e-9
@@ -138,7 +138,7 @@ def _mean_variance(site: Site) -> Function:
     return run
 
 
-def _softmax(function: Function) -> Maker:
+def _softmax(function: Function) -> FunctionMaker:
     def make(site: Site) -> Function:
         def run(x: Tensor) -> Tensor:
             axes = softmax_axes(site.get("axis"), x.dim(), site.opset)
@@ -155,7 +155,7 @@ def _hardmax(x: Tensor, axis: int) -> Tensor:
     return torch.zeros_like(x).scatter(axis, x.argmax(axis, keepdim=True), 1)
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "BatchNormalization": Told(_batch, ("training",)),
         "GroupNormalization": _group,

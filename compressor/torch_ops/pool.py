@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site
+from compressor.torch_ops.site import Function, FunctionMaker, Site
 from compressor.torch_ops.windows import Ints, Windows, flat
 
 Tensor = torch.Tensor
@@ -156,7 +156,7 @@ def _max_unpool(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "AveragePool": _average_pool,
         "GlobalAveragePool": _global_average,

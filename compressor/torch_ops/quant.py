@@ -9,7 +9,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.torch_ops.elementwise import converter
-from compressor.torch_ops.site import Function, Maker, Site, plain, positive
+from compressor.torch_ops.site import Function, FunctionMaker, Site, plain, positive
 from compressor.torch_ops.tensors import DTYPES, LIMITS, torch_dtype
 
 Tensor = torch.Tensor
@@ -112,7 +112,7 @@ def _dynamic(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return requantise(x / scale, zero), scale, zero
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "DequantizeLinear": _dequantize,
         "DynamicQuantizeLinear": plain(_dynamic),

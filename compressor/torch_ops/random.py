@@ -8,7 +8,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 import torch
 
-from compressor.torch_ops.site import Function, Maker, Site, Told
+from compressor.torch_ops.site import Function, FunctionMaker, Site, Told
 from compressor.torch_ops.tensors import torch_dtype
 
 Tensor = torch.Tensor
@@ -50,7 +50,7 @@ def _multinomial(site: Site) -> Function:
     return lambda x: torch.multinomial(torch.softmax(x.detach(), 1), count, replacement=True).to(dtype)
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "Bernoulli": _bernoulli,
         "Multinomial": _multinomial,

@@ -9,8 +9,8 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.operators.recurrence import GATES, LENGTHS, PEEPHOLE_GATES, PEEPHOLES, backwards
-from compressor.torch_ops.site import Function, Maker, Site
+from compressor.operators.recurrence import GATE_COUNTS, LENGTHS, PEEPHOLE_GATES, PEEPHOLES, backwards
+from compressor.torch_ops.site import Function, FunctionMaker, Site
 
 Tensor = torch.Tensor
 Activation = Callable[[Tensor], Tensor]
@@ -73,7 +73,7 @@ def _lstm_cell(site: Site, acts: Sequence[Activation], weights: Sequence[Tensor 
 
     def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, cell = state
-        i, o, forget, c = (x + F.linear(hidden, _given(r))).chunk(GATES["LSTM"], -1)
+        i, o, forget, c = (x + F.linear(hidden, _given(r))).chunk(GATE_COUNTS["LSTM"], -1)
         if p_i is not None and p_f is not None:
             # These two look at the cell before the step, the output gate at the one after it.
             i, forget = i + p_i * cell, forget + p_f * cell
@@ -135,7 +135,7 @@ def _projected(kind: str, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     half = b.shape[0] // 2
     hidden = b[half:]
     if kind == "GRU":
-        size = half // GATES[kind]
+        size = half // GATE_COUNTS[kind]
         # This part must stay inside the product with the reset gate.
         hidden = torch.cat([hidden[: 2 * size], torch.zeros_like(hidden[2 * size :])])
     return F.linear(x, w, b[:half] + hidden)
@@ -202,7 +202,7 @@ def _by_kernel(site: Site) -> Function | None:
 def _reordered(kind: str, x: Tensor) -> Tensor:
     if kind == "RNN":
         return x
-    parts = x.chunk(GATES[kind])
+    parts = x.chunk(GATE_COUNTS[kind])
     return torch.cat([parts[k] for k in _ORDER[kind]])
 
 
@@ -259,4 +259,4 @@ def _recurrent(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType({"GRU": _recurrent, "LSTM": _recurrent, "RNN": _recurrent})
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType({"GRU": _recurrent, "LSTM": _recurrent, "RNN": _recurrent})

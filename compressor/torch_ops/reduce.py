@@ -7,13 +7,13 @@ from types import MappingProxyType
 
 import torch
 
-from compressor.torch_ops.site import Function, Maker, Site, positive
+from compressor.torch_ops.site import Function, FunctionMaker, Site, positive
 
 Tensor = torch.Tensor
 Reduction = Callable[[Tensor, list[int], bool], Tensor]
 
 
-def _reduction(function: Reduction) -> Maker:
+def _reduction(function: Reduction) -> FunctionMaker:
     """Axes are an attribute, or from operator set 13 (ReduceSum) or 18 on an input; none means all or nothing."""
 
     def make(site: Site) -> Function:
@@ -93,7 +93,7 @@ def _log_sum_exp(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     return torch.logsumexp(_floating(x), axes, keepdim=keep)
 
 
-def _arg(function: Callable[..., Tensor]) -> Maker:
+def _arg(function: Callable[..., Tensor]) -> FunctionMaker:
     def make(site: Site) -> Function:
         axis, keep = site.get("axis", 0), bool(site.get("keepdims", 1))
         last = bool(site.get("select_last_index", 0))
@@ -109,7 +109,7 @@ def _arg(function: Callable[..., Tensor]) -> Maker:
     return make
 
 
-def _cumulative(function: Callable[..., Tensor], neutral: int) -> Maker:
+def _cumulative(function: Callable[..., Tensor], neutral: int) -> FunctionMaker:
     def make(site: Site) -> Function:
         reverse, exclusive = bool(site.get("reverse", 0)), bool(site.get("exclusive", 0))
         read = site.reader(1)
@@ -141,7 +141,7 @@ def _top_k(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "ArgMax": _arg(torch.argmax),
         "ArgMin": _arg(torch.argmin),

@@ -13,7 +13,7 @@ import torch
 
 from compressor.core.arrays import Floats
 from compressor.graph.opsets import place_of
-from compressor.torch_ops.site import Function, Maker, Numbers, Site, positive
+from compressor.torch_ops.site import Function, FunctionMaker, NestedNumbers, Site, positive
 
 Tensor = torch.Tensor
 Places = npt.NDArray[np.int64]
@@ -149,9 +149,9 @@ def _resample(x: Tensor, dim: int, manner: _Manner, axis: _Axis) -> Tensor:
 class _Wanted:
     """Reads what a node wants: the region, scales or sizes, for all axes or some."""
 
-    regions: Callable[[Tensor | None], Numbers | None]
-    scales: Callable[[Tensor | None], Numbers | None]
-    sizes: Callable[[Tensor | None], Numbers | None]
+    regions: Callable[[Tensor | None], NestedNumbers | None]
+    scales: Callable[[Tensor | None], NestedNumbers | None]
+    sizes: Callable[[Tensor | None], NestedNumbers | None]
     axes: Sequence[int] | None
     policy: str
 
@@ -243,4 +243,4 @@ def _tensor(value: object) -> Tensor:
     return value
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType({"Resize": _resize, "Upsample": _resize})
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType({"Resize": _resize, "Upsample": _resize})

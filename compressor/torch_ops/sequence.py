@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compressor.torch_ops.site import Function, Maker, Site, plain
+from compressor.torch_ops.site import Function, FunctionMaker, Site, plain
 
 Tensor = torch.Tensor
 Sequence = list[Tensor]
@@ -67,7 +67,7 @@ def _has_element(value: Any = None) -> Tensor:
     return torch.tensor(value is not None)
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "ConcatFromSequence": _concat,
         "Optional": plain(_optional),

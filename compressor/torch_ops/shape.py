@@ -8,7 +8,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 import torch
 
-from compressor.torch_ops.site import Function, Maker, Site, Told
+from compressor.torch_ops.site import Function, FunctionMaker, Site, Told
 from compressor.torch_ops.tensors import torch_dtype
 
 Tensor = torch.Tensor
@@ -71,7 +71,7 @@ def _constant(site: Site) -> Function:
     raise site.refuse("holds text or a sparse tensor, which torch does not know; take it out of the model")
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "Constant": Told(_constant),
         "ConstantOfShape": Told(_constant_of_shape),

@@ -15,7 +15,7 @@ from compressor.graph.nodes import default_number
 
 Function = Callable[..., Any]
 """From the inputs of a node, in order, None where one is left out, to its output or the tuple of them."""
-Numbers = list[Any]
+NestedNumbers = list[Any]
 
 
 class UnsupportedOperator(ModelError):  # noqa: N818 -- names the finding, as its siblings do
@@ -85,7 +85,7 @@ class Site:
         """The value of an input where it never changes."""
         return self.constants[index] if index < len(self.constants) else None
 
-    def reader(self, index: int, attribute: str | None = None) -> Callable[[torch.Tensor | None], Numbers | None]:
+    def reader(self, index: int, attribute: str | None = None) -> Callable[[torch.Tensor | None], NestedNumbers | None]:
         """Reads a list of numbers, which older operator sets give as an attribute and newer ones as an input.
 
         What never changes is read now; else the function that is returned reads the tensor it is given, and
@@ -106,7 +106,7 @@ class Site:
         return UnsupportedOperator(f"{self.op_type} node {self.name!r} {fact}")
 
 
-Maker = Callable[[Site], Function]
+FunctionMaker = Callable[[Site], Function]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Told:
         first: where to make tensors, and whether it is training.
     """
 
-    maker: Maker
+    maker: FunctionMaker
     first: tuple[Literal["device", "training"], ...] = ("device",)
 
     def __call__(self, site: Site) -> Function:
@@ -126,16 +126,16 @@ class Told:
         return self.maker(site)
 
 
-def _known(value: Numbers | None, _: torch.Tensor | None = None) -> Numbers | None:
+def _known(value: NestedNumbers | None, _: torch.Tensor | None = None) -> NestedNumbers | None:
     return value
 
 
-def numbers(tensor: torch.Tensor | None) -> Numbers | None:
+def numbers(tensor: torch.Tensor | None) -> NestedNumbers | None:
     """The entries of a tensor as Python numbers."""
     return None if tensor is None else tensor.reshape(-1).tolist()
 
 
-def plain(function: Function) -> Maker:
+def plain(function: Function) -> FunctionMaker:
     """A maker for an operator without attributes."""
     return lambda _: function
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
 from compressor.graph.opsets import dft_axis
-from compressor.torch_ops.site import Function, Maker, Site, Told, positive
+from compressor.torch_ops.site import Function, FunctionMaker, Site, Told, positive
 from compressor.torch_ops.tensors import torch_dtype
 
 Tensor = torch.Tensor
@@ -62,7 +62,7 @@ def _stft(site: Site) -> Function:
     return run
 
 
-def _window(*shares: float) -> Maker:
+def _window(*shares: float) -> FunctionMaker:
     """A sum of cosines, a period of which is the window."""
 
     def make(site: Site) -> Function:
@@ -106,7 +106,7 @@ def _mel(site: Site) -> Function:
     return run
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "BlackmanWindow": Told(_window(0.42, -0.5, 0.08)),
         "DFT": _dft,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from compressor.graph.fuse import DOMAIN
 from compressor.torch_ops import fused
-from compressor.torch_ops.site import Maker
+from compressor.torch_ops.site import FunctionMaker
 
 FAMILIES = tuple(
     import_module(f"{__package__}.{name}")
@@ -36,7 +36,7 @@ FAMILIES = tuple(
 )
 """Modules that hold a family each; its name here is all that it takes."""
 
-FUNCTIONS: Mapping[tuple[str, str], Maker] = MappingProxyType(
+FUNCTIONS: Mapping[tuple[str, str], FunctionMaker] = MappingProxyType(
     {("", name): maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
     | {(DOMAIN, name): maker for name, maker in fused.FUNCTIONS.items()}
 )

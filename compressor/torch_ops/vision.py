@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.torch_ops.site import Function, Maker, Site
+from compressor.torch_ops.site import Function, FunctionMaker, Site
 from compressor.torch_ops.windows import Windows
 
 Tensor = torch.Tensor
@@ -205,7 +205,7 @@ def _tap_grid(windows: Windows, kernel: tuple[int, int], out: torch.Size, x: Ten
     return torch.stack([rows, columns], -1).reshape(-1, *out, 2)
 
 
-FUNCTIONS: Mapping[str, Maker] = MappingProxyType(
+FUNCTIONS: Mapping[str, FunctionMaker] = MappingProxyType(
     {
         "AffineGrid": _affine_grid,
         "DeformConv": _deform_conv,

@@ -32,9 +32,9 @@ from compressor.train.pair import TaughtPair
 
 STEPS, LEAST_STEPS = 128, 32
 """Steps that are made where time allows, and fewest that are worth it."""
-BATCH = 64
+SAMPLES_A_STEP = 64
 """Samples of a step."""
-SECONDS = 60.0
+BRIEF_SECONDS = 60.0
 """Of all steps together, at most."""
 CALIBRATED = 128
 """Samples that norms are calibrated on."""
@@ -81,8 +81,8 @@ def distil(
     """
     # Some of the two may have labels and the other none, and neither is judged by them.
     data, unseen = Unlabelled(samples.train), None if samples.unseen is None else Unlabelled(samples.unseen)
-    size = min(BATCH, len(data))
-    steps = steps_within(SECONDS, step_seconds(model, original, data, settings, size))
+    size = min(SAMPLES_A_STEP, len(data))
+    steps = steps_within(BRIEF_SECONDS, step_seconds(model, original, data, settings, size))
     # One epoch over the samples as often as steps take them, changed otherwise each time; of many, not all are seen.
     order = np.resize(shuffled(len(data), settings.seed, 0), steps * size)
     chosen = training_defaults(settings, model).model_copy(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -14,25 +13,18 @@ import torch
 from compressor.config import TuneSettings
 from compressor.config.training import demand_teacher
 from compressor.core.arrays import Array
-from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.compare import Tolerance
 from compressor.data import Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
 from compressor.errors import ModelError, ProofFailed, UsageError
-from compressor.graph import files, metadata
 from compressor.graph.model_result import ModelResult
-from compressor.graph.provenance import stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
-from compressor.pruning import proof
 from compressor.pruning.evidence import Evidence
-from compressor.pruning.refused_samples import samples_tried
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
-from compressor.train.defaults import training_defaults
-from compressor.train.loop import checkpoint
 from compressor.train.loop.distributed import Processes, world_of
 from compressor.train.loop.epoch_metric import EpochMetric
 from compressor.train.loop.errors import TrainingDiverged, memory_named
@@ -43,17 +35,16 @@ from compressor.train.loop.losses import ACCURACY, OutputProbe, objective_for
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import Precision
 from compressor.train.loop.prefetch import Placing
-from compressor.train.loop.split import Judged, Splits, evenly_spaced
+from compressor.train.loop.split import JudgedSamples, Splits, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
-from compressor.train.module.pieces import Outputs, chunk_of, run_module
+from compressor.train.module.pieces import ModuleOutputs, chunk_of, run_module
 from compressor.train.module.upcast import is_narrow, widened
 from compressor.train.pair import TaughtPair
 from compressor.train.reparameterize import ensemble
 
 LOOKED_AT = 32
 """Samples that are run before training, to see what outputs hold, and after it, to verify."""
-LAST_GOOD = "last-good.onnx"
 
 
 @dataclass(repr=False)
@@ -77,7 +68,7 @@ class TuneResult(ModelResult):
     max_rel_err: float | None = None
     warnings: list[str] = field(default_factory=list)
     main: bool = True
-    judged: Judged | None = None
+    judged: JudgedSamples | None = None
     baseless: list[str] = field(default_factory=list)
 
     def headline(self) -> list[tuple[str, str]]:
@@ -130,7 +121,7 @@ def finetune(
             warnings.append("the graph does not run in mixed precision, so it is trained without")
     chosen = [*extensions, *training_options.extensions_of(settings)]
     # After the objective is chosen: it measures by writing the module's weights into a copy of the model.
-    objective.epoch_metric = _metric(model, teacher, pair, parts, settings)
+    objective = objective.judged_by(_metric(model, teacher, pair, parts, settings))
 
     def train(asked: TuneSettings, *more: Extension) -> History:
         return fit(pair.module, objective, parts, asked, extensions=[*chosen, *more], observe=observe)
@@ -262,7 +253,7 @@ def _objective(settings: TuneSettings, pair: TaughtPair, seen: DeviceBatch) -> t
         chunk = chunk_of(pair.teacher, seen.inputs, pair.limit)
     with torch.no_grad():
         student = run_module(pair.module, seen.inputs, chunk)
-        taught: Outputs = run_module(pair.teacher, seen.inputs, chunk) if pair.teacher is not None else ()
+        taught: ModuleOutputs = run_module(pair.teacher, seen.inputs, chunk) if pair.teacher is not None else ()
     probe = OutputProbe(pair.names, settings.features, student, taught, seen.labels, pair.vocabularies)
     objective, compared = objective_for(settings, probe, pair.teacher, chunk)
     warnings = []
@@ -326,69 +317,3 @@ def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: Tu
             f"ONNX Runtime, more than --rtol {settings.rtol:g} allows; please report it"
         )
     return evidence.max_rel_err
-
-
-def finetune_file(
-    source: Path,
-    output: Path | None,
-    settings: TuneSettings,
-    *,
-    teacher: Path | None = None,
-    tune: Callable[..., TuneResult] = finetune,
-    observe: Observer | None = None,
-) -> TuneResult:
-    """:func:`finetune`, or a ``tune`` of the same arguments, from file to file, with a checkpoint beside the output.
-
-    Without ``output`` everything is done but writing the model, and a checkpoint is kept only where the settings
-    name its folder. The checkpoint is removed when the run ends well. If the loss becomes NaN or infinite, the last
-    good weights are written to ``last-good.onnx`` in its folder, and no output.
-
-    Raises:
-        CompressorError: as :func:`finetune`, :func:`compressor.graph.files.load_model` and ``save_model``.
-    """
-    model = files.load_model(source)
-    original = files.load_model(teacher) if teacher is not None else None
-    folder = folder_beside(settings.checkpoint, output)
-    chosen = training_defaults(settings, model).model_copy(update={"checkpoint": folder})
-    own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())
-    try:
-        with checkpoint_folder(folder, resume=settings.resume), samples_tried(lambda: original or model, settings):
-            result = tune(model, chosen, teacher=original, observe=observe)
-    except TrainingDiverged as error:
-        raise _kept(error, folder, own) from None
-    if result.main and output is not None:
-        if not settings.keep_metadata:
-            metadata.strip_metadata(result.model)
-        stamp_provenance(result.model, "finetune", settings, source, training_facts(result))
-        files.save_model(
-            result.model,
-            output,
-            external_data=settings.external_data,
-            forbidden=own,
-            check=proof.file_check(result.model, None, settings),
-        )
-    if result.main and folder is not None and not settings.keep_checkpoint:
-        checkpoint.remove_checkpoint(folder)
-    return result
-
-
-def training_facts(result: TuneResult) -> dict[str, str | None]:
-    """What the written model says of its training: the metric before and after, and how it was verified."""
-    before, after = result.history.before, result.history.after
-    told = None
-    if before.metric is not None and after.metric is not None:
-        judged = "set aside samples" if result.judged is None else str(result.judged)
-        found = f"{before.metric:.4f} before, {after.metric:.4f} after"
-        told = f"{result.history.metric_name} {found}, on {judged}"
-    return {"accuracy": told, "proof": "none" if result.max_rel_err is None else "passed, against the trained module"}
-
-
-def _kept(error: TrainingDiverged, folder: Path | None, own: set[Path]) -> TrainingDiverged:
-    """The error, after the weights that it holds are written beside the checkpoint."""
-    if folder is None or error.model is None or not folder.is_dir():
-        return error
-    place = folder / LAST_GOOD
-    files.save_model(error.model, place, forbidden=own)
-    kept = TrainingDiverged(f"{error}; they are in {place}")
-    kept.model = error.model
-    return kept

@@ -12,7 +12,7 @@ from compressor.train.finetune import TuneResult
 from compressor.train.loop.history import EpochRecord, Judgement
 
 
-def report_of(
+def tune_report(
     result: TuneResult,
     settings: TuneSettings,
     *,

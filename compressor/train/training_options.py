@@ -20,7 +20,7 @@ from compressor.train.loop.history import History
 from compressor.train.loop.sweep import RATES, sweep_rates
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.reparameterize import batchnorm
-from compressor.train.reparameterize.batchnorm import Groups, Insertion
+from compressor.train.reparameterize.batchnorm import GroupNumbers, Insertion
 from compressor.train.reparameterize.overparameterize import Damping, merge, overparameterise
 from compressor.train.reparameterize.weight_averaging import WeightMean
 
@@ -68,7 +68,7 @@ def best_rate(
 
 
 def with_batchnorm(
-    model: ir.Model, settings: TuneSettings, samples: Dataset, ties: Mapping[str, Groups] | None = None
+    model: ir.Model, settings: TuneSettings, samples: Dataset, ties: Mapping[str, GroupNumbers] | None = None
 ) -> Insertion:
     """The model with BatchNormalization put in, calibrated on ``settings.samples`` samples."""
     size, read = _batches(model, settings, samples)

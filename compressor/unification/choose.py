@@ -18,7 +18,7 @@ from compressor.unification.layers import UnifiedLayer
 SCHEMA = 1
 REFUSALS = 4
 """Layers whose next move breaks the budget before no more are tried."""
-POLICY = ("unify_share", "prune_share", "permute", "magnitudes", "simplify")
+REPLAYED_SETTINGS = ("unify_share", "prune_share", "permute", "magnitudes", "simplify")
 """Settings that a replay shares with the run that made the plan."""
 
 
@@ -28,7 +28,7 @@ class UnifyPlan:
 
     Attributes:
         blocks: in the notation of ``--block``, by name of the weight.
-        policy: settings that a replay shares, see `POLICY`.
+        policy: settings that a replay shares, see `REPLAYED_SETTINGS`.
     """
 
     blocks: Mapping[str, str]
@@ -37,7 +37,7 @@ class UnifyPlan:
     @staticmethod
     def of(blocks: Mapping[str, str], settings: UnifySettings) -> UnifyPlan:
         """The plan with these blocks under these settings."""
-        return UnifyPlan(dict(blocks), settings.model_dump(include=set(POLICY), mode="json"))
+        return UnifyPlan(dict(blocks), settings.model_dump(include=set(REPLAYED_SETTINGS), mode="json"))
 
     def applied(self, settings: UnifySettings) -> UnifySettings:
         """``settings`` that unify what the plan says and nothing else."""
@@ -71,12 +71,12 @@ class UnifyPlan:
                 demand_kind(data[key], dict, key)
             for block in data["blocks"].values():
                 BlockShape.parse(block)
-            policy = UnifySettings.parse({name: data["policy"][name] for name in POLICY})
+            policy = UnifySettings.parse({name: data["policy"][name] for name in REPLAYED_SETTINGS})
             plan = UnifyPlan.of(data["blocks"], policy)
             # Whatever reading would drop or convert would make another run of the replay.
             if json.loads(plan.to_json()) != data:
                 raise ValueError(
-                    f"it holds more than schema, blocks and a policy of {', '.join(POLICY)}, or other types"
+                    f"it holds more than schema, blocks and a policy of {', '.join(REPLAYED_SETTINGS)}, or other types"
                 )
             return plan
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

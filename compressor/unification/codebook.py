@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compressor.unification.layout import Layout
+from compressor.unification.layout import Blocking
 from compressor.unification.moves import as_array_of, on_host
 
 Codes = npt.NDArray[np.uint8]
@@ -36,7 +36,7 @@ class Codebook:
             None: all one.
     """
 
-    layout: Layout
+    layout: Blocking
     values: int
     curvature: Any = None
 
@@ -83,7 +83,7 @@ class SharedValues:
     Weights and gradients alike are projected onto it: ``v <- mean of v over the weights of the same code``.
     """
 
-    def __init__(self, layout: Layout, codes: Codes, values: int) -> None:
+    def __init__(self, layout: Blocking, codes: Codes, values: int) -> None:
         self._layout, self._codes, self._values = layout, codes, values
 
     def project(self, weight: Any) -> Any:

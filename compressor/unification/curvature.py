@@ -22,7 +22,7 @@ import onnx_ir as ir
 
 from compressor.config import UnifySettings
 from compressor.core.arrays import Array
-from compressor.core.extras import TRAINING, require
+from compressor.core.extras import TRAINING_PACKAGES, require
 from compressor.data import Batch, Dataset
 from compressor.graph.nodes import input_of
 from compressor.operators.table import operator_of
@@ -33,9 +33,9 @@ from compressor.reconstruct.run import batches_of
 from compressor.reconstruct.weights import ReadWeight, weight_of
 from compressor.runtime.taps import tap
 
-ROWS = 4096
+ROWS_A_BATCH = 4096
 """Rows of a layer's input that are looked at in a batch, drawn at random."""
-ROUNDS = 32
+CURVATURE_BATCHES = 32
 """Minibatches that gradients are squared of at least: the relative error of their mean is √(2 / rounds)."""
 LEAST = 1e-3
 Curvatures = Mapping[str, Matrix]
@@ -140,7 +140,7 @@ def _mean_square(reader: _Reader, values: Mapping[str, Array], rng: np.random.Ge
     try:
         form = reader.kind.make(reader.node, reader.held, (x.shape, weight.shape, y.shape))
         count = form.count(y.shape)
-        pick = np.sort(rng.choice(count, min(count, ROWS), replace=False)).astype(np.int64)
+        pick = np.sort(rng.choice(count, min(count, ROWS_A_BATCH), replace=False)).astype(np.int64)
         rows = form.rows(x, y.shape, pick)
         matrix = form.matrix(weight)
         mean = np.square(rows).mean(axis=1)
@@ -159,11 +159,11 @@ def _add(whole: Matrix, weight: ReadWeight, part: Matrix) -> None:
 
 
 def _of_gradients(model: ir.Model, names: list[str], data: Dataset, settings: UnifySettings) -> Curvatures:
-    require("--curvature gradients", *TRAINING)
+    require("--curvature gradients", *TRAINING_PACKAGES)
     from compressor.train.gradients.squared_gradients import squared_gradients  # noqa: PLC0415 - torch is loaded for gradients only
 
     # More and smaller batches where there are few samples, as each gives one draw of signs.
-    size = max(1, min(settings.batch_size, min(settings.samples, len(data)) // ROUNDS))
+    size = max(1, min(settings.batch_size, min(settings.samples, len(data)) // CURVATURE_BATCHES))
     return squared_gradients(model, names, _drawn(model, data, settings, size), settings.seed)
 
 

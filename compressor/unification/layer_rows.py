@@ -14,8 +14,8 @@ from compressor.runtime.stored import Runs
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.choose import notation
 from compressor.unification.layers import Found
-from compressor.unification.layout import Layout
-from compressor.unification.train import Trained
+from compressor.unification.layout import Blocking
+from compressor.unification.train import SetTraining
 from compressor.unification.unified import Unified
 
 
@@ -27,7 +27,7 @@ def output_error(before: Runs, after: Runs) -> float | None:
     return max((error for error in found if np.isfinite(error)), default=None)
 
 
-def training_row(settings: UnifySettings, trained: Trained) -> TrainingRow:
+def training_row(settings: UnifySettings, trained: SetTraining) -> TrainingRow:
     """The row of the report on what training did."""
     return TrainingRow(
         method=settings.method,
@@ -61,7 +61,7 @@ def layer_row(unified: Unified) -> UnifiedRow:
     )
 
 
-def _block(layout: Layout) -> str:
+def _block(layout: Blocking) -> str:
     if layout.block.values:
         return notation(layout.block)
     return ("matrix:" if layout.block.matrix else "") + "x".join(map(str, layout.spans))

@@ -21,7 +21,7 @@ from compressor.graph.shapes import captured_values
 from compressor.operators.table import operator_of
 from compressor.pruning import cost
 from compressor.pruning.matching import nearest
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.packed_codebook import worthwhile
 
 
@@ -38,7 +38,7 @@ class UnifiedLayer:
     """
 
     value: ir.Value
-    layout: Layout
+    layout: Blocking
     nodes: tuple[str, ...]
     macs: int
     curvature: Array | None = None
@@ -141,7 +141,7 @@ class _Search:
         # The mean of a block with one NaN would make all of it NaN.
         if not np.isfinite(tensor.numpy()).all():
             raise _Refused("it holds values that are not finite")
-        layout = Layout(view, BlockShape.parse(own or self.settings.wanted_block))
+        layout = Blocking(view, BlockShape.parse(own or self.settings.wanted_block))
         # Codes are no gain for a small tensor with a large table.
         if layout.block.values and not worthwhile(layout, tensor.nbytes):
             self._no_gain(value, layout, own)
@@ -150,13 +150,13 @@ class _Search:
         macs = cost.graph_macs(nodes, self.coupling.shapes)
         return UnifiedLayer(value, layout, tuple(str(node.name) for node in nodes), macs)
 
-    def _no_gain(self, value: ir.Value, layout: Layout, own: str | None) -> None:
+    def _no_gain(self, value: ir.Value, layout: Blocking, own: str | None) -> None:
         fact = f"a codebook of {layout.block.values} values takes more than its {layout.n * layout.count} weights do"
         if own is not None:
             raise UsageError(f"weight {value.name!r}: {fact}; take fewer values for it")
         raise _Refused(fact)
 
-    def _too_large(self, value: ir.Value, layout: Layout, own: str | None) -> None:
+    def _too_large(self, value: ir.Value, layout: Blocking, own: str | None) -> None:
         groups, outputs, inputs, taps = layout.view.canonical
         size = f"{outputs}x{inputs}x{taps}" + (f" in each of {groups} groups" if groups > 1 else "")
         fact = "is larger than" if layout.n > 1 else "holds a single weight of"

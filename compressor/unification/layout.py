@@ -1,7 +1,7 @@
 """Where the blocks of a weight lie: index sets and nothing else.
 
 A weight of any operator is read as four axes: groups, outputs, inputs, kernel taps (:class:`CanonicalAxes`). Blocks
-tile the last three (:class:`Layout`); at the edges, where no whole block fits, they are smaller.
+tile the last three (:class:`Blocking`); at the edges, where no whole block fits, they are smaller.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.config import ALL, BlockShape
-from compressor.unification.moves import Move, Permute, Reshape, Shape, apply, library, permuted, shortened
+from compressor.unification.moves import LayoutMove, Permute, Reshape, Shape, apply, library, permuted, shortened
 
 ROLES = "goit"
 """Group, output, input, tap: the axes of the canonical form, in order."""
@@ -56,19 +56,19 @@ class CanonicalAxes:
         return found[0], found[1], found[2], found[3]
 
     @property
-    def into(self) -> tuple[Move, ...]:
+    def into(self) -> tuple[LayoutMove, ...]:
         """From the stored shape to the canonical one."""
         return Reshape(self.split), Permute(self.order), Reshape(self.canonical)
 
     @property
-    def back(self) -> tuple[Move, ...]:
+    def back(self) -> tuple[LayoutMove, ...]:
         """From the canonical shape to the stored one."""
         # The inverse permutation.
         inverse = tuple(int(a) for a in np.argsort(self.order))
         return Reshape(tuple(self.split[a] for a in self.order)), Permute(inverse), Reshape(self.shape)
 
 
-class Layout:
+class Blocking:
     """The blocks of one weight.
 
     Arrays of blocks have one column a block: ``[n, B]`` for B blocks of n weights. Blocks are numbered row-major
@@ -126,17 +126,17 @@ class Layout:
         return g, o, self.spans[0], i, self.spans[1], t, self.spans[2]
 
     @property
-    def to_core(self) -> tuple[Move, ...]:
+    def to_core(self) -> tuple[LayoutMove, ...]:
         """From blocks ``[n, B]`` to the core: the canonical weight, filled up to whole blocks."""
         return Reshape((*self.spans, *self.grid)), Permute(FROM_BLOCKS), Reshape(self.core)
 
     @property
-    def to_weight(self) -> tuple[Move, ...]:
+    def to_weight(self) -> tuple[LayoutMove, ...]:
         """From blocks to the stored weight, where all blocks are whole."""
         return shortened((self.n, self.count), (*self.to_core, *self.back))
 
     @property
-    def back(self) -> tuple[Move, ...]:
+    def back(self) -> tuple[LayoutMove, ...]:
         """From the canonical weight to the stored one."""
         return Reshape(self.view.canonical), *self.view.back
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
-from compressor.unification.layout import Layout
-from compressor.unification.packed import HALF, Packed
+from compressor.unification.layout import Blocking
+from compressor.unification.packed import HALF_TYPES, Packed
 from compressor.unification.packed_codebook import PackedCodebook, entropy_bits
 
 Array = npt.NDArray[Any]
@@ -76,7 +76,7 @@ def measure_codebook(original: Array, packed: PackedCodebook, constrained: Array
     )
 
 
-def ideal_bits(layout: Layout, kinds: Kinds, free_bits: int, value_bits: int) -> float:
+def ideal_bits(layout: Blocking, kinds: Kinds, free_bits: int, value_bits: int) -> float:
     """Σ_free n·b + Σ_unified (b_a + n) + H(kinds): b bits for a weight, b_a for a shared value, 1 for a sign, and the
     entropy of the kinds (arXiv:2106.08301)."""
     shares = np.unique(kinds, return_counts=True)[1] / layout.count
@@ -86,7 +86,7 @@ def ideal_bits(layout: Layout, kinds: Kinds, free_bits: int, value_bits: int) ->
     return free * free_bits + int((kinds == UNIFIED).sum()) * value_bits + unified + entropy
 
 
-def operations(layout: Layout, kinds: Kinds) -> tuple[int, int]:
+def operations(layout: Blocking, kinds: Kinds) -> tuple[int, int]:
     """Multiplications and additions when every weight is used once.
 
     In a unified block either the signed sum of each output's inputs is multiplied by the shared value, or each input
@@ -98,7 +98,7 @@ def operations(layout: Layout, kinds: Kinds) -> tuple[int, int]:
     return free + int(least[kinds == UNIFIED].sum()), free + unified
 
 
-def satisfied(weight: Array, original: Array, layout: Layout, kinds: Kinds) -> bool:
+def satisfied(weight: Array, original: Array, layout: Blocking, kinds: Kinds) -> bool:
     """Whether every block is exactly what its kind says, free ones untouched, to the last bit."""
     blocks, before = layout.blocks(weight), layout.blocks(original)
     size = abs(blocks)
@@ -111,7 +111,7 @@ def satisfied(weight: Array, original: Array, layout: Layout, kinds: Kinds) -> b
 
 def _wide(array: Array) -> Array:
     # numpy computes slowly, or not at all, with 16-bit floats.
-    return array.astype(np.float32) if array.dtype in HALF else array
+    return array.astype(np.float32) if array.dtype in HALF_TYPES else array
 
 
 def _distinct(packed: Packed) -> int:

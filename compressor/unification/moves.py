@@ -27,10 +27,10 @@ class Permute:
     axes: tuple[int, ...]
 
 
-Move = Reshape | Permute
+LayoutMove = Reshape | Permute
 
 
-def apply(moves: Iterable[Move], array: Any) -> Any:
+def apply(moves: Iterable[LayoutMove], array: Any) -> Any:
     """``array``, of numpy or torch, after all moves; a view where the library can make one."""
     for move in moves:
         array = array.reshape(move.shape) if isinstance(move, Reshape) else permuted(array, move.axes)
@@ -57,15 +57,15 @@ def permuted(array: Any, axes: Sequence[int]) -> Any:
     return array.permute(tuple(axes)) if hasattr(array, "permute") else array.transpose(tuple(axes))
 
 
-def shortened(shape: Shape, moves: Iterable[Move]) -> tuple[Move, ...]:
+def shortened(shape: Shape, moves: Iterable[LayoutMove]) -> tuple[LayoutMove, ...]:
     """What the moves do to an array of ``shape``, without steps that keep its entries in their order."""
-    found: list[Move] = []
+    found: list[LayoutMove] = []
     for move in moves:
         if isinstance(move, Permute):
             # Moving an axis of one changes no order, so that a reshape does.
             turned = [a for a in move.axes if shape[a] > 1]
             shape = tuple(shape[a] for a in move.axes)
-            step: Move = Reshape(shape) if turned == sorted(turned) else move
+            step: LayoutMove = Reshape(shape) if turned == sorted(turned) else move
         else:
             shape, step = move.shape, move
         if isinstance(step, Reshape) and found and isinstance(found[-1], Reshape):

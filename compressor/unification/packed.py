@@ -15,11 +15,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
-from compressor.unification.layout import Layout
+from compressor.unification.layout import Blocking
 from compressor.unification.projections import shared_values
 
 Array = npt.NDArray[Any]
-HALF = (np.dtype(np.float16), np.dtype(ir.DataType.BFLOAT16.numpy()))
+HALF_TYPES = (np.dtype(np.float16), np.dtype(ir.DataType.BFLOAT16.numpy()))
 """Types that are computed with as float32."""
 DIGITS = MappingProxyType({2: 8, 3: 5, 4: 4, 16: 2, 256: 1})
 """Digits of a base that one byte holds."""
@@ -61,7 +61,7 @@ class Packed:
         map: one digit a block, packed in bytes; None where all blocks are of one kind.
     """
 
-    layout: Layout
+    layout: Blocking
     dtype: np.dtype[Any]
     signs: npt.NDArray[np.uint8]
     magnitudes: Array
@@ -73,7 +73,7 @@ class Packed:
     @property
     def work(self) -> np.dtype[Any]:
         """The type that signs and magnitudes are put together in; every stored number is exact in it."""
-        return np.dtype(np.float32) if self.dtype in HALF else self.dtype
+        return np.dtype(np.float32) if self.dtype in HALF_TYPES else self.dtype
 
     @property
     def stored(self) -> int:
@@ -114,7 +114,7 @@ class Packed:
         return found
 
 
-def pack_blocks(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "float16") -> Packed:
+def pack_blocks(weight: Array, layout: Blocking, kinds: Kinds, magnitudes: str = "float16") -> Packed:
     """Packs ``weight``, whose blocks are of these kinds.
 
     Magnitudes are rounded to their type, and unified blocks that round to nothing are pruned. Of the two ways to
@@ -127,7 +127,7 @@ def pack_blocks(weight: Array, layout: Layout, kinds: Kinds, magnitudes: str = "
         kinds: uint8[B].
         magnitudes: ``"float16"`` or ``"float32"``.
     """
-    wide = weight.astype(np.float32) if weight.dtype in HALF else weight
+    wide = weight.astype(np.float32) if weight.dtype in HALF_TYPES else weight
     blocks = layout.blocks(wide)
     shared = shared_values(blocks, layout.present)
     # Through the type of the weight, which is what unpacking ends with, so that nothing is lost there.

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.unification.codebook import Codes, decoded, means
-from compressor.unification.layout import Layout
-from compressor.unification.packed import HALF, from_bytes, to_bytes
+from compressor.unification.layout import Blocking
+from compressor.unification.packed import HALF_TYPES, from_bytes, to_bytes
 
 Array = npt.NDArray[Any]
-WIDTHS = (8, 4, 2, 1)
+PART_WIDTHS = (8, 4, 2, 1)
 """Bits of a part: so many codes of a part fill a byte exactly."""
 
 
@@ -30,7 +30,7 @@ class PackedCodebook:
         values: of each codebook, ``[B, K]``, float16 or float32.
     """
 
-    layout: Layout
+    layout: Blocking
     dtype: np.dtype[Any]
     parts: tuple[tuple[int, npt.NDArray[np.uint8]], ...]
     values: Array
@@ -38,7 +38,7 @@ class PackedCodebook:
     @property
     def work(self) -> np.dtype[Any]:
         """The type that values are looked up in; every stored number is exact in it."""
-        return np.dtype(np.float32) if self.dtype in HALF else self.dtype
+        return np.dtype(np.float32) if self.dtype in HALF_TYPES else self.dtype
 
     @property
     def stored(self) -> int:
@@ -69,25 +69,25 @@ def bits_of(values: int) -> tuple[int, ...]:
     """The bits of each part of a code, most significant first: 2 and 1 for 8 values."""
     # The highest code decides, which is one less than the number of values.
     left, found = (values - 1).bit_length(), []
-    for width in WIDTHS:
+    for width in PART_WIDTHS:
         if left & width:
             found.append(width)
             left -= width
     return tuple(found)
 
 
-def bytes_of(layout: Layout, values: int, itemsize: int) -> int:
+def bytes_of(layout: Blocking, values: int, itemsize: int) -> int:
     """What a codebook of so many values takes, codes and values together."""
     codes = sum(-(-layout.n * layout.count // (8 // bits)) for bits in bits_of(values))
     return codes + layout.count * values * itemsize
 
 
-def worthwhile(layout: Layout, plain: int) -> bool:
+def worthwhile(layout: Blocking, plain: int) -> bool:
     """Does a codebook take less than the ``plain`` bytes of the weight?"""
     return bytes_of(layout, layout.block.values, 2) < plain
 
 
-def pack_codebook(weight: Array, layout: Layout, codes: Codes, count: int, values: str = "float16") -> PackedCodebook:
+def pack_codebook(weight: Array, layout: Blocking, codes: Codes, count: int, values: str = "float16") -> PackedCodebook:
     """Packs ``weight``, whose weights have these codes.
 
     Args:
@@ -97,7 +97,7 @@ def pack_codebook(weight: Array, layout: Layout, codes: Codes, count: int, value
         count: values of a codebook.
         values: ``"float16"`` or ``"float32"``, which is taken too where float16 cannot hold one.
     """
-    wide = weight.astype(np.float32) if weight.dtype in HALF else weight
+    wide = weight.astype(np.float32) if weight.dtype in HALF_TYPES else weight
     table = means(layout.blocks(wide), codes, count).T.astype(weight.dtype).astype(wide.dtype)
     size, limits = np.abs(table[table != 0]), np.finfo(np.float16)
     # Numbers below the smallest normal one would lose bits in float16.

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import group
-from compressor.channels.reorder import Holders, Order, Place, move, moved
+from compressor.channels.reorder import GroupPlace, Holders, Order, move, moved
 from compressor.graph.edit import constant_array
 from compressor.unification.layers import UnifiedLayer
-from compressor.unification.packed import HALF
+from compressor.unification.packed import HALF_TYPES
 from compressor.unification.projections import damages
 
 _WIDTH = 64
@@ -75,12 +75,12 @@ def permute(coupling: Coupling, layers: Sequence[UnifiedLayer], seed: int = 0) -
 
 def _damage(layer: UnifiedLayer, weight: Any) -> float:
     """D_u of all blocks, as a share of the norm of the weight."""
-    wide = weight.astype(np.float32) if weight.dtype in HALF else weight
+    wide = weight.astype(np.float32) if weight.dtype in HALF_TYPES else weight
     norm = float((wide * wide).sum(dtype=np.float64))
     return float(damages(layer.layout.blocks(wide))[1].sum(dtype=np.float64)) / norm if norm else 0.0
 
 
-def _total(touched: Sequence[tuple[UnifiedLayer, Place]], order: Order) -> float:
+def _total(touched: Sequence[tuple[UnifiedLayer, GroupPlace]], order: Order) -> float:
     """The damage of all layers in another order; a layer that holds the group twice moves along both axes."""
     arrays: dict[UnifiedLayer, Any] = {}
     for layer, place in touched:
@@ -89,7 +89,7 @@ def _total(touched: Sequence[tuple[UnifiedLayer, Place]], order: Order) -> float
     return sum(_damage(layer, array) for layer, array in arrays.items())
 
 
-def _span(layer: UnifiedLayer, place: Place) -> int:
+def _span(layer: UnifiedLayer, place: GroupPlace) -> int:
     """How many positions of the axis one block spans."""
     layout = layer.layout
     marks = np.moveaxis(np.zeros(layout.view.shape, np.int64), place.axis, -1)
@@ -98,7 +98,7 @@ def _span(layer: UnifiedLayer, place: Place) -> int:
     return len(np.unique(first))
 
 
-def _orders(touched: Sequence[tuple[UnifiedLayer, Place]], count: int, seed: int) -> Iterator[Order]:
+def _orders(touched: Sequence[tuple[UnifiedLayer, GroupPlace]], count: int, seed: int) -> Iterator[Order]:
     """Candidates: by mean absolute weight, and like beside like."""
     sizes = [_slices(constant_array(layer.value), place, count) for layer, place in touched]
     # Each layer as a share of its own size, so that none decides alone.
@@ -108,7 +108,7 @@ def _orders(touched: Sequence[tuple[UnifiedLayer, Place]], count: int, seed: int
     yield _alike(np.concatenate(short, 1), min(_span(layer, place) for layer, place in touched))
 
 
-def _slices(array: Any, place: Place, count: int) -> Any:
+def _slices(array: Any, place: GroupPlace, count: int) -> Any:
     """|w| of each channel of the group, ``[count, ...]``, in double precision."""
     run = np.moveaxis(array, place.axis, 0)[place.start : place.start + count * place.each]
     return abs(run.astype(np.float64)).reshape(count, -1)

@@ -14,7 +14,7 @@ from compressor.unification.codebook import Codebook
 from compressor.unification.layers import UnifiedLayer
 from compressor.unification.packed import pack_blocks
 from compressor.unification.projections import Mixed
-from compressor.unification.train import Trained, wide_array
+from compressor.unification.train import SetTraining, wide_array
 from compressor.unification.unified import Unified
 
 
@@ -32,7 +32,7 @@ def target(layer: UnifiedLayer, settings: BlocksSection) -> Mixed | Codebook:
     return Mixed(layer.layout, settings.unify_share, settings.prune_share, layer.curvature)
 
 
-def adopt(item: Unified, trained: Trained, settings: UnifySettings) -> Unified:
+def adopt(item: Unified, trained: SetTraining, settings: UnifySettings) -> Unified:
     """The layer with the weight that training gave it."""
     name = item.layer.name
     weight = constant_array(trained.model.graph.initializers[name])

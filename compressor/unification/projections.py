@@ -15,7 +15,7 @@ import numpy as np
 
 from compressor.unification import assignment
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
-from compressor.unification.layout import Layout
+from compressor.unification.layout import Blocking
 from compressor.unification.moves import as_array_of, library, on_host
 
 
@@ -32,7 +32,7 @@ class Mixed:
             None: all one. With it the shared value is Σ h |w| / Σ h.
     """
 
-    layout: Layout
+    layout: Blocking
     unify: float = 1.0
     prune: float = 0.0
     curvature: Any = None
@@ -105,7 +105,7 @@ class Mixed:
         return values * as_array_of(kinds != PRUNED, blocks)
 
 
-def importance(layout: Layout, curvature: Any) -> Any:
+def importance(layout: Blocking, curvature: Any) -> Any:
     """How much each weight of the blocks ``[n, B]`` matters, in numpy; None where all do alike."""
     h, present = None if curvature is None else layout.blocks(curvature), layout.present
     return h if present is None else present if h is None else h * present

@@ -7,7 +7,7 @@ from typing import Any
 
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.codebook import Codebook, SharedValues
-from compressor.unification.layout import Layout
+from compressor.unification.layout import Blocking
 from compressor.unification.moves import as_array_of, library
 from compressor.unification.projections import Mixed
 
@@ -34,7 +34,7 @@ class Subspace:
         weight: has the signs, zero counting as plus; what is projected is of its library, type and device.
     """
 
-    def __init__(self, layout: Layout, kinds: Kinds, weight: Any) -> None:
+    def __init__(self, layout: Blocking, kinds: Kinds, weight: Any) -> None:
         blocks = layout.blocks(weight)
         xp = library(blocks)
         self._layout = layout

@@ -21,13 +21,13 @@ from compressor.config.data import validation
 from compressor.config.training import LEARNING_RATES, TOWARDS_A_SET
 from compressor.core.arrays import Array
 from compressor.core.clock import Clock
-from compressor.core.extras import TRAINING, require
+from compressor.core.extras import TRAINING_PACKAGES, require
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
 from compressor.graph.edit import constant_array
 from compressor.unification.assignment import Kinds
-from compressor.unification.packed import HALF
+from compressor.unification.packed import HALF_TYPES
 from compressor.unification.subspace import Targets, subspace_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from compressor.train.loop.fit import Observer
     from compressor.train.loop.history import Event
     from compressor.train.loop.split import Splits
-    from compressor.train.reparameterize.batchnorm import Groups, Insertion
+    from compressor.train.reparameterize.batchnorm import GroupNumbers, Insertion
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class UnifySamples:
             other = validation(settings)
             whole = open_data(settings, model)
             return UnifySamples(whole, open_data(other, model) if other is not None else whole)
-        require(f"--method {settings.method}", *TRAINING)
+        require(f"--method {settings.method}", *TRAINING_PACKAGES)
         train, valid = open_parts(settings, model)
         return UnifySamples(train, valid if len(valid) else None)
 
 
 @dataclass
-class Trained:
+class SetTraining:
     """What training made.
 
     Attributes:
@@ -132,13 +132,13 @@ class UnificationTraining:
     samples: UnifySamples
     watch: ProgressLines
 
-    def run(self) -> Trained:
+    def run(self) -> SetTraining:
         """The trained model.
 
         Raises:
             CompressorError: as :func:`compressor.train.finetune.finetune`.
         """
-        trained = Trained(self.model)
+        trained = SetTraining(self.model)
         if self.settings.checkpoint is not None:
             # A phase makes its own folder, but not those above it.
             self.settings.checkpoint.mkdir(parents=True, exist_ok=True)
@@ -149,14 +149,14 @@ class UnificationTraining:
             self._retrain(trained)
         return trained
 
-    def _approach(self, trained: Trained) -> None:
+    def _approach(self, trained: SetTraining) -> None:
         # Without means of weights and patience: what is judged are projections, and the last phase decides.
         settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=TOWARDS_A_SET)
         method = METHODS.find(self.settings.method)(self.settings, self.targets)
         self._tuned(trained, settings, method, partial(self._tell, "approach", method))
         trained.residuals = method.residuals
 
-    def _retrain(self, trained: Trained) -> None:
+    def _retrain(self, trained: SetTraining) -> None:
         from compressor.train.constraints.masked import SubspaceProjection  # noqa: PLC0415 - torch is loaded for training only
 
         settings = self._phase("retrain", self.settings.retrain_epochs)
@@ -166,7 +166,7 @@ class UnificationTraining:
         )
         self._tuned(trained, settings, held, partial(self._tell, "retrain", None))
 
-    def _tuned(self, trained: Trained, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
+    def _tuned(self, trained: SetTraining, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
         """Fine-tunes, between normalisations that keep what blocks share where they are asked for."""
         from compressor.train import training_options  # noqa: PLC0415 - torch is loaded for training only
         from compressor.train.constraints.constrained import WentAway  # noqa: PLC0415
@@ -191,7 +191,7 @@ class UnificationTraining:
         trained.model = training_options.without_batchnorm(model, settings, parts.train) if inserted else model
         trained.warn(*warnings)
 
-    def _inserted(self, trained: Trained, settings: UnifySettings, parts: Splits) -> Insertion | None:
+    def _inserted(self, trained: SetTraining, settings: UnifySettings, parts: Splits) -> Insertion | None:
         """The model with normalisations put in, or None where it has none that were put in."""
         from compressor.train import training_options  # noqa: PLC0415 - torch is loaded for training only
 
@@ -206,7 +206,7 @@ class UnificationTraining:
         return inserted if inserted.nodes else None
 
     @cached_property
-    def _ties(self) -> dict[str, Groups]:
+    def _ties(self) -> dict[str, GroupNumbers]:
         """Outputs whose filters keep their ratios, by the name of the weight."""
         return {name: ties for name, target in self.targets.items() if (ties := target.ties()) is not None}
 
@@ -245,7 +245,7 @@ def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]
 def wide_array(value: ir.Value) -> Array:
     """The numbers of an initializer, in float32 or wider."""
     array = constant_array(value)
-    return array.astype(np.float32) if array.dtype in HALF else array
+    return array.astype(np.float32) if array.dtype in HALF_TYPES else array
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -18,7 +18,7 @@ from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.metadata import PREFIX
 from compressor.graph.opsets import exists, node_of, version_of
 from compressor.unification.assignment import FREE, UNIFIED
-from compressor.unification.moves import Move, Reshape, shortened
+from compressor.unification.moves import LayoutMove, Reshape, shortened
 from compressor.unification.packed import DIGITS, Packed, digit_table, from_bytes
 from compressor.unification.packed_codebook import PackedCodebook
 
@@ -193,7 +193,7 @@ class _Builder:
 
     # ---- nodes and constants --------------------------------------------------------------------------------
 
-    def _moved(self, value: ir.Value, moves: Iterable[Move]) -> ir.Value:
+    def _moved(self, value: ir.Value, moves: Iterable[LayoutMove]) -> ir.Value:
         for move in moves:
             if isinstance(move, Reshape):
                 value = self._node("Reshape", [value, self._shape_of(move.shape)])

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.channels.labels import Reason, Units
-from compressor.channels.vain import HIDDEN, in_vain
+from compressor.channels.vain import NO_AXIS, in_vain
 
 STOPPED = Reason("v", "0", "n", "it is computed at run time")
 
@@ -25,7 +25,7 @@ def stopped() -> tuple[Units, np.ndarray]:
     return units, own
 
 
-@pytest.mark.parametrize("axis", [0, HIDDEN])
+@pytest.mark.parametrize("axis", [0, NO_AXIS])
 def test_what_is_closed_is_not_found_again(stopped: tuple[Units, np.ndarray], axis: int) -> None:
     """A rule may bring units along an axis that is closed; the coupling would start anew for ever."""
     units, own = stopped

@@ -95,7 +95,7 @@ class FakePipeline:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     fake = FakePipeline()
-    for command in ("prune", "clean", "inspect", "diff"):
+    for command in ("prune_file", "clean", "inspect", "diff"):
         monkeypatch.setitem(sys.modules, f"compressor.commands.{command}", fake)  # type: ignore[arg-type]
         monkeypatch.setattr(compressor.commands, command, fake, raising=False)
     return fake

@@ -86,8 +86,8 @@ def program(body: str) -> list[str]:
         import os, signal, sys, time, types
         import compressor.commands
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which a run in the background ignores
-        fake = types.ModuleType("compressor.commands.prune")
-        sys.modules["compressor.commands.prune"] = compressor.commands.prune = fake
+        fake = types.ModuleType("compressor.commands.prune_file")
+        sys.modules["compressor.commands.prune_file"] = compressor.commands.prune_file = fake
     """
     tail = """
         fake.prune_file = prune_file

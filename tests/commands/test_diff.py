@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from compressor.commands.diff import diff_files
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.results import DiffReport
 from tests.commands.file_case import good, written

@@ -11,7 +11,8 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import (
     RuleFault,

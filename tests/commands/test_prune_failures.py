@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import (
     CompressorError,

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import (
     PlanError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compressor.commands import prune
+from compressor.commands.prune_file import prune_file
 from compressor.commands.robustness_curves import stressed
 from compressor.config import PruneSettings
 from compressor.graph import files
@@ -18,7 +18,7 @@ def test_a_run_reports_how_its_result_stands_noise_and_corruption(tmp_path: Path
     settings = PruneSettings.parse(
         {"data": str(TRAIN), "val_data": str(TEST), "samples": 64, "augment": "flip", "robustness": True}
     )
-    result = prune.prune_file(NET, tmp_path / "out.onnx", settings)
+    result = prune_file(NET, tmp_path / "out.onnx", settings)
     titles = [curve.title for curve in result.report.curves]
     assert {"Accuracy under noise", "Blur", "JPEG", "Contrast"} <= set(titles)
     accuracy = result.report.curves[0]

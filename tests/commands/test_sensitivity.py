@@ -18,7 +18,7 @@ from compressor.experiments.limits import Limits
 from compressor.graph import files
 from compressor.results.sensitivity import OutputChange, SensitivityReport
 from compressor.runtime import sessions
-from compressor.steps.sensitivity import GroupCut, group_rows
+from compressor.steps.sensitivity import GroupCut, prunable_rows
 from tests.models import model
 
 NET = """
@@ -87,7 +87,7 @@ def test_losses_rise_and_safe_is_the_end_of_what_is_within(net):
 def test_what_lies_behind_a_loss_is_not_safe_even_where_it_is_small_again():
     steps = [GroupCut("g", 16, removed, 1.0, 1.0, PruningPlan(())) for removed in (4, 8, 12)]
     changes = [OutputChange(distance=distance) for distance in (0.1, 0.5, 0.1)]
-    assert group_rows(steps, changes, Limits(max_distance=0.2), None)[0].safe == 4
+    assert prunable_rows(steps, changes, Limits(max_distance=0.2), None)[0].safe == 4
 
 
 def test_accuracy_is_measured_where_there_are_labels(net):

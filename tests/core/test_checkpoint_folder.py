@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from compressor.commands.prune import prune_file
+from compressor.commands.finetune import finetune_file
+from compressor.commands.prune_file import prune_file
 from compressor.commands.unify import unify_file
 from compressor.config import PruneSettings, TuneSettings, UnifySettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside, has_checkpoint
 from compressor.errors import UsageError
-from compressor.train.finetune import finetune_file
 
 NET = Path(__file__).parents[2] / "models" / "digits-mobilenet.onnx"
 DATA = NET.with_name("digits-test.npz")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import compressor
-from compressor.core.extras import EXTRAS, TRAINING, require
+from compressor.core.extras import EXTRAS, TRAINING_PACKAGES, require
 from compressor.errors import UsageError
 
 
@@ -18,7 +18,7 @@ def test_what_is_installed_is_not_imported() -> None:
     program = f"""
 import sys
 from compressor.core.extras import require
-require("this", *{TRAINING})
+require("this", *{TRAINING_PACKAGES})
 assert "torch" not in sys.modules
 """
     pytest.importorskip("safetensors")

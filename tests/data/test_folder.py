@@ -220,7 +220,7 @@ def test_headers_are_checked_when_the_folder_is_opened(
     (tmp_path / "3.png").write_text("no image")
     with pytest.raises(UsageError, match=r"3\.png: the image cannot be decoded \(.*\); replace or remove it"):
         open_data(settings(tmp_path), taking(SQUARE))
-    monkeypatch.setattr(folder, "CHECKED", 2)
+    monkeypatch.setattr(folder, "HEADERS_CHECKED", 2)
     late = open_data(settings(tmp_path), taking(SQUARE))
     with pytest.raises(UsageError, match=r"3\.png: the image cannot be decoded"):
         late.take(np.array([3]))

@@ -116,7 +116,7 @@ def test_endless_data_is_read_up_to_a_limit(given: Opened, monkeypatch: pytest.M
     body = "import itertools\nload = lambda: itertools.repeat(X[0])"
     monkeypatch.setattr(named, "MAX_SAMPLES", 100)
     assert len(given(body)) == 100
-    monkeypatch.setattr(named, "MAX_BYTES", 10 * X[0].nbytes)
+    monkeypatch.setattr(named, "MAX_BYTES_HELD", 10 * X[0].nbytes)
     assert len(given(body)) == 10
     for body in ("load = lambda: list(X)", "class load:\n  __len__ = lambda s: 9\n  __getitem__ = lambda s, i: X[0]"):
         assert given(body)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.commands.quantize import quantize_file
 from compressor.config import PruneSettings
 from compressor.config.quantize import QuantizeSettings

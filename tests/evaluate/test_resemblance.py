@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.evaluate.resemblance import Outputs, softmax
+from compressor.evaluate.resemblance import ComparedOutputs, softmax
 
 SCORES = np.array([[4.0, 1, 0], [0, 2, 1], [1, 0, 3]], np.float32)
 
 
 def decided(outputs, labels=None):
-    found = Outputs(labels)
+    found = ComparedOutputs(labels)
     found.decide(outputs, 3)
     return found
 
@@ -38,8 +38,8 @@ def test_other_outputs_have_a_relative_error_only():
     assert set(found) == {"relative_error"}
     np.testing.assert_allclose(found["relative_error"], 0.5)
     zero = np.zeros((3, 1))
-    np.testing.assert_array_equal(Outputs().compare("y", zero, zero)["relative_error"], 0)
-    np.testing.assert_array_equal(Outputs().compare("y", zero, zero + 1)["relative_error"], np.inf)
+    np.testing.assert_array_equal(ComparedOutputs().compare("y", zero, zero)["relative_error"], 0)
+    np.testing.assert_array_equal(ComparedOutputs().compare("y", zero, zero + 1)["relative_error"], np.inf)
 
 
 def test_what_cannot_be_compared_is_left_out_with_the_reason():

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.data.synthetic import CANDIDATES, DARK_CANDIDATES, PixelRange, RangeChoice
+from compressor.data.synthetic import DARK_CANDIDATES, USUAL_RANGES, PixelRange, RangeChoice
 from compressor.data.synthetic.pixel_range import BYTES, CENTRED, IMAGENET, SIGNED, UNIT
 from compressor.evaluate.value_range import read_range, spectral_entropy
 from compressor.graph import files
@@ -54,16 +54,16 @@ def test_a_trained_network_tells_its_range(expected: PixelRange) -> None:
     assert choice.source == "behaviour"
     assert choice.margin is not None
     assert choice.margin > 0
-    assert len(choice.scores) == len(CANDIDATES)
+    assert len(choice.scores) == len(USUAL_RANGES)
     assert choice.normalised_inside == ("image",)
 
 
 @pytest.mark.parametrize("name", ["digits-resnet", "digits-mobilenet"])
 @pytest.mark.parametrize("index", [0, 1, 4])
 def test_digits_are_light_marks_on_a_dark_ground(name: str, index: int) -> None:
-    choice = read(disguised(name, UNIT, CANDIDATES[index]))
+    choice = read(disguised(name, UNIT, USUAL_RANGES[index]))
     assert choice.ranges == (DARK_CANDIDATES[index],)
-    assert len(choice.scores) == len(CANDIDATES) + len(DARK_CANDIDATES)
+    assert len(choice.scores) == len(USUAL_RANGES) + len(DARK_CANDIDATES)
 
 
 def test_where_two_are_close_both_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_where_two_are_close_both_are_used(monkeypatch: pytest.MonkeyPatch) -> N
     assert choice.ranges == (IMAGENET, SIGNED)
     assert choice.runner_up == SIGNED
     assert choice.normalised_inside == ()
-    monkeypatch.setattr("compressor.evaluate.value_range.CLOSE", 0.0)
+    monkeypatch.setattr("compressor.evaluate.value_range.CLOSE_SCORES", 0.0)
     assert read(network).ranges == (IMAGENET,)
 
 
@@ -83,7 +83,7 @@ def test_a_transformer_is_read_by_its_products() -> None:
         f = Flatten(x) h = MatMul(f, w) a = Add(h, b) r = Relu(a) y = MatMul(r, v) }"""
     choice = read(in_memory(model(text)))
     assert choice.source == "behaviour"
-    assert len(choice.scores) == len(CANDIDATES)
+    assert len(choice.scores) == len(USUAL_RANGES)
     assert all(score <= 0 for _, score in choice.scores)
 
 
@@ -120,4 +120,4 @@ def test_spread_is_the_same_from_either_gram_matrix() -> None:
 
 
 def test_the_candidates_are_those_of_the_tests() -> None:
-    assert set(CANDIDATES) == {UNIT, SIGNED, BYTES, IMAGENET, CENTRED}
+    assert set(USUAL_RANGES) == {UNIT, SIGNED, BYTES, IMAGENET, CENTRED}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressor.graph.binding import FIRST, Binding, Given, batch, declared
+from compressor.graph.binding import FIRST_SIZES, Binding, Given, batch, declared
 from compressor.graph.dims import symbol
 from compressor.graph.normalise import normalise
 from tests.models import in_memory, model
@@ -13,6 +13,6 @@ def test_sizes_of_zero_are_tried_last() -> None:
     graph = normalise(in_memory(model("(float[n,8] x) => (float[n,8] y) { y = Relu(x) }"))).graph
     given = Given({}, {})
     binding = Binding(graph, declared(graph, given), given, [(symbol("n"), 0)])
-    assert list(binding.candidates(FIRST[:1])) == [{"x": (3, 8)}, {"x": (0, 8)}]
+    assert list(binding.candidates(FIRST_SIZES[:1])) == [{"x": (3, 8)}, {"x": (0, 8)}]
     # Costs are shared out among the samples of a run.
     assert batch(graph, {"x": (0, 8)}) == 1

@@ -12,7 +12,7 @@ import pytest
 
 from compressor.commands.clean import clean_file
 from compressor.commands.inspect import inspect_file
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import CleanSettings, PruneSettings
 from compressor.errors import UsageError
 from compressor.graph import files, metadata

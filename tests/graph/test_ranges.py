@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from compressor.graph.feeds import FEW, feeds
+from compressor.graph.feeds import FEW_VALUES, feeds
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from tests.models import in_memory, model
@@ -33,7 +33,7 @@ CASES = {
         "int64[N,3] a, bool[N,3] flag", "w = Where(flag, a, offsets)  y = Gather(table, w)", {"a": 29},
     ),
     "a remainder has no say": ("int64[N,3] a", "m = Mod(a, two)  y = Gather(small, m)", {}),
-    "no table": ("int64[N,3] a", "c = Cast<to=1>(a)  y = Relu(c)", {"a": FEW - 1}),
+    "no table": ("int64[N,3] a", "c = Cast<to=1>(a)  y = Relu(c)", {"a": FEW_VALUES - 1}),
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_the_largest_number_and_a_run(name: str) -> None:
     proto = model(f"({inputs}) => (float y) <{TABLES}> {{ {body} }}")
     source = normalise(in_memory(proto))
     shapes = infer(source)
-    largest = shapes.largest(shapes.inputs, FEW - 1)
+    largest = shapes.largest(shapes.inputs, FEW_VALUES - 1)
     assert {key: largest[key] for key in expected} == expected
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     for seed in range(5):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from compressor.errors import ModelError
 from compressor.graph.dims import Dim, Size, substitute, symbol
 from compressor.graph.normalise import normalise
-from compressor.graph.shape_rules import RULES, TO_THE_END, DimShape, Operands, broadcast
+from compressor.graph.shape_rules import SHAPE_RULES, TO_THE_END, DimShape, Operands, broadcast
 from compressor.graph.shapes import infer
 from tests.models import in_memory, model
 
@@ -36,7 +36,7 @@ def ran(op: str, shapes: Sequence[DimShape], *data: Sequence[Dim], **attributes:
         lambda: symbol(f"unknown{next(names)}"),
         lambda one, two: None,
     )
-    found = RULES[op](of)
+    found = SHAPE_RULES[op](of)
     assert found is not None
     return [tuple(shape) for shape in found if shape is not None]
 

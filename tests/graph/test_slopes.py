@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.graph.files import load_model
 from compressor.graph.normalise import normalise

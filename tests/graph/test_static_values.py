@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from compressor.commands.clean import clean_file
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import CleanSettings, PruneSettings
 
 LIMITED = """<ir_version: 9, opset_import: ["" : 18]>

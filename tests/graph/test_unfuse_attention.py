@@ -12,7 +12,7 @@ import pytest
 from compressor.graph.contrib import MICROSOFT
 from compressor.graph.meta import UNFUSED
 from compressor.graph.normalise import normalise
-from compressor.graph.unfuse_attention import FUSED
+from compressor.graph.unfuse_attention import FUSED_ATTENTION
 from tests.models import in_memory, model
 
 from .samples import run
@@ -83,4 +83,4 @@ def test_what_is_not_known_is_left_alone(name: str) -> None:
 
 
 def test_every_operator_has_a_case() -> None:
-    assert {name.split()[0] for name in BODIES} == {op for _, op in FUSED}
+    assert {name.split()[0] for name in BODIES} == {op for _, op in FUSED_ATTENTION}

@@ -16,7 +16,7 @@ from compressor.graph.shapes import infer
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
 from compressor.pruning.cost import graph_macs
-from compressor.pruning.parts import OperatorChain, operators
+from compressor.pruning.parts import OperatorChain, operator_chains
 from compressor.pruning.select import origin_of, scored_groups
 from compressor.pruning.widths import WidthLine, Widths, lines
 from compressor.results.detail import LatencyResult
@@ -90,7 +90,11 @@ def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[OperatorChai
     groups, scores = scored_groups(analysis.coupling, settings)
     origin = origin_of(analysis.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
-    return operators(analysis.coupling, [line.group for line in of_groups]), of_groups, FakeTimer(in_memory(proto))
+    return (
+        operator_chains(analysis.coupling, [line.group for line in of_groups]),
+        of_groups,
+        FakeTimer(in_memory(proto)),
+    )
 
 
 def counted(parts: list[OperatorChain]) -> Callable[[OperatorChain, list[float]], float]:

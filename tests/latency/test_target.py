@@ -13,7 +13,7 @@ from compressor.evaluate import statistics
 from compressor.latency import LatencyTarget, timing
 from compressor.pruning.widths import SAMPLES
 from compressor.runtime import turns
-from compressor.steps.account import stats_in_memory
+from compressor.steps.counts import stats_in_memory
 from tests.latency.case import ORIGINAL_MS, FakeTimer, residual
 from tests.models import in_memory, model
 
@@ -201,10 +201,10 @@ def convolutions():
 
 def test_measured_in_the_runtime(monkeypatch, tmp_path):
     monkeypatch.setattr(timing, "RUNS", 20)
-    monkeypatch.setattr(timing, "SECONDS", 0.2)
-    monkeypatch.setattr(timing, "ROUNDS", 3)
-    monkeypatch.setattr(timing, "REPEATS", 1)
-    monkeypatch.setattr(turns, "MOST", turns.FEWEST)
+    monkeypatch.setattr(timing, "TIMING_SECONDS", 0.2)
+    monkeypatch.setattr(timing, "IN_TURNS", 3)
+    monkeypatch.setattr(timing, "MOST_REPEATS", 1)
+    monkeypatch.setattr(turns, "MOST_RUNS", turns.FEWEST_RUNS)
     monkeypatch.setattr(statistics, "DRAWS", 150)
     try:
         report = prune(convolutions(), target_latency="0.5x", round_to=8, threads=1, latency_cache=tmp_path).report

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import compressor
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.commands.sensitivity import sensitivity
 from compressor.commands.verify import verify
 from compressor.config import PruneSettings, TuneSettings, VerifySettings

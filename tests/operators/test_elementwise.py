@@ -111,4 +111,4 @@ def test_every_rule_of_a_size_is_of_an_operator_that_is_known() -> None:
     by_element = elementwise.BROADCASTS | elementwise.UNARY
     assert by_element > data_rules._ELEMENTWISE.keys()
     assert ranges._COMPUTED.keys() - by_element == {"Range"}
-    assert shape_rules.RULES.keys() | MOVEMENT.keys() <= STANDARD.keys()
+    assert shape_rules.SHAPE_RULES.keys() | MOVEMENT.keys() <= STANDARD.keys()

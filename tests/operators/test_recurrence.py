@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from compressor.operators import recurrence
-from compressor.operators.recurrence import GATES, backwards
+from compressor.operators.recurrence import GATE_COUNTS, backwards
 
 NAMES = {
     "X": recurrence.X, "W": recurrence.W, "R": recurrence.R, "B": recurrence.B, "sequence_lens": recurrence.LENGTHS,
@@ -14,7 +14,7 @@ NAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("op", GATES)
+@pytest.mark.parametrize("op", GATE_COUNTS)
 def test_inputs_stand_where_the_schema_has_them(op: str) -> None:
     inputs = [given.name for given in onnx.defs.get_schema(op).inputs]
     assert {name: inputs.index(name) for name in inputs} == {name: NAMES[name] for name in inputs}

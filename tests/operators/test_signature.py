@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.channels.coupling import Unexplained
-from compressor.operators.signature import Call, Named, Signature, Window, expand, name_axes, slide, solve_sizes
+from compressor.operators.signature import Call, NamedAxes, Signature, Window, expand, name_axes, slide, solve_sizes
 
 CONV = "n (g i) [*s], (g o) i [*k], (g o)? -> n (g o) [*p]"
 
@@ -92,7 +92,7 @@ def test_a_missing_input_is_declined_unless_it_may_be_missing() -> None:
     assert 2 not in named.operands
 
 
-def slid(window: Window, kernel: tuple[int, int], output: tuple[int, int], **attributes: list[int]) -> Named:
+def slid(window: Window, kernel: tuple[int, int], output: tuple[int, int], **attributes: list[int]) -> NamedAxes:
     of = call((3, 8, 6, 6), (12, 8, *kernel), output=(3, 12, *output), **attributes)
     named = name_axes(CONV, of)
     slide(named, window, of)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from compressor.commands.inspect import inspect_file
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed, UsageError
 from compressor.graph.nodes import become_identity

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compressor import errors
-from compressor.commands import prune
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from tests.property.graphs import random_model
 from tests.property.mutations import mutate
@@ -21,7 +21,7 @@ def attempt(seed: int, folder: Path, *, verify: bool) -> str:
     path, output = folder / "damaged.onnx", folder / "out.onnx"
     path.write_bytes(model.SerializeToString())
     try:
-        prune.prune_file(path, output, PruneSettings.parse({"round_to": 1, "verify": verify}))
+        prune_file(path, output, PruneSettings.parse({"round_to": 1, "verify": verify}))
         outcome = "pruned"
     except errors.CompressorError as error:
         outcome = type(error).__name__

@@ -9,7 +9,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
-from compressor.steps.account import stats_in_memory
+from compressor.steps.counts import stats_in_memory
 from compressor.steps.prune import settled
 from compressor.steps.prune.result import PruneResult
 from tests.models import between, in_memory, model, weight

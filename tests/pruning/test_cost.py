@@ -15,7 +15,7 @@ from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.pruning.cost import CostModel, graph_macs, graph_params, uncounted
 from compressor.pruning.select import choose_channels
-from compressor.steps.account import stats_in_memory
+from compressor.steps.counts import stats_in_memory
 from tests.models import in_memory, model
 from tests.oracle import couple, pair
 from tests.property.idioms import IDIOMS

@@ -20,7 +20,7 @@ from compressor.pruning.analysis import analyse
 from compressor.pruning.cost import CostModel
 from compressor.pruning.depth import idle_blocks, rank_blocks
 from compressor.pruning.lossless import learn_constants
-from compressor.pruning.parts import OperatorChain, operators
+from compressor.pruning.parts import OperatorChain, operator_chains
 from compressor.pruning.select import policy_of
 from compressor.runtime.stored import run_once
 from tests.models import in_memory, model
@@ -196,7 +196,7 @@ def test_what_a_block_costs() -> None:
     units = np.asarray([block.unit])
     assert cost.macs - cost.macs_after(units) == 2 * 8 * 8 * 9 * 64 * analysis.shapes.batch
     assert cost.params - cost.params_after(units) == 2 * 8 * 8 * 9
-    parts = operators(analysis.coupling, group(analysis.coupling))
+    parts = operator_chains(analysis.coupling, group(analysis.coupling))
     there, gone = (sum(p.macs(p.sizes(g)) for p in parts) for g in (lasting(parts, 0.0), lasting(parts, 0.5)))
     assert there == cost.macs
     assert gone == cost.macs_after(units)

@@ -10,7 +10,8 @@ import onnx_ir as ir
 import pytest
 
 from compressor.channels.plan import PruningPlan
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import UsageError
 from compressor.runtime.stored import run_once

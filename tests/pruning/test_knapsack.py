@@ -54,7 +54,7 @@ def test_thinned_out_it_keeps_to_the_budget_and_to_its_promise(groups):
     most = sum(float(cost.max()) for cost in costs)
     budget = (least + most) / 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(knapsack, "STATES", 8)
+        patch.setattr(knapsack, "STATES_KEPT", 8)
         found = choose_widths(costs, losses, budget)
     assert found is not None
     cost, loss = total(groups, found)

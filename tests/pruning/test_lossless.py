@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from compressor.commands import prune as command
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
-from compressor.pruning.lossless import ROUNDING
+from compressor.pruning.lossless import SUMMING_ERROR
 from compressor.steps.prune.result import PruneResult
 from tests.models import between, in_memory, model, tokens
 
@@ -83,7 +83,7 @@ def removed(proto: onnx.ModelProto, **settings: Any) -> dict[str, int]:
         return {}
     proof = result.report.proof
     assert proof is not None
-    assert proof.tolerance == ROUNDING
+    assert proof.tolerance == SUMMING_ERROR
     smaller = ir.to_proto(result.model)
     onnx.checker.check_model(smaller, full_check=True)
     same_outputs(proto, smaller)
@@ -97,7 +97,7 @@ def same_outputs(one: onnx.ModelProto, two: onnx.ModelProto) -> None:
     for a, b in zip(*(s.run(None, feeds) for s in sessions), strict=True):
         assert np.isfinite(a).all()
         assert np.ptp(a) > 0.1, "an output that hardly varies would show nothing"
-        assert np.abs(a - b).max() <= ROUNDING * np.abs(a).max()
+        assert np.abs(a - b).max() <= SUMMING_ERROR * np.abs(a).max()
 
 
 def image(name: str, body: str, fill: Mapping[str, Any], gone: Mapping[str, int], **more: Any) -> Case:

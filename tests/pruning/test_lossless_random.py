@@ -15,7 +15,7 @@ from compressor.core.arrays import Array
 from compressor.errors import NotPossible
 from compressor.pruning.analysis import analyse
 from compressor.pruning.inputs import Inputs
-from compressor.pruning.lossless import ROUNDING
+from compressor.pruning.lossless import SUMMING_ERROR
 from compressor.runtime.stored import run_once
 from tests.property.graphs import blocks_of, random_model
 
@@ -72,7 +72,7 @@ def check(seed: int) -> int:
     except NotPossible:
         return 0
     assert result.report.proof is not None
-    assert result.report.proof.tolerance == ROUNDING, blocks
+    assert result.report.proof.tolerance == SUMMING_ERROR, blocks
     return sum(g.removed for g in result.report.groups)
 
 

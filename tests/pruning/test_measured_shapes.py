@@ -11,7 +11,7 @@ from compressor.errors import NothingToPrune
 from compressor.graph.normalise import normalise
 from compressor.pruning import measured_shapes
 from compressor.pruning.measured_shapes import shapes_of
-from compressor.steps import account
+from compressor.steps import counts
 from compressor.steps.prune.result import PruneResult
 from tests.models import in_memory, model
 
@@ -45,7 +45,7 @@ def test_macs_are_partial() -> None:
     result = small()
     assert result.report.input.uncounted == 1
     assert any("MACs are partial" in text for text in result.report.warnings)
-    found = account.stats_in_memory(result.model, SETTINGS)
+    found = counts.stats_in_memory(result.model, SETTINGS)
     assert found.uncounted == 1
     assert 0 < found.macs < result.report.input.macs
 

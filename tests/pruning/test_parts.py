@@ -9,7 +9,7 @@ from compressor.config import PruneSettings
 from compressor.latency.candidates import Candidates, fingerprint
 from compressor.pruning.analysis import analyse
 from compressor.pruning.budget import line_up
-from compressor.pruning.parts import OperatorChain, operators
+from compressor.pruning.parts import OperatorChain, operator_chains
 from compressor.pruning.select import origin_of, scored_groups
 from compressor.pruning.widths import lines
 from tests.latency.case import node_costs, parts_of, residual
@@ -66,7 +66,7 @@ def test_sizes_are_those_of_the_smaller_model(proto, seed):
     groups, scores = scored_groups(analysis.coupling, settings)
     origin = origin_of(analysis.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
-    parts = operators(analysis.coupling, list(scores))
+    parts = operator_chains(analysis.coupling, list(scores))
     rng = np.random.default_rng(seed)
     levels = [int(rng.integers(len(line.losses))) for line in of_groups]
     gone = [line.gone(level) for line, level in zip(of_groups, levels, strict=True)]

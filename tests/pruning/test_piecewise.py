@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.core.arrays import Array
 from compressor.errors import ModelError, ProofFailed

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.commands.clean import clean_file
-from compressor.commands.prune import prune_file
+from compressor.commands.prune_file import prune_file
 from compressor.config import CleanSettings, PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning import analysis

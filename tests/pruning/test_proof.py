@@ -17,7 +17,8 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import group
 from compressor.channels.labels import UnitArray
 from compressor.channels.plan import PruningPlan, units_of
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.core.compare import Tolerance, distance
 from compressor.errors import ModelError, OutOfMemory, ProofFailed, ProviderUnavailable

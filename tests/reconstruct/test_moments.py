@@ -37,7 +37,7 @@ def gathered(x: Array, y: Array, cuts: list[int], **options: bool) -> Moments:
 def test_batches_make_no_difference(cuts: list[int], mean: float, fewest: int) -> None:
     x, y = rows(80, mean, seed=len(cuts))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(moments, "FEWEST", fewest)
+        patch.setattr(moments, "FEWEST_ROWS", fewest)
         found = gathered(x, y, cuts)
         for got, want in zip(found.means, (x.mean(axis=1), y.mean(axis=1)), strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-12)

@@ -143,7 +143,7 @@ STACK = """(float[N,7,6] x) => (float y)
 def test_later_rounds_see_what_the_smaller_layer_does(monkeypatch: pytest.MonkeyPatch) -> None:
     after = []
     for rounds in (1, 3):
-        monkeypatch.setattr(recurrent, "ROUNDS", rounds)
+        monkeypatch.setattr(recurrent, "GATE_FITS", rounds)
         after.append(pruned(model(STACK)).recover("lstsq", Arrays(x=noise(128, 7, 6))).layers)
     first, last = ({one.node: one.after for one in layers} for layers in after)
     assert all(last[node] < first[node] for node in first if node.startswith("GRU"))

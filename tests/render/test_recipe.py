@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from compressor.config.recipe import STAGE_GATES
-from compressor.render.recipe import AMOUNTS, render_recipe, write_recipe_html
+from compressor.render.recipe import GATE_AMOUNTS, render_recipe, write_recipe_html
 from compressor.results.detail import AccuracyRow, Environment
 from compressor.results.recipe import GateRow, RecipeReport, StageRow
 from tests.render.case import HOSTILE, stats
@@ -82,5 +82,5 @@ def test_json_comes_back_as_it_was():
 
 
 def test_every_gate_of_a_stage_has_a_form() -> None:
-    assert AMOUNTS.keys() == STAGE_GATES.keys()
-    assert AMOUNTS["max_distance"](0.0123) == "1.23%"
+    assert GATE_AMOUNTS.keys() == STAGE_GATES.keys()
+    assert GATE_AMOUNTS["max_distance"](0.0123) == "1.23%"

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from compressor.core.formatting import count, printable, quantity, share
-from compressor.render.draw import on_disk
+from compressor.render.draw import times_smaller
 from compressor.render.text import render_diff, render_inspection, render_report, show_outcome
 from compressor.results import (
     DiffReport,
@@ -341,4 +341,4 @@ def shown_outcome(row):
     [(300, 100, "3.0 times smaller"), (100, 150, "1.5 times larger"), (9, 9, "1.0 times smaller")],
 )
 def test_a_file_that_grew_is_larger(before: int, after: int, said: str) -> None:
-    assert on_disk(before, after) == f"{said} on disk"
+    assert times_smaller(before, after) == f"{said} on disk"

@@ -8,8 +8,8 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
 from compressor.results.records import OpaqueRow
-from compressor.steps.account import frozen_rows
 from compressor.steps.opaque import opaque_rows
+from compressor.steps.report_rows import frozen_rows
 from tests.models import between
 
 

@@ -10,7 +10,7 @@ from compressor.config.choices import STRUCTURES
 from compressor.pruning.analysis import analyse
 from compressor.results.records import SavingRow
 from compressor.steps.savings import saving_rows
-from compressor.structures.interspace.composed import NODES
+from compressor.structures.interspace.composed import NODE_BYTES
 from tests.models import model
 
 NET = """(float[N,16,8,8] x) => (float[N,32,8,8] y)
@@ -61,4 +61,4 @@ def test_zeros_that_stay_save_no_bytes_but_stored_coefficients_do(rows: list[Sav
         if row.structure == "interspace":
             kept = row.macs_after // 64
             basis = 81 * 4 if row.node == "Conv_0" else 0
-            assert row.bytes_after == kept * 2 + WHOLE[row.node] // 8 + basis + NODES
+            assert row.bytes_after == kept * 2 + WHOLE[row.node] // 8 + basis + NODE_BYTES

@@ -15,7 +15,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.pruning.analysis import analyse
 from compressor.pruning.criteria import CRITERIA, criterion
 from compressor.pruning.criteria.measurement import RANK_SAMPLES
-from compressor.steps.score import ROUNDS, measure_for_criterion
+from compressor.steps.score import MINIBATCHES, measure_for_criterion
 from tests.models import between, in_memory, model
 
 
@@ -66,7 +66,7 @@ def test_only_those_that_need_data_read_any(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["taylor", "fisher", "hessian"])
 def test_squares_are_averaged_over_enough_rounds(name: str) -> None:
-    assert len(reads(name, Seeded(200), symbolic(), samples=128)) >= ROUNDS
+    assert len(reads(name, Seeded(200), symbolic(), samples=128)) >= MINIBATCHES
 
 
 @pytest.mark.parametrize("name", ["taylor", "snip", "activation"])

@@ -69,7 +69,7 @@ def test_of_many_samples_as_many_are_seen_as_steps_have_room_for(monkeypatch: py
             return super().take(indices)
 
     monkeypatch.setattr(brief, "STEPS", LEAST_STEPS)
-    monkeypatch.setattr(brief, "BATCH", 2)
+    monkeypatch.setattr(brief, "SAMPLES_A_STEP", 2)
     data = Counted(images(200).inputs)
     original = files.load_model(NET)
     settings = PruneSettings.parse({"ratio": 0.5})

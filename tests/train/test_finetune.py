@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 from onnx import numpy_helper
 
 from compressor.config import TuneSettings
 from compressor.errors import UsageError
-from compressor.graph import files
-from compressor.train.finetune import LAST_GOOD, TuneResult, finetune, finetune_file
-from compressor.train.loop.errors import TrainingDiverged
-from compressor.train.loop.extension import Extension
-from compressor.train.loop.split import Judged, Splits
+from compressor.train.finetune import TuneResult, finetune
+from compressor.train.loop.split import JudgedSamples, Splits
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.module.upcast import is_narrow, widened
 from tests.models import in_memory, model
@@ -89,14 +83,14 @@ def test_only_weights_change() -> None:
 
 def test_the_model_that_comes_out_is_the_module_that_was_trained() -> None:
     result = tuned(pruned(net()), net(), epochs=2, val_share=0.25)
-    assert result.judged == Judged(len(data()) // 4, seen=False)
+    assert result.judged == JudgedSamples(len(data()) // 4, seen=False)
     batch = data().take(np.arange(48))
     one = in_torch(result.model, batch.inputs)[0]
     two = in_torch(in_memory(net()), batch.inputs)[0]
     again = finetune(
         result.model, settings(epochs=1, learning_rate=1e-9, val_share=0.0), teacher=in_memory(net()), data=data()
     )
-    assert again.judged == Judged(min(settings().samples, len(data())), seen=True)
+    assert again.judged == JudgedSamples(min(settings().samples, len(data())), seen=True)
     t = 4.0
     p, q = (e / e.sum(1, keepdims=True) for e in (np.exp(a.astype(np.float64) / t) for a in (one, two)))
     assert again.history.before.loss == pytest.approx((q * np.log(q / p)).sum(1).mean() * t * t, rel=1e-3)
@@ -198,95 +192,12 @@ def test_no_samples_is_one_sentence() -> None:
         finetune(in_memory(net()), settings(), teacher=in_memory(net()), data=Splits(data(0)))
 
 
-# ---- from file to file
-
-
-class Poison(Extension):
-    """Makes the loss NaN at its eleventh step."""
-
-    seen = 0
-
-    def penalty(self, module: torch.nn.Module, values: Any) -> torch.Tensor | None:
-        self.seen += 1
-        return torch.tensor(float("nan")) if self.seen == 11 else None
-
-
-class Interrupt(Extension):
-    def after_epoch(self, module: torch.nn.Module, epoch: int) -> None:
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    onnx.save(net(), tmp_path / "big.onnx")
-    files.save_model(pruned(net()), tmp_path / "small.onnx")
-    np.savez(tmp_path / "data.npz", x=data().inputs["x"])
-    return tmp_path
-
-
-def run_file(place: Path, *, extensions: Any = (), **given: Any) -> TuneResult:
-    chosen = settings(data=str(place / "data.npz"), epochs=3, **given)
-    tune = partial(finetune, extensions=extensions)
-    return finetune_file(place / "small.onnx", place / "out.onnx", chosen, teacher=place / "big.onnx", tune=tune)
-
-
-def test_a_run_that_ends_well_leaves_the_model_alone(place: Path) -> None:
-    result = run_file(place)
-    assert sorted(p.name for p in place.iterdir()) == ["big.onnx", "data.npz", "out.onnx", "small.onnx"]
-    written = files.load_model(place / "out.onnx")
-    for name, value in result.model.graph.initializers.items():
-        assert value.const_value is not None
-        other = written.graph.initializers[name].const_value
-        assert other is not None
-        assert other.tobytes() == value.const_value.tobytes()
-
-
-def test_a_checkpoint_is_kept_on_request(place: Path) -> None:
-    run_file(place, keep_checkpoint=True)
-    assert (place / "out.onnx.checkpoint" / "checkpoint.safetensors").is_file()
-
-
-def test_an_interrupted_run_leaves_a_checkpoint_and_no_model(place: Path) -> None:
-    run_file(place)
-    expected = (place / "out.onnx").read_bytes()
-    (place / "out.onnx").unlink()
-    with pytest.raises(KeyboardInterrupt):
-        run_file(place, extensions=[Interrupt()])
-    assert not (place / "out.onnx").exists()
-    assert (place / "out.onnx.checkpoint" / "checkpoint.safetensors").is_file()
-    run_file(place, extensions=[Extension()], resume=True)
-    assert (place / "out.onnx").read_bytes() == expected
-    assert not (place / "out.onnx.checkpoint").exists()
-
-
-def test_a_loss_of_nan_leaves_the_last_good_weights(place: Path) -> None:
-    with pytest.raises(TrainingDiverged, match=r"step 11 \(epoch 3\).*last-good.onnx") as found:
-        run_file(place, extensions=[Poison()])
-    assert found.value.exit_code == 2
-    assert not (place / "out.onnx").exists()
-    good = files.load_model(place / "out.onnx.checkpoint" / LAST_GOOD)
-    assert all(np.isfinite(v.const_value.numpy()).all() for v in good.graph.initializers.values() if v.const_value)
-
-
-def test_the_input_is_never_overwritten(place: Path) -> None:
-    before = (place / "big.onnx").read_bytes()
-    with pytest.raises(UsageError):
-        finetune_file(
-            place / "small.onnx",
-            place / "big.onnx",
-            settings(data=str(place / "data.npz"), epochs=1),
-            teacher=place / "big.onnx",
-        )
-    assert (place / "big.onnx").read_bytes() == before
-
-
-def test_events_are_json(place: Path) -> None:
+def test_events_are_json() -> None:
     lines: list[str] = []
     finetune(
-        files.load_model(place / "small.onnx"),
+        pruned(net()),
         settings(epochs=1),
-        teacher=files.load_model(place / "big.onnx"),
+        teacher=in_memory(net()),
         data=data(),
         observe=lambda event: lines.append(json.dumps(event.as_json())),
     )

@@ -14,7 +14,7 @@ from compressor.data import Batch, Indices
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.split import Splits
-from compressor.train.module.pieces import Outputs
+from compressor.train.module.pieces import ModuleOutputs
 
 torch.set_num_threads(1)
 
@@ -54,12 +54,12 @@ class Net(torch.nn.Module):
         return found
 
 
-def cross_entropy(outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> torch.Tensor:
+def cross_entropy(outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> torch.Tensor:
     assert batch.labels is not None
     return torch.nn.functional.cross_entropy(outputs[0], batch.labels)
 
 
-def accuracy(outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> torch.Tensor:
+def accuracy(outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> torch.Tensor:
     assert batch.labels is not None
     return outputs[0].argmax(1).eq(batch.labels).double().mean()
 

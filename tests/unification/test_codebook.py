@@ -12,7 +12,7 @@ import pytest
 from compressor.config import BlockShape
 from compressor.unification import packed_codebook
 from compressor.unification.codebook import Codebook, SharedValues, lloyd
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.packed_codebook import bits_of, bytes_of, entropy_bits
 from compressor.unification.unpack import install
 from compressor.unification.unpacked import unpacked
@@ -20,8 +20,8 @@ from compressor.unification.unpacked import unpacked
 SHAPE = (6, 5, 3, 3)
 
 
-def layout_of(text: str, shape: tuple[int, ...] = SHAPE, roles: str = "oitt") -> Layout:
-    return Layout(CanonicalAxes.of(shape, roles), BlockShape.parse(text))
+def layout_of(text: str, shape: tuple[int, ...] = SHAPE, roles: str = "oitt") -> Blocking:
+    return Blocking(CanonicalAxes.of(shape, roles), BlockShape.parse(text))
 
 
 def normal(shape: tuple[int, ...] = SHAPE, seed: int = 0, dtype: Any = np.float32) -> Any:

@@ -89,7 +89,7 @@ def test_a_weight_of_two_nodes_counts_what_both_multiply() -> None:
 
 def test_gradients_tell_what_changing_a_weight_does_to_the_output_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr(curvature, "ROUNDS", 4000)
+    monkeypatch.setattr(curvature, "CURVATURE_BATCHES", 4000)
     text = """(float[n,5] x) => (float[n,1] y) <float[5,3] w, float[3,1] v> { a = MatMul(x, w)  y = MatMul(a, v) }"""
     model, data = made(text), Noise((5,), count=400)
     expected = np.square(data.x).mean(0)[:, None] * np.square(models.weight(model, "v"))[:, 0]

@@ -11,11 +11,11 @@ from compressor.config import BlockShape
 from compressor.core.group_envelope import remaining
 from compressor.unification.assignment import FREE
 from compressor.unification.envelope import Envelope
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
 from tests.unification.cases import weight
 
-LAYOUT = Layout(CanonicalAxes.of((6, 8), "oi"), BlockShape.parse("2x4"))
+LAYOUT = Blocking(CanonicalAxes.of((6, 8), "oi"), BlockShape.parse("2x4"))
 
 
 def objective(norms: Any, share: Any, u: Any, strength: float) -> float:

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 
 from compressor.config import BlockShape
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.moves import Permute, Reshape, apply, shortened
 from tests.unification.cases import layouts, weight
 
 
 @given(layouts())
-def test_every_weight_is_in_one_block_and_reading_and_writing_are_inverse(layout: Layout) -> None:
+def test_every_weight_is_in_one_block_and_reading_and_writing_are_inverse(layout: Blocking) -> None:
     indices, present = layout.indices(), layout.present
     size = int(np.prod(layout.view.shape))
     assert indices.shape == (layout.n, layout.count)
@@ -29,7 +29,7 @@ def test_every_weight_is_in_one_block_and_reading_and_writing_are_inverse(layout
 
 
 def members(view: CanonicalAxes, block: str, column: int = 0) -> set[tuple[int, ...]]:
-    indices = Layout(view, BlockShape.parse(block)).indices()[:, column]
+    indices = Blocking(view, BlockShape.parse(block)).indices()[:, column]
     return {tuple(int(i) for i in np.unravel_index(k, view.shape)) for k in indices}
 
 
@@ -65,16 +65,16 @@ def test_groups_of_one_axis_are_told_apart() -> None:
     assert transposed.canonical == (2, 5, 3, 2)
     assert members(transposed, "1x3") == {(i, 0, 0) for i in range(3)}
     grouped = CanonicalAxes((8, 4, 1), (2, 4, 4), "goi")
-    extents = Layout(grouped, BlockShape.parse("3x4")).extents[0]
+    extents = Blocking(grouped, BlockShape.parse("3x4")).extents[0]
     assert extents.tolist() == [3, 1, 3, 1], "no block crosses from one group to the next"
 
 
 def test_blocks_at_the_edges_are_smaller() -> None:
-    layout = Layout(CanonicalAxes.of((10, 7), "oi"), BlockShape.parse("4x4"))
+    layout = Blocking(CanonicalAxes.of((10, 7), "oi"), BlockShape.parse("4x4"))
     assert layout.count == 6
     assert [e.tolist() for e in layout.extents] == [[4, 4, 4, 4, 2, 2], [4, 3, 4, 3, 4, 3]]
     assert layout.fits
-    assert not Layout(layout.view, BlockShape.parse("4x8")).fits
+    assert not Blocking(layout.view, BlockShape.parse("4x8")).fits
 
 
 def test_moves_are_shortened_without_changing_what_they_do() -> None:

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from compressor.unification.moves import Move, Permute, Reshape, apply, as_array_of, on_host, shortened
+from compressor.unification.moves import LayoutMove, Permute, Reshape, apply, as_array_of, on_host, shortened
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from compressor.unification.moves import Move, Permute, Reshape, apply, as_array
         ((4, 3), (Reshape((2, 2, 3)), Permute((0, 1, 2)), Permute((1, 0, 2)), Reshape((12,))), 3),
     ],
 )
-def test_shortened_moves_do_the_same(shape: tuple[int, ...], moves: tuple[Move, ...], left: int) -> None:
+def test_shortened_moves_do_the_same(shape: tuple[int, ...], moves: tuple[LayoutMove, ...], left: int) -> None:
     array = np.arange(prod(shape)).reshape(shape)
     short = shortened(shape, moves)
     np.testing.assert_array_equal(apply(short, array), apply(moves, array))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from compressor.config import BlockShape
 from compressor.errors import ModelError
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.measure import ideal_bits, operations, satisfied
-from compressor.unification.packed import HALF, Packed, digit_table, from_bytes, pack_blocks, to_bytes
+from compressor.unification.packed import HALF_TYPES, Packed, digit_table, from_bytes, pack_blocks, to_bytes
 from compressor.unification.projections import Mixed
 from compressor.unification.unpack import install
 from tests.unification.cases import layouts, weight
@@ -24,8 +24,8 @@ SHARES = ((1.0, 0.0), (0.5, 0.0), (0.4, 0.4), (0.0, 0.5), (0.0, 1.0), (0.7, 0.3)
 DTYPES = (np.float32, np.float16, np.float64, ir.DataType.BFLOAT16.numpy())
 
 
-def pack(layout: Layout, shares: tuple[float, float], w: Any, magnitudes: str = "float16") -> Packed:
-    wide = w.astype(np.float32) if w.dtype in HALF else w
+def pack(layout: Blocking, shares: tuple[float, float], w: Any, magnitudes: str = "float16") -> Packed:
+    wide = w.astype(np.float32) if w.dtype in HALF_TYPES else w
     projection = Mixed(layout, *shares)
     kinds = projection.kinds(wide)
     return pack_blocks(projection.impose(wide, kinds).astype(w.dtype), layout, kinds, magnitudes)
@@ -60,7 +60,7 @@ def run(proto: onnx.ModelProto, *, optimise: bool) -> Any:
 
 @settings(deadline=None, max_examples=60)
 @given(layouts(), st.sampled_from(SHARES), st.sampled_from(DTYPES), st.sampled_from((13, 20, 25)))
-def test_the_runtime_unpacks_bit_by_bit(layout: Layout, shares: tuple[float, float], dtype: Any, opset: int) -> None:
+def test_the_runtime_unpacks_bit_by_bit(layout: Blocking, shares: tuple[float, float], dtype: Any, opset: int) -> None:
     w = weight(layout.view.shape, dtype=dtype)
     packed = pack(layout, shares, w)
     expected = packed.decode()
@@ -74,7 +74,7 @@ def test_the_runtime_unpacks_bit_by_bit(layout: Layout, shares: tuple[float, flo
 @pytest.mark.parametrize("opset", range(7, 13))
 @pytest.mark.parametrize("shares", SHARES)
 def test_old_operator_sets_need_no_raise(opset: int, shares: tuple[float, float]) -> None:
-    layout = Layout(CanonicalAxes.of((9, 5, 3), "oit"), BlockShape.parse("3x2"))
+    layout = Blocking(CanonicalAxes.of((9, 5, 3), "oit"), BlockShape.parse("3x2"))
     packed = pack(layout, shares, weight((9, 5, 3)))
     proto = model_of(packed, opset)
     assert proto.opset_import[0].version == opset
@@ -82,7 +82,7 @@ def test_old_operator_sets_need_no_raise(opset: int, shares: tuple[float, float]
 
 
 def test_an_operator_set_before_broadcasting_is_refused() -> None:
-    layout = Layout(CanonicalAxes.of((4, 4), "oi"), BlockShape.parse("4x4"))
+    layout = Blocking(CanonicalAxes.of((4, 4), "oi"), BlockShape.parse("4x4"))
     with pytest.raises(ModelError, match="operator set 6 is too old"):
         model_of(pack(layout, (1.0, 0.0), weight((4, 4))), 6)
 
@@ -99,7 +99,7 @@ def test_bits_are_those_of_the_byte_most_significant_first() -> None:
     assert np.array_equal(digit_table(2), np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1))
 
 
-BIG = Layout(CanonicalAxes.of((256, 256, 9), "oit"), BlockShape.parse("4x4"))
+BIG = Blocking(CanonicalAxes.of((256, 256, 9), "oit"), BlockShape.parse("4x4"))
 
 
 def test_a_unified_layer_takes_a_bit_a_weight_and_a_half_a_block() -> None:
@@ -124,7 +124,7 @@ def test_pruned_blocks_are_stored_the_smaller_way(pruned: float, order: tuple[in
 def test_magnitudes_keep_their_precision_at_any_size(size: float, dtype: Any) -> None:
     if dtype is np.float16 and not 1e-3 <= size <= 1e3:
         return
-    layout = Layout(CanonicalAxes.of((32, 32), "oi"), BlockShape.parse("4x4"))
+    layout = Blocking(CanonicalAxes.of((32, 32), "oi"), BlockShape.parse("4x4"))
     w = (weight((32, 32)) * size).astype(dtype)
     z = Mixed(layout).project(w.astype(np.float64))
     packed = pack(layout, (1.0, 0.0), w)
@@ -133,14 +133,14 @@ def test_magnitudes_keep_their_precision_at_any_size(size: float, dtype: Any) ->
 
 
 def test_float32_magnitudes_change_no_bit_of_a_projected_weight() -> None:
-    layout = Layout(CanonicalAxes.of((16, 16), "oi"), BlockShape.parse("1x8"))
+    layout = Blocking(CanonicalAxes.of((16, 16), "oi"), BlockShape.parse("1x8"))
     z = Mixed(layout, 0.5, 0.25).project(weight((16, 16)))
     kinds = Mixed(layout, 0.5, 0.25).kinds(weight((16, 16)))
     assert np.array_equal(pack_blocks(z, layout, kinds, "float32").decode(), z)
 
 
 def test_a_block_that_rounds_to_nothing_is_pruned() -> None:
-    layout = Layout(CanonicalAxes.of((64, 4), "oi"), BlockShape.parse("1x4"))
+    layout = Blocking(CanonicalAxes.of((64, 4), "oi"), BlockShape.parse("1x4"))
     w = np.array([[1e4] * 4] * 63 + [[-1e-9] * 4], np.float32)
     packed = pack_blocks(w, layout, np.full(64, UNIFIED, np.uint8))
     assert packed.order == (UNIFIED,), "one zero is cheaper than a map"
@@ -149,7 +149,7 @@ def test_a_block_that_rounds_to_nothing_is_pruned() -> None:
 
 
 def test_names_that_are_taken_are_left_alone() -> None:
-    layout = Layout(CanonicalAxes.of((4, 4), "oi"), BlockShape.parse("4x4"))
+    layout = Blocking(CanonicalAxes.of((4, 4), "oi"), BlockShape.parse("4x4"))
     packed = pack(layout, (1.0, 0.0), weight((4, 4)))
     values = [ir.Value(name=n, const_value=ir.tensor(np.zeros((4, 4), np.float32), name=n)) for n in ("W", "W.signs")]
     for value in values:
@@ -163,32 +163,32 @@ def test_names_that_are_taken_are_left_alone() -> None:
 
 
 def test_bits_are_counted_as_in_the_paper() -> None:
-    layout = Layout(CanonicalAxes.of((4, 4), "oi"), BlockShape.parse("1x4"))
+    layout = Blocking(CanonicalAxes.of((4, 4), "oi"), BlockShape.parse("1x4"))
     assert ideal_bits(layout, kinds(UNIFIED, UNIFIED, UNIFIED, UNIFIED), 32, 32) == 4 * (32 + 4)
     assert ideal_bits(layout, kinds(UNIFIED, PRUNED, FREE, FREE), 32, 16) == 2 * 4 * 32 + 16 + 4 + 6.0
-    ragged = Layout(CanonicalAxes.of((1, 5), "oi"), BlockShape.parse("1x3"))
+    ragged = Blocking(CanonicalAxes.of((1, 5), "oi"), BlockShape.parse("1x3"))
     assert ideal_bits(ragged, kinds(UNIFIED, UNIFIED), 32, 16) == 2 * 16 + 5
     assert ideal_bits(ragged, kinds(UNIFIED, FREE), 32, 16) == 16 + 3 + 2 * 32 + 2
 
 
 @pytest.mark.parametrize(("block", "products"), [("1x4", 4), ("4x1", 4), ("2x4", 2 * 2), ("4x4", 4)])
 def test_multiplications_and_additions_are_counted_apart(block: str, products: int) -> None:
-    layout = Layout(CanonicalAxes.of((4, 4), "oi"), BlockShape.parse(block))
+    layout = Blocking(CanonicalAxes.of((4, 4), "oi"), BlockShape.parse(block))
     assert operations(layout, kinds(*[UNIFIED] * layout.count)) == (products, 16)
     assert operations(layout, kinds(*[PRUNED] * layout.count)) == (0, 0)
     assert operations(layout, kinds(*[FREE] * layout.count)) == (16, 16)
 
 
 def test_blocks_at_the_edges_count_as_large_as_they_are() -> None:
-    layout = Layout(CanonicalAxes.of((5, 4), "oi"), BlockShape.parse("4x4"))
+    layout = Blocking(CanonicalAxes.of((5, 4), "oi"), BlockShape.parse("4x4"))
     assert operations(layout, kinds(UNIFIED, UNIFIED)) == (4 + 1, 20)
     assert operations(layout, kinds(UNIFIED, FREE)) == (4 + 4, 20)
 
 
 def test_the_check_of_a_constraint_sees_one_bit() -> None:
-    layout = Layout(CanonicalAxes.of((6, 8), "oi"), BlockShape.parse("2x4"))
+    layout = Blocking(CanonicalAxes.of((6, 8), "oi"), BlockShape.parse("2x4"))
     w = weight((6, 8))
-    packed = pack(Layout(CanonicalAxes.of((6, 8), "oi"), BlockShape.parse("2x4")), (0.4, 0.4), w)
+    packed = pack(Blocking(CanonicalAxes.of((6, 8), "oi"), BlockShape.parse("2x4")), (0.4, 0.4), w)
     good, kinds = packed.decode(), packed.kinds()
     assert satisfied(good, w, layout, kinds)
     for position in range(good.size):

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from compressor.config import BlockShape
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.packed_codebook import bits_of, bytes_of, entropy_bits, pack_codebook, worthwhile
 
 SHAPE = (6, 5, 3, 3)
 
 
-def layout(block: str) -> Layout:
-    return Layout(CanonicalAxes.of(SHAPE, "oitt"), BlockShape.parse(block))
+def layout(block: str) -> Blocking:
+    return Blocking(CanonicalAxes.of(SHAPE, "oitt"), BlockShape.parse(block))
 
 
-def coded(of: Layout, count: int, rng: np.random.Generator, dtype: Any = np.float32) -> tuple[Any, Any]:
+def coded(of: Blocking, count: int, rng: np.random.Generator, dtype: Any = np.float32) -> tuple[Any, Any]:
     """A weight of ``count`` values a codebook, each a number that float16 holds, and its codes."""
     codes = rng.integers(0, count, (of.n, of.count)).astype(np.uint8)
     codes[:count] = np.arange(count)[:, None]  # every value occurs

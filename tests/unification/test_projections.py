@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from compressor.config import BlockShape
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
 from tests.unification.cases import layouts, weight
 
-MATRIX = Layout(CanonicalAxes.of((3, 4), "oi"), BlockShape.parse("1x4"))
+MATRIX = Blocking(CanonicalAxes.of((3, 4), "oi"), BlockShape.parse("1x4"))
 
 
 def distance(w: Any, z: Any, h: Any = 1.0) -> float:
@@ -53,7 +53,7 @@ def test_no_weight_that_satisfies_the_constraint_is_nearer(weighted: bool, seed:
     st.booleans(),
 )
 def test_blocks_are_what_their_kind_says_and_projecting_twice_changes_nothing(
-    layout: Layout, shares: tuple[float, float], weighted: bool, double: bool
+    layout: Blocking, shares: tuple[float, float], weighted: bool, double: bool
 ) -> None:
     w = weight(layout.view.shape, dtype=np.float64 if double else np.float32)
     h = abs(weight(layout.view.shape, 1, w.dtype)) if weighted else None
@@ -75,7 +75,7 @@ def test_blocks_are_what_their_kind_says_and_projecting_twice_changes_nothing(
 def test_a_smaller_block_at_an_edge_gets_the_mean_of_what_is_in_it(weighted: bool) -> None:
     w = np.array([[1.0, -2.0, 3.0, 5.0, -8.0]])
     h = np.array([[1.0, 1.0, 2.0, 3.0, 1.0]])
-    layout = Layout(CanonicalAxes.of((1, 5), "oi"), BlockShape.parse("1x3"))
+    layout = Blocking(CanonicalAxes.of((1, 5), "oi"), BlockShape.parse("1x3"))
     first, second = (9 / 4, 23 / 4) if weighted else (2.0, 6.5)
     z = Mixed(layout, curvature=h if weighted else None).project(w)
     assert z.tolist() == [[first, -first, first, second, -second]]
@@ -96,7 +96,7 @@ def test_the_argument_is_left_alone() -> None:
 
 
 @given(layouts(), st.sampled_from(((1.0, 0.0), (0.4, 0.4))), st.booleans())
-def test_torch_gives_what_numpy_gives(layout: Layout, shares: tuple[float, float], weighted: bool) -> None:
+def test_torch_gives_what_numpy_gives(layout: Blocking, shares: tuple[float, float], weighted: bool) -> None:
     w = weight(layout.view.shape, dtype=np.float64)
     h = abs(weight(layout.view.shape, 1, np.float64)) + 0.1 if weighted else None
     expected = Mixed(layout, *shares, curvature=h).project(w)

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
-from compressor.unification.layout import Layout
+from compressor.unification.layout import Blocking
 from compressor.unification.measure import satisfied
 from compressor.unification.subspace import Subspace
 from tests.unification.cases import layouts, weight
 
 
-def case(layout: Layout, seed: int, dtype: Any = np.float64) -> tuple[Any, Any, Subspace]:
+def case(layout: Blocking, seed: int, dtype: Any = np.float64) -> tuple[Any, Any, Subspace]:
     w = weight(layout.view.shape, seed, dtype)
     kinds = np.random.default_rng(seed).choice([PRUNED, UNIFIED, UNIFIED, FREE], layout.count).astype(np.uint8)
     return w, kinds, Subspace(layout, kinds, w)
@@ -24,7 +24,7 @@ def case(layout: Layout, seed: int, dtype: Any = np.float64) -> tuple[Any, Any, 
 
 @given(layout=layouts(), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
-def test_it_is_the_orthogonal_projection_onto_signs_times_numbers(layout: Layout, seed: int) -> None:
+def test_it_is_the_orthogonal_projection_onto_signs_times_numbers(layout: Blocking, seed: int) -> None:
     w, kinds, subspace = case(layout, seed)
     v = weight(layout.view.shape, seed + 1, np.float64)
     signs, blocks = np.where(layout.blocks(w) < 0, -1.0, 1.0), layout.blocks(v)
@@ -36,7 +36,7 @@ def test_it_is_the_orthogonal_projection_onto_signs_times_numbers(layout: Layout
 
 @given(layout=layouts(), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
-def test_what_is_in_it_stays_to_the_last_bit(layout: Layout, seed: int) -> None:
+def test_what_is_in_it_stays_to_the_last_bit(layout: Blocking, seed: int) -> None:
     w, kinds, subspace = case(layout, seed, np.float32)
     z = subspace.project(w)
     assert satisfied(z, w, layout, kinds)
@@ -45,7 +45,7 @@ def test_what_is_in_it_stays_to_the_last_bit(layout: Layout, seed: int) -> None:
 
 @given(layout=layouts(), seed=st.integers(0, 20))
 @settings(max_examples=20, deadline=None)
-def test_torch_does_the_same(layout: Layout, seed: int) -> None:
+def test_torch_does_the_same(layout: Blocking, seed: int) -> None:
     torch = pytest.importorskip("torch")
     w, kinds, subspace = case(layout, seed)
     v = weight(layout.view.shape, seed + 1, np.float64)

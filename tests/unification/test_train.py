@@ -26,7 +26,7 @@ from compressor.train.constraints import admm
 from compressor.train.constraints.tied_batchnorm import Tied, ties_of
 from compressor.train.reparameterize.batchnorm import fold_batchnorm
 from compressor.unification import measure, project
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
 from compressor.unification.train import imposed
 from tests import models
@@ -127,17 +127,17 @@ def test_folding_tied_normalisations_leaves_weights_on_the_set(data: Path, value
 
 
 def test_outputs_are_tied_by_rows_of_blocks_or_all_together() -> None:
-    layout = Layout(CanonicalAxes.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
+    layout = Blocking(CanonicalAxes.of((8, 4, 3, 3), "oitt"), BlockShape.parse("3x2"))
     assert Mixed(layout).ties().tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
     assert Mixed(layout, 0.5).ties().tolist() == [0] * 8
-    assert Mixed(Layout(layout.view, BlockShape.parse("1x4"))).ties() is None
-    grouped = Layout(CanonicalAxes((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
+    assert Mixed(Blocking(layout.view, BlockShape.parse("1x4"))).ties() is None
+    grouped = Blocking(CanonicalAxes((4, 4), (2, 2, 4), "goi"), BlockShape.parse("2x2"))
     assert Mixed(grouped).ties().tolist() == [0, 0, 1, 1]
 
 
 def test_divergence_keeps_the_nearest_weights_and_warns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admm, "GROWING", 0)
-    monkeypatch.setattr(admm, "FAR", 0.0)
+    monkeypatch.setattr(admm, "FAR_RESIDUAL", 0.0)
     report = unify(net(), chosen(data)).report
     assert report.exact
     assert any("ADMM diverges" in warning for warning in report.warnings)

@@ -4,11 +4,11 @@ from compressor.data.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.data.synthetic.dataset import Synthetic, synthetic
 from compressor.data.synthetic.pixel_range import (
     BYTES,
-    CANDIDATES,
     DARK_CANDIDATES,
     IMAGENET,
     SIGNED,
     UNIT,
+    USUAL_RANGES,
     PixelRange,
     RangeChoice,
     given_range,
@@ -17,11 +17,11 @@ from compressor.data.synthetic.sizes import left_open, sample_shapes
 
 __all__ = [
     "BYTES",
-    "CANDIDATES",
     "DARK_CANDIDATES",
     "IMAGENET",
     "SIGNED",
     "UNIT",
+    "USUAL_RANGES",
     "InputKind",
     "Kind",
     "PixelRange",

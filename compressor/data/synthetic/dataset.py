@@ -21,7 +21,7 @@ from compressor.data.synthetic.pixel_range import PixelRange, RangeChoice
 from compressor.data.synthetic.signals import spectrogram, waveform
 from compressor.data.synthetic.tokens import tokens
 from compressor.errors import UsageError
-from compressor.graph.feeds import ROUNDS
+from compressor.graph.feeds import LOOP_ROUNDS
 from compressor.graph.shapes import Shapes
 
 REMEMBERED = 256 << 20
@@ -271,7 +271,7 @@ def _features(draw: Draw) -> Array:
 
 def _numbers(draw: Draw) -> Array:
     if draw.kind.looped:
-        return np.asarray(draw.rng.integers(*ROUNDS, endpoint=True))
+        return np.asarray(draw.rng.integers(*LOOP_ROUNDS, endpoint=True))
     if not draw.kind.words.isdisjoint(TIMES):
         drawn = draw.rng.uniform(0, TIME_STEPS)
         return np.asarray(drawn if draw.kind.dtype.is_floating_point() else int(drawn))

@@ -8,9 +8,9 @@ import numpy as np
 
 from compressor.data.synthetic.fractal import Field, fractal_noise
 
-FACTORS = 16
+HIDDEN_CAUSES = 16
 """Hidden causes that features share."""
-SHARED = 0.7
+SHARED_VARIANCE = 0.7
 """Share of a feature's variance that comes from them."""
 
 
@@ -29,14 +29,14 @@ def features(rng: np.random.Generator, shape: tuple[int, ...], seed: int) -> Fie
         # Divided by the root of two, as two independent parts of deviation one are added.
         hidden = ((drift + level) / np.sqrt(2 if steps > 1 else 1)).T.astype(np.float32)
     own = rng.standard_normal(shape, dtype=np.float32)
-    return np.asarray(np.sqrt(SHARED) * (hidden @ mixing.T) + np.sqrt(1 - SHARED) * own, np.float32)
+    return np.asarray(np.sqrt(SHARED_VARIANCE) * (hidden @ mixing.T) + np.sqrt(1 - SHARED_VARIANCE) * own, np.float32)
 
 
 @lru_cache(maxsize=8)
 def _mixing(count: int, seed: int) -> Field:
     """float32[count, factors] with rows of norm 1."""
     # By seed and width, so that inputs of one width share their causes.
-    drawn = np.random.default_rng([seed, count]).standard_normal((count, min(FACTORS, max(count, 1))))
+    drawn = np.random.default_rng([seed, count]).standard_normal((count, min(HIDDEN_CAUSES, max(count, 1))))
     rows: Field = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
     # Cached and shared by all callers.
     rows.setflags(write=False)

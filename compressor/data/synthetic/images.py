@@ -13,7 +13,7 @@ LEAVES_SHARE = (0.2, 1.0)
 """Least and largest share of dead leaves in an image; noise makes up the rest."""
 EXPONENT = 1.2
 """Amplitudes of the noise fall with this power of the frequency."""
-CONTRAST = 0.5
+NOISE_CONTRAST = 0.5
 """Deviation of the noise around 0.5, before it is blended and clipped."""
 CHROMA = 0.3
 """Weight of what channels of the noise have to themselves; brightness has the rest of their variance."""
@@ -44,7 +44,7 @@ def natural_image(rng: np.random.Generator, channels: int, size: Sequence[int]) 
     if own:
         # The shares are of variances, hence the root.
         noise = np.sqrt(1 - CHROMA**2) * noise + CHROMA * fields[1:]
-    image += (1 - share) * (0.5 + CONTRAST * noise)
+    image += (1 - share) * (0.5 + NOISE_CONTRAST * noise)
     contrast, brightness = np.exp(EXPOSURE[0] * rng.standard_normal()), EXPOSURE[1] * rng.standard_normal()
     image = (np.clip(image, 0, 1) - 0.5) * np.float32(contrast) + np.float32(0.5 + brightness)
     return np.asarray(np.clip(image, 0, 1), np.float32)

@@ -24,7 +24,7 @@ POWER = 2.0
 """Radii are Pareto distributed: the share of those above r falls with ``r ** -POWER``."""
 ASPECT = 0.4
 """Shortest radius of a shape, as a share of its longest."""
-CHROMA = 0.22
+LEAF_CHROMA = 0.22
 """Deviation of a channel from the brightness of its shape."""
 GRADIENT = 0.15
 """Deviation of what brightness gains from the middle of a shape to one radius away."""
@@ -93,7 +93,7 @@ def _drawn(rng: np.random.Generator, channels: int, sides: tuple[int, ...]) -> _
     # The Q of a normal matrix is a random turn.
     turn = np.linalg.qr(rng.standard_normal((count, dims, dims)))[0]
     bright = rng.random((count, 1))
-    colour = np.clip(bright + CHROMA * (channels > 1) * rng.standard_normal((count, channels)), 0, 1)
+    colour = np.clip(bright + LEAF_CHROMA * (channels > 1) * rng.standard_normal((count, channels)), 0, 1)
     slope = GRADIENT * rng.standard_normal((count, dims)) / np.maximum(longest, 1)[:, None]
     # The background must cover the corners of the image, too.
     radius[0], centre[0], form[0], turn[0] = 2 * max(sides), np.divide(sides, 2), 1, np.eye(dims)

@@ -69,9 +69,9 @@ SIGNED = PixelRange("[-1, 1]", (0.5,), (0.5,))
 BYTES = PixelRange("[0, 255]", (0.0,), (1 / 255,))
 IMAGENET = PixelRange("mean and deviation of ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CENTRED = PixelRange("[-0.5, 0.5]", (0.5,), (1.0,))
-CANDIDATES = (UNIT, SIGNED, BYTES, IMAGENET, CENTRED)
+USUAL_RANGES = (UNIT, SIGNED, BYTES, IMAGENET, CENTRED)
 """What networks are usually trained with; a range is read by trying these."""
-DARK_CANDIDATES = tuple(replace(found, name=f"{found.name}, light on dark", dark=True) for found in CANDIDATES)
+DARK_CANDIDATES = tuple(replace(found, name=f"{found.name}, light on dark", dark=True) for found in USUAL_RANGES)
 """The same for images of one channel, of which many are light marks on a dark ground."""
 
 

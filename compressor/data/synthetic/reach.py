@@ -11,8 +11,8 @@ from compressor.graph.binding import Shape
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import operator_of
 
-WHOLE = 2**20 * 3**4 * 5**4 * 7**2 * 11 * 13
-FAR = (WHOLE, 2 * WHOLE)
+ANY_STRIDE = 2**20 * 3**4 * 5**4 * 7**2 * 11 * 13
+FAR_LENGTHS = (ANY_STRIDE, 2 * ANY_STRIDE)
 """Lengths at which sizes inside are compared: multiples of any usual stride, and beyond any kernel."""
 
 
@@ -41,7 +41,7 @@ def reach_of(model: ir.Model, shapes: Shapes, name: str, axis: int) -> Reach:
         name: of the input.
         axis: counted with that of samples.
     """
-    near, far = (_stretched(shapes, name, axis, length) for length in FAR)
+    near, far = (_stretched(shapes, name, axis, length) for length in FAR_LENGTHS)
     start = next(v for v in model.graph.inputs if v.name == name)
     extents, steps = {start: 1.0}, {start: 1.0}
     for node in model.graph:
@@ -70,7 +70,7 @@ def _step(shapes: Shapes, value: ir.Value, near: Mapping[str, Shape], far: Mappi
     """Positions of the input for each of ``value``; None where no axis of it is known to grow with the input."""
     pairs = zip(shapes.at(value, near) or (), shapes.at(value, far) or (), strict=True)
     grown = [more - less for less, more in pairs if less is not None and more is not None and more > less]
-    return (FAR[1] - FAR[0]) / min(grown) if grown else None
+    return (FAR_LENGTHS[1] - FAR_LENGTHS[0]) / min(grown) if grown else None
 
 
 def _kernel(node: ir.Node, shapes: Shapes) -> int:

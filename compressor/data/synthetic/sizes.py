@@ -28,7 +28,7 @@ PREFERRED: Mapping[Kind, int] = MappingProxyType(
     }
 )
 """What a side of an image or volume, a sequence and a cache measure where nothing tells, and signals at least."""
-SIGNALS = (Kind.WAVEFORM, Kind.SPECTROGRAM, Kind.FEATURES)
+SIGNAL_KINDS = (Kind.WAVEFORM, Kind.SPECTROGRAM, Kind.FEATURES)
 """Kinds whose length follows from what layers see of it."""
 FIELDS = 4
 """Receptive fields of the layers in a signal, so that most results see no padding,"""
@@ -38,9 +38,9 @@ BUDGET = 224 * 224
 """but no more numbers than an image has pixels."""
 SHORTER = (64, 48, 32, 24, 20, 18, 17)
 """Positions that are tried where the graph has no room for more, with what is in a cache."""
-Place = tuple[str, int]
+InputAxis = tuple[str, int]
 """An input and one of its axes."""
-Wanted = Mapping[Place, int]
+Wanted = Mapping[InputAxis, int]
 
 
 def sample_shapes(
@@ -107,7 +107,7 @@ def left_open(
 def _attempts(model: ir.Model, found: Shapes, kinds: Sequence[InputKind], limits: Sequence[int]) -> Iterator[Wanted]:
     """Sizes to try, the best first."""
     places = [(kind, _open(model, kind)) for kind in kinds]
-    lengths = {p: _signal(model, found, kind, p) for kind, axes in places if kind.kind in SIGNALS for p in axes}
+    lengths = {p: _signal(model, found, kind, p) for kind, axes in places if kind.kind in SIGNAL_KINDS for p in axes}
     # Positions that are counted inside the graph may run out of a table that nothing else tells of.
     rooms = [[*limits, *most] for most in ([], *([length] for length in SHORTER))]
     usual = [_wanted(model, places, lengths, room) for room in rooms]
@@ -124,7 +124,7 @@ def _attempts(model: ir.Model, found: Shapes, kinds: Sequence[InputKind], limits
 
 
 def _wanted(
-    model: ir.Model, places: Sequence[tuple[InputKind, Sequence[Place]]], lengths: Wanted, limits: Sequence[int]
+    model: ir.Model, places: Sequence[tuple[InputKind, Sequence[InputAxis]]], lengths: Wanted, limits: Sequence[int]
 ) -> Wanted:
     """Size by place. With a cache, what is in it counts among the positions that tables and masks have room for."""
     past = PREFERRED[Kind.CACHE] if any(kind.kind == Kind.CACHE and axes for kind, axes in places) else 0
@@ -132,11 +132,11 @@ def _wanted(
     tables += limits
     # Positions behind the past must still be in the table.
     length = max(1, min([PREFERRED[Kind.TOKENS], *(table - past for table in tables)]))
-    wanted: dict[Place, int] = {}
+    wanted: dict[InputAxis, int] = {}
     for kind, axes in places:
         if kind.kind == Kind.FEATURES:
             wanted |= {place: min([lengths[place], *limits]) for place in axes}
-        elif kind.kind in SIGNALS:
+        elif kind.kind in SIGNAL_KINDS:
             wanted |= {place: lengths[place] for place in axes}
         elif kind.kind in (Kind.TOKENS, Kind.CACHE):
             wanted |= dict.fromkeys(axes, length if kind.kind == Kind.TOKENS else past)
@@ -150,7 +150,7 @@ def _wanted(
     return wanted
 
 
-def _signal(model: ir.Model, found: Shapes, kind: InputKind, place: Place) -> int:
+def _signal(model: ir.Model, found: Shapes, kind: InputKind, place: InputAxis) -> int:
     """How long a signal is: some receptive fields, and some results of the slowest layers, within bounds."""
     reach = reach_of(model, found, *place)
     wanted = max(PREFERRED[kind.kind], FIELDS * reach.extent, reach.extent + (RESULTS - 1) * reach.step)
@@ -160,7 +160,7 @@ def _signal(model: ir.Model, found: Shapes, kind: InputKind, place: Place) -> in
     return ceil(ceil(length / reach.step) * reach.step) if reach.step.is_integer() else ceil(length)
 
 
-def _side(kind: InputKind, places: Sequence[Place]) -> int:
+def _side(kind: InputKind, places: Sequence[InputAxis]) -> int:
     """How long open sides of a volume are; those of a video with large frames are shorter."""
     sides = {axis for _, axis in places}
     fixed = prod(n for axis, n in enumerate(kind.shape) if axis + 1 not in sides and axis != kind.channel_axis)
@@ -168,7 +168,7 @@ def _side(kind: InputKind, places: Sequence[Place]) -> int:
     return PREFERRED[Kind.VOLUME] if room >= PREFERRED[Kind.VOLUME] else PREFERRED[Kind.VOLUME] // 2
 
 
-def _open(model: ir.Model, kind: InputKind) -> list[Place]:
+def _open(model: ir.Model, kind: InputKind) -> list[InputAxis]:
     """Axes of an input whose size is open, but those of samples and of channels."""
     value = next(v for v in model.graph.inputs if v.name == kind.name)
     skipped = {0} if kind.channel_axis is None else {0, kind.channel_axis + 1}
@@ -179,7 +179,7 @@ def _open(model: ir.Model, kind: InputKind) -> list[Place]:
     ]
 
 
-def _symbol(model: ir.Model, place: Place) -> str | None:
+def _symbol(model: ir.Model, place: InputAxis) -> str | None:
     """The name of an open size; None where it has none."""
     value = next(v for v in model.graph.inputs if v.name == place[0])
     dim = None if value.shape is None else value.shape[place[1]]
@@ -189,7 +189,7 @@ def _symbol(model: ir.Model, place: Place) -> str | None:
 def _given(
     model: ir.Model,
     found: Shapes,
-    wanted: Mapping[Place, int],
+    wanted: Mapping[InputAxis, int],
     shapes: Mapping[str, Shape] | None,
     dims: Mapping[str, int] | None,
 ) -> tuple[dict[str, Shape], dict[str, int]]:

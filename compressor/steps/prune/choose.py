@@ -22,9 +22,9 @@ from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
 from compressor.pruning.schedule import kept, part_of
 from compressor.pruning.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
-from compressor.steps import account
+from compressor.steps import remarks, report_rows
 from compressor.steps.prune.layer_options import LayerOptions, Selected, structure_of
-from compressor.steps.prune.losses import Losses, follows_losses, scored
+from compressor.steps.prune.losses import Losses, follows_losses, with_measured_scores
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.score import measure_depth, measure_for_criterion
@@ -44,7 +44,7 @@ def reasons_given(analysis: Analysis) -> Iterator[None]:
     try:
         yield
     except NotPossible as refusal:
-        refusal.frozen = tuple(account.frozen_rows(analysis))
+        refusal.frozen = tuple(report_rows.frozen_rows(analysis))
         raise
 
 
@@ -84,7 +84,7 @@ class Means:
         """What the report has to say about how things were chosen."""
         warnings = list(self.losses.warnings) if self.losses is not None else []
         if self.layers is not None:
-            warnings += [*account.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
+            warnings += [*remarks.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
         return warnings
 
 
@@ -119,7 +119,7 @@ def ranked(analysis: Analysis, settings: PruneSettings, origin: Origin | None, s
         NothingToPrune: no group may lose a channel.
         CompressorError: as :func:`compressor.steps.score.measure_for_criterion`.
     """
-    by = settings if means.losses is None else scored(settings)
+    by = settings if means.losses is None else with_measured_scores(settings)
     # Where no channel goes, groups only tell what a ratio would take, and that is a matter of their widths.
     by = by if structure_of(settings).channels else by_weights(by)
     # Before balancing, which merges units: measurements are joined with them.
@@ -205,19 +205,19 @@ def _chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, 
     if means.aim is not None:
         return means.aim.choose(analysis, settings, ranking, curves)
 
-    def choose(ranking: Ranking) -> Choice:
+    def by_what_was_measured(ranking: Ranking) -> Choice:
         if curves is not None:
             return choose_by_loss(analysis, settings, ranking, curves, share)
         return choose_by_scores(analysis.coupling, settings, ranking)
 
-    def met(choose: Callable[[Ranking], Choice]) -> Choice:
+    def within_file(choose: Callable[[Ranking], Choice]) -> Choice:
         return choose(ranking) if means.file is None else means.file.choose(analysis, settings, ranking, choose)
 
     try:
-        return met(choose)
+        return within_file(by_what_was_measured)
     except TargetOutOfReach as missed:
         # Coarse widths are met or not by chance, and other scores lead to others.
         try:
-            return met(lambda ranking: ranking.as_before(analysis.coupling, settings))
+            return within_file(lambda ranking: ranking.as_before(analysis.coupling, settings))
         except TargetOutOfReach:
             raise missed from None

@@ -16,7 +16,7 @@ from math import prod
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
-from compressor.core.extras import TRAINING
+from compressor.core.extras import TRAINING_PACKAGES
 from compressor.core.machine import cores, free_memory
 from compressor.data.synthetic import Synthetic
 from compressor.data.synthetic.dataset import REMEMBERED
@@ -38,7 +38,7 @@ ENOUGH = 192
 """Samples of the user's from which a short distillation brings something: of 256 a quarter is set aside."""
 MADE_UP = 512
 """Samples that are made up of their own accord, at least; they cost nobody anything."""
-FEWER_FROM, FEWEST = 64, 64
+FEWER_FROM, FEWEST_MADE_UP = 64, 64
 """Rows that a made-up sample gives every layer, from which on fewer samples are enough; and how few at least: a network
 whose every layer sees hundreds of positions of an image learns from 64 what it learns from 512."""
 HELD = 8e9
@@ -50,7 +50,7 @@ SMALL_MACHINE = 8e9
 """Bytes of memory that are taken to be free where the system does not say."""
 ROOM = 0.8
 """Share of the free memory that may be filled; the rest is left to what else runs."""
-TRAINED = 20e9
+TRAINED_A_SECOND = 20e9
 """Floating-point operations that a core does in a second of training, about."""
 SHARPENING = 600e9
 """Multiply-accumulates that may go into changing made-up samples."""
@@ -145,7 +145,10 @@ def resolve_defaults(
         more = min(wanted, settings.samples)
         notes.append(FEWER.format(samples=count, more=more, cost=_minutes(work.effort(more, losses=losses).seconds)))
     # A handful of the user's own samples would be learnt by heart (docs/recovery.md has what 256 bring).
-    trained = all(find_spec(name) for name in TRAINING) and 2.0 * work.macs * DISTILLED / TRAINED / cores() <= SECONDS
+    trained = (
+        all(find_spec(name) for name in TRAINING_PACKAGES)
+        and 2.0 * work.macs * DISTILLED / TRAINED_A_SECOND / cores() <= SECONDS
+    )
     if trained and available is not None and available < ENOUGH:
         notes.append(TOO_FEW.format(given=available, enough=ENOUGH))
         trained = False
@@ -154,7 +157,7 @@ def resolve_defaults(
 
 def _made_up_at_least(work: RecoveryWork, settings: PruneSettings) -> int:
     """Samples that are made up where the widest layer needs no more."""
-    return int(max(FEWEST, max(settings.samples, MADE_UP) / max(1.0, work.positions / FEWER_FROM)))
+    return int(max(FEWEST_MADE_UP, max(settings.samples, MADE_UP) / max(1.0, work.positions / FEWER_FROM)))
 
 
 def _nothing_goes(settings: PruneSettings) -> bool:
@@ -197,7 +200,7 @@ def _minutes(seconds: float) -> str:
     return f"{max(1, round(seconds / 60))} minutes" if seconds > 90 else "a minute"
 
 
-def resized(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
+def with_resizing(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
     """The settings of a run whose inputs or outputs may shrink, and what the report has to say.
 
     Nothing then runs both models side by side on the same data; asking for that is a contradiction.
@@ -210,15 +213,14 @@ def resized(settings: PruneSettings) -> tuple[PruneSettings, list[str]]:
 
 
 def made_up(
-    settings: PruneSettings, source: ir.Model, analysis: Analysis, notes: list[str], *, asked: bool
-) -> RunSamples | None:
-    """Samples for a run without data; None where it needs none.
+    settings: PruneSettings, source: ir.Model, analysis: Analysis, *, asked: bool
+) -> tuple[RunSamples | None, list[str]]:
+    """Samples for a run without data, None where it needs none; and why there are none where it would.
 
     Args:
         settings: of the run, settled.
         source: the model.
         analysis: the analysed model.
-        notes: takes up why there are none, where nobody asked for what they are for.
         asked: somebody asked for the recovery.
 
     Raises:
@@ -230,10 +232,9 @@ def made_up(
         judged = settings.max_drop is not None or settings.eval is not None
         if asked or judged or settings.trainability or settings.scope == "loss":
             raise
-        notes.append(NO_SAMPLES.format(reason=error))
-        return None
+        return None, [NO_SAMPLES.format(reason=error)]
     if samples is None:
-        return None
+        return None, []
     # Samples of whose class the model is sure tell more of what its late layers do (docs/recovery.md).
     if isinstance(samples.train, Synthetic):
         train = _sharpened(samples.train, analysis)
@@ -241,7 +242,7 @@ def made_up(
         if settings.recover == "distill" and train.sharpened:
             train = replace(train, count=max(settings.samples, len(train.sharpened)))
         samples = replace(samples, train=train)
-    return replace(samples, asked=asked)
+    return replace(samples, asked=asked), []
 
 
 def _sharpened(samples: Synthetic, analysis: Analysis) -> Synthetic:
@@ -249,9 +250,9 @@ def _sharpened(samples: Synthetic, analysis: Analysis) -> Synthetic:
     # Looked for without importing it, which takes seconds.
     if find_spec("torch") is None:
         return samples
-    from compressor.train.gradients.sharpening import PASSES, sharpened
+    from compressor.train.gradients.sharpening import SHARPENING_PASSES, sharpened
 
-    macs = float(PASSES * macs_per_sample(analysis.model.graph, analysis.shapes))
+    macs = float(SHARPENING_PASSES * macs_per_sample(analysis.model.graph, analysis.shapes))
     for kind in samples.kinds:  # of sizes that the model leaves open, samples may have larger ones
         bound = analysis.shapes.inputs.get(kind.name, (1, *kind.shape))[1:]
         macs *= max(1.0, prod(kind.shape) / max(prod(bound), 1)) if kind.pixels else 1.0

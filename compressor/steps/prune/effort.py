@@ -28,7 +28,7 @@ BASE = 2e9
 WEIGHTS_HELD, MATRICES_HELD = 5.0, 5
 """Copies that are in memory at a time, as runs were measured to hold, about: of all weights, and of the widest layer's
 system, float64[unknowns, unknowns]."""
-PASSES, PASSES_FOR_LOSSES = 2, 6
+PASSES_OVER_SAMPLES, PASSES_FOR_LOSSES = 2, 6
 """Passes over the samples, about: both nets; with losses also forward and backward for the gradients, twice."""
 
 
@@ -96,7 +96,7 @@ class RecoveryWork:
             samples: how many.
             losses: widths follow what outputs lose (:mod:`compressor.allocation`); otherwise they are given.
         """
-        passes = samples * (PASSES_FOR_LOSSES if losses else PASSES)
+        passes = samples * (PASSES_FOR_LOSSES if losses else PASSES_OVER_SAMPLES)
         # Two operations for each multiply-accumulate; and large images with few channels wait for memory instead.
         running = passes * (2.0 * self.macs / RUNNING + self.held / MOVING)
         solving = sum(layer.groups * _solving(layer, samples, losses=losses) for layer in self.layers)
@@ -128,7 +128,7 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
     """The layers that recovery rebuilds, at the bound shapes."""
     from compressor.reconstruct.form import Unrepairable
     from compressor.reconstruct.layers import repairable_layers
-    from compressor.reconstruct.recurrent import ROUNDS
+    from compressor.reconstruct.recurrent import GATE_FITS
     from compressor.reconstruct.recurrent_layers import recurrent_layers
 
     values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
@@ -149,5 +149,5 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
         if x is not None:
             matrices, unknowns = recurrent.sizes
             # A row for each step; each round fits all matrices anew.
-            layers.append(LayerSize(unknowns, matrices * ROUNDS, prod(x[:-1]) / max(shapes.batch, 1)))
+            layers.append(LayerSize(unknowns, matrices * GATE_FITS, prod(x[:-1]) / max(shapes.batch, 1)))
     return layers

@@ -25,7 +25,7 @@ FILLED_UP = (
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedSamples:
     """Samples of one dataset, each ``times`` times, and then those of another; labels of neither.
 
     Attributes:
@@ -83,11 +83,11 @@ def _filled(settings: PruneSettings, source: ir.Model, analysis: Analysis, sampl
     sizes = {name: tuple(array.shape) for name, array in one.items() if array.ndim}
     plain = {"data": None, "val_data": None, "eval": None, "max_drop": None, "input_shapes": sizes}
     try:
-        made = made_up(settings.model_copy(update=plain), source, analysis, [], asked=True)
+        made, _ = made_up(settings.model_copy(update=plain), source, analysis, asked=True)
     except (ModelError, UsageError):
         return None
     if made is None:
         return None
     # As much weight for the user's, which are what the model will see.
     times = max(1, len(made.train) // len(samples.train))
-    return replace(samples, train=Joined(samples.train, made.train, times), asked=False)
+    return replace(samples, train=JoinedSamples(samples.train, made.train, times), asked=False)

@@ -35,7 +35,7 @@ class Verdict:
     warnings: tuple[str, ...]
 
 
-class Judgement:
+class ResultJudge:
     """Holds what is made of a model against that model.
 
     The metric of the original is measured at once, so that labels or a metric that do not fit are said before any work.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 MOST_MEASURED = 512
 """Samples that losses are measured on, at most; more of them change widths little."""
-RATIOS = 41
+RATIOS_COUNTED = 41
 """Ratios at which multiply-accumulates are counted for a run of several steps."""
 NO_VIEW = (
     "every group of channels is also read by what is no linear layer, such as a recurrent one, so that nothing tells "
@@ -49,7 +50,7 @@ def follows_losses(settings: PruneSettings, *, samples: bool) -> bool:
     return settings.scope == "loss" or (settings.scope == "auto" and samples)
 
 
-def scored(settings: PruneSettings) -> PruneSettings:
+def with_measured_scores(settings: PruneSettings) -> PruneSettings:
     """The settings by which units are scored where losses are measured.
 
     Scores order the units only if a criterion was asked for; otherwise they merely stand in where no linear layer
@@ -58,6 +59,16 @@ def scored(settings: PruneSettings) -> PruneSettings:
     if settings.given("criterion"):
         return settings
     return by_weights(settings)
+
+
+@dataclass(frozen=True)
+class _RowsRead:
+    """Rows of layers by name, of samples that were run through ``model``; with what gradients give, where there are."""
+
+    model: ir.Model
+    size: Sizing
+    rows: Mapping[str, Rows]
+    gradients: bool
 
 
 class Losses:
@@ -79,8 +90,9 @@ class Losses:
         self._settings, self._data, self._clock, self._telling = settings, data, clock, telling
         self.warnings: list[str] = []
         self.used = False
+        # Two things are remembered: what ratios leave of the original, and rows that the next call asks for.
         self._shares: list[tuple[float, float]] = []
-        self._held: tuple[ir.Model, Sizing, dict[str, Rows], bool] | None = None
+        self._read: _RowsRead | None = None
 
     def share(self, analysis: Analysis, ranking: Ranking, settings: PruneSettings) -> float | None:
         """What a ratio leaves of the multiply-accumulates of the original; None where there is no ratio.
@@ -91,7 +103,7 @@ class Losses:
             return None
         # Every ratio that a schedule may ask for later is counted now, on the original.
         if not self._shares:
-            ratios = [settings.ratio] if settings.steps == 1 else np.linspace(0.0, 1.0, RATIOS).tolist()
+            ratios = [settings.ratio] if settings.steps == 1 else np.linspace(0.0, 1.0, RATIOS_COUNTED).tolist()
             even = (settings.model_copy(update={"ratio": ratio}) for ratio in ratios)
             self._shares = [(one.ratio or 0.0, uniform_share(analysis.coupling, ranking, one)) for one in even]
         ratios, shares = np.asarray(self._shares, np.float64).T
@@ -149,15 +161,14 @@ class Losses:
         from compressor.allocation.reading import exactly
 
         names, model = [view.layer.name for view in seen], analysis.model
-        held, self._held = self._held, None
-        if held is None or held[0] is not model or not set(names) <= set(held[2]):
+        read, self._read = self._read, None
+        if read is None or read.model is not model or not set(names) <= set(read.rows):
             every = {view.layer.name: view for view in (*also, *seen)}
             size, rows, gradients = self._run(analysis, list(every.values()))
-            held = (model, size, dict(zip(every, rows, strict=True)), gradients)
-            self._held = held if also else None
-        _, size, known, gradients = held
-        exact = exactly(model, seen, self._data, size, self._settings.seed) if gradients else None
-        return [known[name] for name in names], exact
+            read = _RowsRead(model, size, dict(zip(every, rows, strict=True)), gradients)
+            self._read = read if also else None
+        exact = exactly(model, seen, self._data, read.size, self._settings.seed) if read.gradients else None
+        return [read.rows[name] for name in names], exact
 
     def _run(self, analysis: Analysis, seen: list[LinearView]) -> tuple[Sizing, list[Rows], bool]:
         """Samples through the model: how many, the rows of layers, and whether these have gradients."""

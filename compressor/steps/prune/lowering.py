@@ -14,7 +14,7 @@ from compressor.core.formatting import count
 from compressor.evaluate.attribution import attributed
 from compressor.operators.table import operator_of
 from compressor.results import Report
-from compressor.steps.account import NAMED
+from compressor.steps.remarks import NODES_NAMED
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
@@ -91,7 +91,7 @@ def zeros_in_target(report: Report) -> list[str]:
 def _note(sentence: str, nodes: Sequence[str], reason: str = "") -> list[str]:
     if not nodes:
         return []
-    names = ", ".join(repr(node) for node in nodes[:NAMED]) + (" ..." if len(nodes) > NAMED else "")
+    names = ", ".join(repr(node) for node in nodes[:NODES_NAMED]) + (" ..." if len(nodes) > NODES_NAMED else "")
     return [sentence.format(layers=count(len(nodes), "layer"), names=names, reason=reason)]
 
 

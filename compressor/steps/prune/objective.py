@@ -25,7 +25,7 @@ def macs_lag_time(report: Report) -> list[str]:
     return [DEAR.format(share=share, macs=macs)] if macs * DEARER < share else []
 
 
-def by_time(settings: PruneSettings, analysis: Analysis, size: int) -> PruneSettings:
+def with_latency_target(settings: PruneSettings, analysis: Analysis, size: int) -> PruneSettings:
     """The settings with a latency for the target, where ``--objective latency`` asks for that.
 
     A run is to take the share of its time that a ratio, or a target of multiply-accumulates, leaves of these. Where

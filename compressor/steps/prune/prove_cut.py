@@ -15,16 +15,16 @@ from compressor.errors import ProofFailed
 from compressor.pruning import canary, proof, surgery
 from compressor.pruning.analysis import Analysis, audit
 from compressor.pruning.apply import apply_cut
-from compressor.pruning.evidence import Evidence, NotProved, demand_proof, with_comparisons
+from compressor.pruning.evidence import Evidence, Noticed, NotProved, demand_proof, with_comparisons
 from compressor.pruning.exact import demand_exact
 from compressor.pruning.interface_match import demand_declared
 from compressor.pruning.piecewise import runnable
 from compressor.pruning.preparation import Original, prove_preparation
 from compressor.pruning.proof import MaskedReference
-from compressor.pruning.routes import ModelPair, prove_routes
+from compressor.pruning.routes import ModelPair, Routed, prove_routes
 from compressor.pruning.second_size import at_second_size
 from compressor.pruning.select import Choice
-from compressor.pruning.standard import all_finite
+from compressor.pruning.standard import Standard, finite_everywhere
 from compressor.runtime.stored import Runnable
 from compressor.steps.prune.layer_options import structure_of
 
@@ -107,42 +107,51 @@ class _Case:
         return MaskedReference(model, self._stored(model), masks)
 
     def prove(self, masked: MaskedReference, small: ir.Model) -> Evidence:
-        """Compares; where the reference is no number, as zero times infinity is none, with one that masks more."""
+        """What the smaller model and the reference show: alike, on every route, at a second size, and no wrong cut."""
         stored = self._stored(small)
-        evidence, standard = proof.prove(masked, stored, self.analysis.shapes, self.settings)
-        # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
-        if not all_finite(standard.runs) and masked.masks is not None:
-            masked = self.masked(thorough=True)
-            evidence, standard = proof.prove(masked, stored, self.analysis.shapes, self.settings)
-        demand_proof(evidence)
+        masked, evidence, standard = self._compared(masked, stored)
         if evidence.runs is not None:
             demand_declared(small, evidence.runs, self.analysis.coupling.policy.free)
-        routed = prove_routes(
-            ModelPair(masked.model, small),
-            standard.runs.feeds,
-            proof.tolerance_of(self.settings),
-            self.folder,
-            self.settings.provider,
-        )
+        tolerance = proof.tolerance_of(self.settings)
+        pair, provider = ModelPair(masked.model, small), self.settings.provider
+        routed = prove_routes(pair, standard.runs.feeds, tolerance, self.folder, provider)
         evidence = with_comparisons(evidence, routed.shown)
         # The reference ran at one size: its masks may fit no other, while the file takes it.
         if masked.masks is not None and any(item.reason in proof.ONE_SIZE_ALONE for item in evidence.not_proved):
             evidence = self._at_second_size(evidence, stored)
-        evidence.not_proved += [*evidence.silent, *routed.missing]
-        if self.settings.verify == "full":
-            demand_exact(self.cut, small)
-            case = canary.Case(
-                cut=self.cut,
-                small=small,
-                reference=masked.model,
-                standard=standard,
-                folder=self.folder,
-                provider=self.settings.provider,
-                routes=routed.standards,
-                masked=masked.masks is not None,
-            )
-            evidence.take(case.try_wrong_cuts(self.choice.groups))
+        evidence = replace(evidence, not_proved=[*evidence.not_proved, *evidence.silent, *routed.missing])
+        if self.settings.verify != "full":
+            return evidence
+        demand_exact(self.cut, small)
+        evidence.take(self._wrong_cuts(masked, small, standard, routed))
         return evidence
+
+    def _compared(self, masked: MaskedReference, small: Runnable) -> tuple[MaskedReference, Evidence, Standard]:
+        """A reference that is a number everywhere, what the smaller model shows beside it, and what was asked of that.
+
+        Where the reference is no number, as zero times infinity is none, another one masks more.
+        """
+        evidence, standard = proof.prove(masked, small, self.analysis.shapes, self.settings)
+        # A kernel of zeros does not silence a channel of infinities; then values are masked as well.
+        if not finite_everywhere(standard.runs) and masked.masks is not None:
+            masked = self.masked(thorough=True)
+            evidence, standard = proof.prove(masked, small, self.analysis.shapes, self.settings)
+        demand_proof(evidence)
+        return masked, evidence, standard
+
+    def _wrong_cuts(self, masked: MaskedReference, small: ir.Model, standard: Standard, routed: Routed) -> Noticed:
+        """What came of models that were cut wrongly on purpose."""
+        case = canary.Case(
+            cut=self.cut,
+            small=small,
+            reference=masked.model,
+            standard=standard,
+            folder=self.folder,
+            provider=self.settings.provider,
+            routes=routed.standards,
+            masked=masked.masks is not None,
+        )
+        return case.try_wrong_cuts(self.choice.groups)
 
     def _at_second_size(self, evidence: Evidence, small: Runnable) -> Evidence:
         """The evidence with a comparison at the second size, where a reference of that size can be made."""

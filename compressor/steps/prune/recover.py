@@ -17,8 +17,8 @@ from compressor.pruning.apply import CutModel
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.results.detail import Curve, RecoveryRow
-from compressor.steps.account import left_alone
 from compressor.steps.prune.trainer import Trained, Trainer
+from compressor.steps.remarks import left_alone
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.run_sizes import run_size
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BEFORE_TRAINING = "lstsq"
 """Training starts from what this recovers: it takes seconds, and saves epochs."""
-NOT_RUN = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
+NOT_RECOVERED = "nothing was recovered: {reason}; give --data with samples that the model takes, or say --recover none"
 STAND_IN_NOTE = "no data was given, so made-up samples stood in for it; --data with real samples recovers more"
 
 
@@ -155,7 +155,7 @@ class Recovery:
             if samples.asked or recovered.unrecovered is None:
                 raise
             # The fit may have changed some layers before it failed.
-            note = NOT_RUN.format(reason=str(error).partition(";")[0])
+            note = NOT_RECOVERED.format(reason=str(error).partition(";")[0])
             return replace(recovered, plain=recovered.unrecovered.clone(), warnings=(*recovered.warnings, note))
 
     def _rebuilt(self, recovered: Recovered, cut: CutModel, samples: RunSamples) -> Recovered:
@@ -168,14 +168,16 @@ class Recovery:
     def _with_changes(self, cut: CutModel, changes: Mapping[str, LayerChange]) -> Recovered:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
         from compressor.steps.prune.changes import Making, make_changes
+        from compressor.structures.apply import Calibration
 
         samples = self.samples
         data = None if samples is None or self.settings.recover == "none" else samples.train
-        making = Making(self.settings, self.clock, asked=samples is not None and samples.asked)
-        making.fit_on(data, self._method, self._options(cut.dense, data))
-        changed = make_changes(cut, changes, making)
+        # Training that matches values inside the original needs channels where they are there.
+        how = Calibration(data, self._method, self._options(cut.dense, data), reorder=not self.settings.features)
+        making = Making(self.settings, self.clock, samples is not None and samples.asked, how)
+        changed, notes = make_changes(cut, changes, making)
         stood_in = [STAND_IN_NOTE] if data is not None and samples is not None and not samples.real else []
-        return Recovered(changed.model, changed=changed).fitted(changed.repairs, [*making.notes, *stood_in])
+        return Recovered(changed.model, changed=changed).fitted(changed.repairs, [*notes, *stood_in])
 
     def _options(self, dense: ir.Model, data: Dataset | None) -> ReconstructOptions:
         from compressor.reconstruct import ReconstructOptions

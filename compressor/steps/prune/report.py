@@ -9,7 +9,7 @@ from compressor.pruning.evidence import together
 from compressor.results import Report
 from compressor.results.detail import SyntheticRow
 from compressor.results.records import ChangedLayerRow
-from compressor.steps import account
+from compressor.steps import report_rows
 from compressor.steps.gates import unresolved
 from compressor.steps.prune.defaults import size_lags_macs
 from compressor.steps.prune.judgement import Verdict
@@ -23,7 +23,7 @@ from compressor.steps.prune.settled import Settled
 from compressor.steps.run_samples import RunSamples
 
 
-def report_of(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict) -> Report:
+def prune_report(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict) -> Report:
     """What was done, and what came of it.
 
     Args:
@@ -34,7 +34,7 @@ def report_of(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict)
     """
     analysis, losses, aim = pruned.analysed.analysis, run.means.losses, run.means.aim
     settings = _as_done(run.settings, losses, pruned.recovered)
-    report = account.report(analysis, start.before, list(pruned.rows), together(pruned.evidence), settings)
+    report = report_rows.report(analysis, start.before, list(pruned.rows), together(pruned.evidence), settings)
     report = report if aim is None else aim.added_to(report)
     notes = dict.fromkeys([*start.notes, *pruned.notes, *run.means.notes])
     later = dict.fromkeys([*pruned.warnings, *verdict.warnings])

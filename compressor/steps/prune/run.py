@@ -1,4 +1,11 @@
-"""What every step of a pruning run is done with, from settings to what trains; nothing of it changes on the way."""
+"""What every step of a pruning run is done with, from settings to what trains.
+
+No step exchanges any of it. What is dear is measured once and remembered by who measured it: samples that were read and
+what ratios leave (:class:`~compressor.steps.prune.losses.Losses`), layers that may change
+(:class:`~compressor.steps.prune.layer_options.LayerOptions`) and the latency that was reached
+(:class:`~compressor.latency.LatencyTarget`); and what these have to say of it is kept there until the report, which is
+made after the last step, asks for it.
+"""
 
 from __future__ import annotations
 

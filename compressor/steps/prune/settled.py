@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan, demand_files
-from compressor.config import PruneSettings
+from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.contradictions import contradiction
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
-from compressor.graph.joined import Given, joined_of
+from compressor.graph.joined import ModelOrigin, joined_of
 from compressor.graph.restore_packed import is_packed
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
-from compressor.pruning.lossless import exact
+from compressor.pruning.lossless import with_no_loss
 from compressor.pruning.matching import demand_matches
 from compressor.pruning.preparation import Original
 from compressor.pruning.refusal import refusal
 from compressor.pruning.select import demand_target
 from compressor.results import ModelStats
-from compressor.steps import account, run_files
+from compressor.steps import counts, run_files
 from compressor.steps.prune.choose import Means, reasons_given
-from compressor.steps.prune.defaults import UNPACKED, made_up, resized
+from compressor.steps.prune.defaults import UNPACKED, made_up, with_resizing
 from compressor.steps.prune.few_samples import with_samples
-from compressor.steps.prune.objective import by_time
+from compressor.steps.prune.objective import with_latency_target
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples, reads_samples
 from compressor.steps.run_sizes import follow_batch
 from compressor.steps.tokens import of_tokens
+
+
+def settings_of_plan(settings: PruneSettings, plan: PruningPlan | None) -> PruneSettings:
+    """The settings a run analyses with: a plan brings those that decide what hangs together."""
+    if plan is None:
+        return settings
+    # JSON has lists only, and the settings hold tuples, which compare as unequal to lists.
+    policy = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.policy.items()}
+    # Amounts go: the plan says what goes, and a target beside it would be aimed at as well. It goes at once, however
+    # many steps led to it.
+    return settings.model_copy(update={**dict.fromkeys(AMOUNTS), "lossless": False, "steps": 1, **policy})
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class PruneRequest:
     spare: int = 0
 
     @property
-    def given(self) -> Given:
+    def given(self) -> ModelOrigin:
         """Where it came from: a file, several of a joined model, or the model in memory."""
         return joined_of(self.model) or self.file or self.model
 
@@ -78,7 +89,7 @@ class PruneRequest:
         source, size = run_files.open_source(model, settings, settings.also)
         if plan is not None:
             demand_files(plan, run_files.file_names(source) or ["the model"])
-        settings = exact(account.settings_of_plan(settings, plan))
+        settings = with_no_loss(settings_of_plan(settings, plan))
         # Once more, as a plan brings settings of its own.
         if plan is not None and (said := contradiction(settings, replayed=True)) is not None:
             raise UsageError(said)
@@ -104,7 +115,7 @@ class Settled:
     analysis: Analysis
     settings: PruneSettings
     before: ModelStats
-    notes: list[str]
+    notes: tuple[str, ...]
     samples: RunSamples | None
 
     @property
@@ -148,14 +159,15 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
                 demand_target(again.coupling, settings, request.size, lambda origin: means.at_present(origin, again))
     if samples is None:
         with clock.phase("samples"):
-            samples = made_up(settings, read.model, analysis, notes, asked=request.settings.recover != "auto")
+            samples, missing = made_up(settings, read.model, analysis, asked=request.settings.recover != "auto")
+            notes += missing
         if samples is not None:
             tell_sizes(samples.train, clock)
-    start = Settled(read, analysis, settings, before, notes, samples)
-    if samples is not None:
-        # Of the user's alone, where made-up ones were added.
-        _demand_samples_fit(start, samples, (request.samples or samples).train, clock)
-    return start
+    start = Settled(read, analysis, settings, before, tuple(notes), samples)
+    if samples is None:
+        return start
+    # Of the user's alone, where made-up ones were added.
+    return replace(start, notes=(*notes, *_fitted(start, samples, (request.samples or samples).train, clock)))
 
 
 def _decided(
@@ -163,11 +175,11 @@ def _decided(
 ) -> tuple[PruneSettings, RunSamples | None, list[str]]:
     """The settings with every default resolved, the user's samples, and what the report has to say."""
     # Needs the analysed model, as it counts what a recovery would take.
-    settings, notes = resized(request.settings)
+    settings, notes = with_resizing(request.settings)
     settings, samples, more = with_samples(settings, source, analysis, request.samples)
     notes += [*more, *([UNPACKED] if is_packed(source) else [])]
     if request.plan is None:
-        return by_time(settings, analysis, request.size), samples, notes
+        return with_latency_target(settings, analysis, request.size), samples, notes
     if not (request.plan.removals or request.plan.blocks):
         notes.append("the plan removes nothing, so that no channel went")
     return settings, samples, notes
@@ -175,11 +187,11 @@ def _decided(
 
 def _counted(request: PruneRequest, read: Original, analysis: Analysis, settings: PruneSettings) -> ModelStats:
     """The original, counted as it was given."""
-    before = account.stats_of(read.model, analysis, request.size, request.file)
+    before = counts.stats_of(read.model, analysis, request.size, request.file)
     if read.renumbering is None:
         return before
     # Shares are of the model as it was given, which has another vocabulary.
-    whole = account.stats_in_memory(request.model, settings, request.size)
+    whole = counts.stats_in_memory(request.model, settings, request.size)
     return whole.model_copy(update={"path": before.path})
 
 
@@ -192,16 +204,17 @@ def _renumbered(read: Original) -> list[str]:
     return [f"tokens have new numbers in {where}; OUT.tokens.json has the old ones"]
 
 
-def _demand_samples_fit(start: Settled, samples: RunSamples, given: Dataset, clock: Clock) -> None:
-    """Finds out how the model takes samples, adds to the notes what is to be said of it, and asks for labels where a
-    layer is fitted to them."""
+def _fitted(start: Settled, samples: RunSamples, given: Dataset, clock: Clock) -> list[str]:
+    """Finds out how the model takes samples, and asks for labels where a layer is fitted to them; what is to be said
+    of it."""
     with clock.phase("samples"):
-        start.notes.extend(given_samples_notes(start.analysis.model, given, start.settings))
-        start.notes.extend(follow_batch([start.source, start.analysis.model], samples.train, start.settings))
+        notes = list(given_samples_notes(start.analysis.model, given, start.settings))
+        notes += follow_batch([start.source, start.analysis.model], samples.train, start.settings)
     if start.settings.refit_last:
         from compressor.steps.prune.refit import demand_labels
 
         demand_labels(start.source, samples.train)
+    return notes
 
 
 def _aims(settings: PruneSettings) -> bool:

@@ -14,7 +14,7 @@ from compressor.pruning.apply import CutModel, cut_of
 from compressor.pruning.budget import unrounded
 from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.select import Choice, policy_of
-from compressor.steps import account
+from compressor.steps import report_rows
 from compressor.steps.prune.choose import chosen, chosen_changes, demand_met, reasons_given, replayed_choice
 from compressor.steps.prune.layer_options import Selected
 from compressor.steps.prune.prove_cut import cut_and_prove, prove_prepared
@@ -70,7 +70,7 @@ def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult
     bare, ticket = small.model.clone(), None if pruned.ticket is None else small.model.clone()
     recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut), selected.changes, pruned.steps + 1)
     evidence = [*small.evidence, *prove_recovered(run, analysis, replace(small, model=bare), recovered)]
-    rows = account.with_scores(account.group_rows(choice.groups, cut, pruned.rows), choice.scored, cut)
+    rows = report_rows.with_scores(report_rows.group_rows(choice.groups, cut, pruned.rows), choice.scored, cut)
     return StepResult(
         analysis=analysis,
         choice=choice,

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from compressor.data import Dataset, batch_limit, batches
 from compressor.results.detail import TrainabilityRow
 
-BATCH, BATCHES = 16, 20
+SAMPLES_A_BATCH, BATCHES = 16, 20
 
 
 def trainability_row(source: ir.Model, model: ir.Model, data: Dataset) -> TrainabilityRow:
@@ -17,7 +17,7 @@ def trainability_row(source: ir.Model, model: ir.Model, data: Dataset) -> Traina
     from compressor.train.gradients.trainability import trainability
     from compressor.train.module.graph_module import GraphModule
 
-    size = batch_limit(source) or BATCH
+    size = batch_limit(source) or SAMPLES_A_BATCH
     measured = [
         trainability(GraphModule(m), islice(batches(data, size, drop_last=True), BATCHES)) for m in (source, model)
     ]

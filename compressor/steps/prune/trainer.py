@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from compressor.train.loop.split import Splits
 
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
-NEAR = 0.25
+NEAR_OUTPUTS = 0.25
 """Distance of outputs, as a share of their norm, below which a short training gained nothing (docs/recovery.md)."""
 INEXACT_NOTE = (
     "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
@@ -170,7 +170,7 @@ class Trainer:
         lines: list[dict[str, Any]] = []
         try:
             before = self._distance(model, unseen)
-            if before < NEAR:
+            if before < NEAR_OUTPUTS:
                 return Trained(model)
             observe = self._teller(step, lines.append)
             tuned = distil(model, self._source, BriefSamples(samples.train, unseen), settings, extensions, observe)

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from compressor.structures.masks.maker import Energy
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.maker import WeightEnergy
+from compressor.structures.masks.pieces import WeightMask
 
-SHARES = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05)
+COEFFICIENT_SHARES = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05)
 """Of the coefficients that are kept."""
 
 
 class Coefficients:
     """Masks of the strongest coefficients, wherever they are."""
 
-    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:  # noqa: ARG002 - nothing is drawn
+    def masks(self, energy: WeightEnergy, seed: int) -> Iterator[tuple[str, WeightMask]]:  # noqa: ARG002 - nothing is drawn
         """One mask a share, the densest first; every filter keeps its strongest coefficient."""
         order = np.argsort(-energy, axis=None, kind="stable")
         best = energy.reshape(len(energy), -1).argmax(axis=1)
-        for share in SHARES:
+        for share in COEFFICIENT_SHARES:
             mask = np.zeros(energy.size, np.bool_)
             mask[order[: max(1, round(share * energy.size))]] = True
             # A filter without any would be a constant, which is pruning of channels.
@@ -36,7 +36,7 @@ class Columns:
     That is a depthwise convolution with the kernels that a channel keeps, and a pointwise one of the coefficients.
     """
 
-    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:  # noqa: ARG002 - nothing is drawn
+    def masks(self, energy: WeightEnergy, seed: int) -> Iterator[tuple[str, WeightMask]]:  # noqa: ARG002 - nothing is drawn
         """One mask for each number of basis kernels, the densest first; none for kernels of one tap."""
         channels = energy.shape[1]
         columns = energy.reshape(len(energy), channels, -1).sum(axis=0)
@@ -48,7 +48,7 @@ class Columns:
             yield f"{kept} of {columns.shape[1]} basis kernels a channel", whole.copy()
 
 
-def kernels_of(mask: Mask) -> npt.NDArray[np.int64] | None:
+def kernels_of(mask: WeightMask) -> npt.NDArray[np.int64] | None:
     """int64[channels, kept]: the basis kernels that channels keep, where all filters keep as many of the same ones."""
     flat = mask.reshape(len(mask), mask.shape[1], -1)
     counts = flat[0].sum(axis=1)

@@ -19,13 +19,13 @@ from compressor.structures.interspace.write import write_columns, write_composit
 from compressor.structures.layer.change import Written
 from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.fit import MaskedEntries, MaskedFit
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.pieces import WeightMask
 
-WIDE = np.dtype(np.float32)
+WIDE_TYPE = np.dtype(np.float32)
 """Of what is not stored in the smaller type."""
-NODES = 1800
+NODE_BYTES = 1800
 """Bytes that the nodes which unpack a layer take in the file, about; in small models they count."""
-ROUGH = 1e-3
+ROUNDING_SHARE = 1e-3
 """Share of the norm of coefficients that rounding to the smaller type may take; else they stay in the larger one."""
 
 
@@ -42,13 +42,13 @@ class CoefficientOption:
     """
 
     name: str
-    mask: Mask = field(repr=False)
+    mask: WeightMask = field(repr=False)
     space: KernelSpace = field(repr=False)
     kernels: npt.NDArray[np.int64] | None = field(repr=False)
     dtype: np.dtype[np.generic]
 
     @staticmethod
-    def of(name: str, mask: Mask, space: KernelSpace, dtype: np.dtype[np.generic]) -> CoefficientOption:
+    def of(name: str, mask: WeightMask, space: KernelSpace, dtype: np.dtype[np.generic]) -> CoefficientOption:
         """A mask, and whether it comes to a depthwise and a pointwise convolution."""
         return CoefficientOption(name, mask, space, kernels_of(mask), dtype)
 
@@ -82,7 +82,7 @@ class CoefficientOption:
         if self.kernels is not None:
             return self.params(size) * each
         kept = float(self.mask.sum())
-        return kept * self.dtype.itemsize + self.mask.size / 8 + (self.held - kept) * WIDE.itemsize + NODES
+        return kept * self.dtype.itemsize + self.mask.size / 8 + (self.held - kept) * WIDE_TYPE.itemsize + NODE_BYTES
 
     def begin(self, size: Geometry, outs: Pick, *, regress: bool) -> CoefficientWork:  # noqa: ARG002 - no channel goes
         """Starts on the layer."""
@@ -163,5 +163,5 @@ def stored_as(coefficients: npt.NDArray[Any], dtype: np.dtype[np.generic]) -> np
     with np.errstate(over="ignore"):
         rounded = coefficients.astype(dtype)
     lost = np.linalg.norm(np.nan_to_num(rounded.astype(np.float64), posinf=0.0, neginf=0.0) - coefficients)
-    fits = lost <= ROUGH * np.linalg.norm(coefficients.astype(np.float64))
-    return np.asarray(rounded if fits else coefficients.astype(WIDE))
+    fits = lost <= ROUNDING_SHARE * np.linalg.norm(coefficients.astype(np.float64))
+    return np.asarray(rounded if fits else coefficients.astype(WIDE_TYPE))

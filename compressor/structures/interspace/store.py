@@ -13,7 +13,7 @@ from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.edit import constant_array, free_name
 from compressor.structures.interspace.composed import stored_as
 from compressor.unification.assignment import FREE, PRUNED
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.packed import Packed, pack_blocks
 from compressor.unification.unpack import install
 from compressor.unification.unpacked import unpacked
@@ -58,7 +58,7 @@ def demand_bits(model: ir.Model, parts: dict[str, Packed]) -> None:
 def _packed(array: Array) -> Packed:
     kinds = np.where(array.ravel() != 0, FREE, PRUNED).astype(np.uint8)
     view = CanonicalAxes.of(array.shape, "oi" + "t" * (array.ndim - 2))
-    return pack_blocks(array, Layout(view, ONE), kinds)
+    return pack_blocks(array, Blocking(view, ONE), kinds)
 
 
 def _narrowed(graph: ir.Graph, value: ir.Value, array: Array) -> ir.Value:

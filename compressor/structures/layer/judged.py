@@ -87,15 +87,15 @@ class LayerCurve:
         self.factor = 1.0
 
 
-Curve = TypeVar("Curve", bound=LayerCurve)
+AnyLayerCurve = TypeVar("AnyLayerCurve", bound=LayerCurve)
 
 
 def layer_curves(
     layers: Sequence[CandidateLayer],
     found: LayerEvidence,
     kind: str,
-    make: Callable[[CandidateLayer, int, LayerEvidence], Curve],
-) -> list[Curve]:
+    make: Callable[[CandidateLayer, int, LayerEvidence], AnyLayerCurve],
+) -> list[AnyLayerCurve]:
     """The curve of every layer, scaled by what is lost exactly at its probes.
 
     Args:

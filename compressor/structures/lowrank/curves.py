@@ -25,7 +25,7 @@ from compressor.structures.lowrank.thinned import Thinned
 
 RANKS = 32
 """Ranks that are considered of a layer."""
-JUDGED = (0.0, 0.125, *PROBED)
+SHARES_JUDGED = (0.0, 0.125, *PROBED)
 """Shares of the widest rank at which losses are judged where each takes a regression, which is cubic in the rank."""
 
 
@@ -81,7 +81,7 @@ class RankCurve(LayerCurve):
         size = self.layer.geometry
         widest = size.widest(side)
         pairs = [(part, Truncation(part.matrix, part.metrics, size.inputs, side)) for part in parts]
-        probed, few = (marks(widest, shares) - {widest} for shares in (PROBED, JUDGED))
+        probed, few = (marks(widest, shares) - {widest} for shares in (PROBED, SHARES_JUDGED))
         changes = {rank: [_change(*pair, rank) for pair in pairs] for rank in (probed if side == "outputs" else few)}
         losses = np.zeros(widest + 1)
         if side == "outputs":

@@ -25,7 +25,7 @@ from compressor.reconstruct.ridge import lifted_cholesky, ridge_of_either, upper
 from compressor.structures.layer.geometry import ThinnedSide
 from compressor.structures.layer.judged import Weighting
 
-RIDGE = 1e-6
+METRIC_RIDGE = 1e-6
 """Of metrics that are inverted, as a share of their mean: directions that nothing excites."""
 
 
@@ -115,7 +115,7 @@ class Truncation:
         seen = seen.transpose(0, 2, 1).reshape(1, len(self._rows), -1)  # F Zᵀ
         wanted = (self._rows @ self._matrix.T)[None]
         # Directions that nothing excites would make it singular.
-        found = ridge_of_either(np.zeros((1, len(self._matrix), seen.shape[2])), seen, wanted, RIDGE)
+        found = ridge_of_either(np.zeros((1, len(self._matrix), seen.shape[2])), seen, wanted, METRIC_RIDGE)
         assert found is not None, "rows that are not finite are refused where they are read"
         return np.asarray(found[0])
 
@@ -148,7 +148,7 @@ def _root(metric: Matrix) -> Matrix:
     Any such R does in the place of the symmetric one: with z = R W x it is the same length that is looked at, and what
     is kept of z is brought back by the inverse of the same R. It takes a fraction of the time of eigenvalues.
     """
-    return np.asarray(lifted_cholesky(metric, RIDGE).T)
+    return np.asarray(lifted_cholesky(metric, METRIC_RIDGE).T)
 
 
 def _strongest(left: Matrix, rows: Matrix) -> Matrix:

@@ -10,15 +10,17 @@ from compressor.reconstruct.fit import Affine
 from compressor.reconstruct.form import Matrix
 from compressor.reconstruct.lstsq import LeastSquares
 from compressor.reconstruct.options import ReconstructOptions
-from compressor.structures.masks.pieces import Mask, alike
+from compressor.structures.masks.pieces import WeightMask, alike
 
 DIRECT = 16
 """Masks of one layer that are solved one by one, at most."""
-STEPS, CLOSE = 100, 1e-4
+SOLVER_STEPS, CLOSE = 100, 1e-4
 """Steps of conjugate gradients, at most, and the share of the first residual at which they end."""
 
 
-def masked_ridge(weights: Matrix, inputs: Matrix, kept: Mask, damping: float, steps: int = STEPS) -> Matrix:
+def masked_ridge(
+    weights: Matrix, inputs: Matrix, kept: WeightMask, damping: float, steps: int = SOLVER_STEPS
+) -> Matrix:
     """Weights under a mask whose outputs are nearest to those of ``weights``, damped towards them.
 
     For every output o with its kept unknowns S the solution of ``(C_SS + μI) w_S = (C_S: + μI_S:) W_o``, μ a share of
@@ -48,7 +50,7 @@ def masked_ridge(weights: Matrix, inputs: Matrix, kept: Mask, damping: float, st
     return found
 
 
-def _by_gradients(weights: Matrix, damped: Matrix, kept: Mask, steps: int) -> Matrix:
+def _by_gradients(weights: Matrix, damped: Matrix, kept: WeightMask, steps: int) -> Matrix:
     """The same for every output by itself; ``damped`` is C + μI."""
     diagonal = np.diag(damped)
     found = np.where(kept, weights, 0.0)
@@ -81,7 +83,7 @@ class MaskedEntries:
         regress: a fit looks for better ones; otherwise it proposes those that are there.
     """
 
-    def __init__(self, mask: Mask, *, regress: bool) -> None:
+    def __init__(self, mask: WeightMask, *, regress: bool) -> None:
         self.kept = mask.reshape(len(mask), -1)
         self._regress = regress
         self._fit: MaskedFit | None = None
@@ -114,7 +116,7 @@ class MaskedFit(LeastSquares):
 
     binding = True
 
-    def __init__(self, kept: Mask, matrix: Matrix, options: ReconstructOptions, *, regress: bool) -> None:
+    def __init__(self, kept: WeightMask, matrix: Matrix, options: ReconstructOptions, *, regress: bool) -> None:
         super().__init__(matrix, 1, options)
         self._kept, self._regress = kept, regress
         self._damping = options.dampings[0]

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from compressor.structures.masks.maker import Energy, balanced, even
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.maker import WeightEnergy, balanced, even
+from compressor.structures.masks.pieces import WeightMask
 
 SIZE = 8
 """Channels of a node, at least: convolutions of fewer cost more time than they save."""
 NODES = 8
 """Nodes, at most."""
-ROUNDS = 4
+GRAPH_ROUNDS = 4
 
 Adjacency = npt.NDArray[np.bool_]
 
@@ -27,7 +27,7 @@ Adjacency = npt.NDArray[np.bool_]
 class Graph:
     """Masks of regular graphs, the densest first."""
 
-    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:
+    def masks(self, energy: WeightEnergy, seed: int) -> Iterator[tuple[str, WeightMask]]:
         """One mask for each number of neighbours, the densest first; nodes hold at least :data:`SIZE` channels."""
         profile = energy.reshape(*energy.shape[:2], -1).sum(axis=2)
         nodes = min(NODES, *(size // SIZE for size in profile.shape))
@@ -81,12 +81,12 @@ def mean_path(adjacency: Adjacency) -> float:
     return float(steps.sum()) / max(nodes * (nodes - 1), 1)
 
 
-def _assigned(profile: npt.NDArray[np.float64], adjacency: Adjacency) -> Mask:
+def _assigned(profile: npt.NDArray[np.float64], adjacency: Adjacency) -> WeightMask:
     """bool[out, channels]: nodes for outputs and for channels, in turns, so that energy stays."""
     nodes = len(adjacency)
     outs, ins = (np.repeat(np.arange(nodes), even(size, nodes)) for size in profile.shape)
     # Outputs and channels depend on each other, so both are given out in turns.
-    for _ in range(ROUNDS):
+    for _ in range(GRAPH_ROUNDS):
         by_node = np.stack([profile[:, ins == k].sum(axis=1) for k in range(nodes)], axis=1)
         outs = balanced(by_node @ adjacency.T.astype(np.float64), even(len(profile), nodes))
         by_node = np.stack([profile[outs == k].sum(axis=0) for k in range(nodes)], axis=1)

@@ -14,28 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.core.compare import TINY
-from compressor.structures.masks.maker import Energy, balanced, even
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.maker import WeightEnergy, balanced, even
+from compressor.structures.masks.pieces import WeightMask
 
 SHARES = (0.1, 0.2, 0.35, 0.5)
 """β: of a group's energy that is dropped."""
-KEPT = (0.75, 0.5, 0.375, 0.25)
+SHARES_KEPT = (0.75, 0.5, 0.375, 0.25)
 """Shares of the channels that even groups keep."""
 COUNTS = (2, 4)
 """Numbers of groups."""
-LEAST = 8
+LEAST_FILTERS = 8
 """Filters and channels of a group, at least: smaller convolutions cost more time than they save."""
-ROUNDS = 20
+GROUPING_ROUNDS = 20
 
 
 class Groups:
     """Masks of groups of filters."""
 
-    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:
+    def masks(self, energy: WeightEnergy, seed: int) -> Iterator[tuple[str, WeightMask]]:
         """For each number of groups, by falling energy."""
         profile = energy.reshape(*energy.shape[:2], -1).sum(axis=2)
         for count in COUNTS:
-            if len(energy) < count * LEAST or energy.shape[1] < 2 * LEAST:
+            if len(energy) < count * LEAST_FILTERS or energy.shape[1] < 2 * LEAST_FILTERS:
                 continue
             of = _clustered(profile, count, seed)
             shares = np.stack([profile[of == k].sum(axis=0) for k in range(count)])
@@ -45,7 +45,7 @@ class Groups:
                 yield f"{count} groups, {words}", mask.copy()
 
 
-def _dropped(shares: npt.NDArray[np.float64]) -> Iterator[tuple[Mask, str]]:
+def _dropped(shares: npt.NDArray[np.float64]) -> Iterator[tuple[WeightMask, str]]:
     """By β: bool[groups, channels]."""
     order = np.argsort(shares, axis=1, kind="stable")
     below = np.cumsum(np.take_along_axis(shares, order, axis=1), axis=1)
@@ -56,12 +56,12 @@ def _dropped(shares: npt.NDArray[np.float64]) -> Iterator[tuple[Mask, str]]:
         yield keeps, f"without {beta:g} of their energy"
 
 
-def _even(shares: npt.NDArray[np.float64]) -> Iterator[tuple[Mask, str]]:
+def _even(shares: npt.NDArray[np.float64]) -> Iterator[tuple[WeightMask, str]]:
     channels = shares.shape[1]
     order = np.argsort(-shares, axis=1, kind="stable")
-    for share in KEPT:
+    for share in SHARES_KEPT:
         kept = round(share * channels)
-        if kept >= LEAST:
+        if kept >= LEAST_FILTERS:
             keeps = np.zeros(shares.shape, np.bool_)
             np.put_along_axis(keeps, order[:, :kept], True, axis=1)
             yield keeps, f"{kept} of {channels} channels each"
@@ -75,7 +75,7 @@ def _clustered(profile: npt.NDArray[np.float64], count: int, seed: int) -> npt.N
     # Filters as first centres; the permutation makes the choice one of the seed.
     centres = rows[rng.permutation(len(rows))[:count]]
     found = np.full(len(rows), -1, np.int64)
-    for _ in range(ROUNDS):
+    for _ in range(GROUPING_ROUNDS):
         # The squared distance, but for what is the same for all centres.
         gain = 2 * rows @ centres.T - np.square(centres).sum(axis=1)
         new = balanced(gain, even(len(rows), count))

@@ -21,7 +21,7 @@ from compressor.graph.opsets import node_of, version_of
 from compressor.graph.weights import taken
 from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
-from compressor.structures.masks.pieces import Box, FilterClass, Numbers, SmallConv, consecutive, one_grouped
+from compressor.structures.masks.pieces import Box, ChannelNumbers, FilterClass, SmallConv, consecutive, one_grouped
 
 OPEN_END = 2**63 - 1
 """End of a Slice that goes to the end."""
@@ -39,14 +39,14 @@ class Windowing:
         ends: padding after.
     """
 
-    kernel: Numbers
-    strides: Numbers
-    dilations: Numbers
-    begins: Numbers
-    ends: Numbers
+    kernel: ChannelNumbers
+    strides: ChannelNumbers
+    dilations: ChannelNumbers
+    begins: ChannelNumbers
+    ends: ChannelNumbers
 
     @staticmethod
-    def of(node: ir.Node, kernel: Numbers) -> Windowing | None:
+    def of(node: ir.Node, kernel: ChannelNumbers) -> Windowing | None:
         """Of a Conv; None where its padding follows from the size of the input."""
         rank, attributes = len(kernel), node.attributes
         strides = tuple(attributes.get_ints("strides", [1] * rank))
@@ -183,7 +183,7 @@ class Lowering:
         return made
 
 
-def _block(weight: Array, filters: Numbers, piece: SmallConv) -> Array:
+def _block(weight: Array, filters: ChannelNumbers, piece: SmallConv) -> Array:
     """The weights of some filters in one piece."""
     taps = {axis: range(first, end) for axis, (first, end) in enumerate(piece.box, 2)}
     return np.ascontiguousarray(taken(weight, {0: filters, 1: piece.channels, **taps}))

@@ -8,20 +8,20 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.pieces import WeightMask
 
-Energy = npt.NDArray[np.float64]
+WeightEnergy = npt.NDArray[np.float64]
 """float64[out, channels, *kernel]: squared weight times the variance of what it reads."""
 
 
-Order = npt.NDArray[np.int64]
+ChannelOrder = npt.NDArray[np.int64]
 """Which channel stands at each place."""
 
 
 class Maker(Protocol):
     """Makes masks for one convolution."""
 
-    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:
+    def masks(self, energy: WeightEnergy, seed: int) -> Iterator[tuple[str, WeightMask]]:
         """Masks and what they are, in words; none where the structure does not suit the layer.
 
         Args:
@@ -35,7 +35,7 @@ class Maker(Protocol):
 class Ordering(Protocol):
     """A maker whose masks have a pattern along the channels, which may come to stand in another order."""
 
-    def order(self, energy: Energy, seed: int) -> Order:
+    def order(self, energy: WeightEnergy, seed: int) -> ChannelOrder:
         """The order of channels in which its masks keep most; arguments as of :meth:`Maker.masks`."""
         ...
 

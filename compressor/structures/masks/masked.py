@@ -15,10 +15,10 @@ from compressor.structures.layer.change import LayerChange, Written
 from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.fit import MaskedEntries, MaskedFit
 from compressor.structures.masks.lower import Lowering, Windowing
-from compressor.structures.masks.maker import Order
+from compressor.structures.masks.maker import ChannelOrder
 from compressor.structures.masks.pieces import (
     FilterClass,
-    Mask,
+    WeightMask,
     alike,
     classes_of,
     consecutive,
@@ -26,7 +26,7 @@ from compressor.structures.masks.pieces import (
     weights_left,
 )
 
-MOST, FEWEST = 16, 4
+MOST_CLASSES, FEWEST_FILTERS = 16, 4
 """Classes that a layer is written as at most, and filters that a class has at least, in the mean: beyond that, moving
 channels costs more than zeros do."""
 
@@ -43,14 +43,14 @@ class MaskOption(LayerChange):
     """
 
     name: str
-    mask: Mask = field(repr=False)
+    mask: WeightMask = field(repr=False)
     classes: tuple[FilterClass, ...] = field(repr=False)
-    order: Order | None = field(default=None, repr=False)
+    order: ChannelOrder | None = field(default=None, repr=False)
 
     @staticmethod
-    def of(name: str, mask: Mask, order: Order | None = None) -> MaskOption:
+    def of(name: str, mask: WeightMask, order: ChannelOrder | None = None) -> MaskOption:
         """A mask with its classes, where they are few and save something."""
-        few = len(alike(mask)) <= min(MOST, len(mask) // FEWEST)
+        few = len(alike(mask)) <= min(MOST_CLASSES, len(mask) // FEWEST_FILTERS)
         # Zeros that wait for a runtime that knows their pattern are not for smaller convolutions.
         classes = classes_of(mask) if few and order is None else []
         # Boxes may fill up what a mask leaves out, until nothing is saved.
@@ -70,7 +70,7 @@ class MaskOption(LayerChange):
         moved = sum(len(piece) * (1 + (not consecutive(piece))) for piece in pieces if piece != tuple(channels))
         return moved + (2 * len(filters) if filters != sorted(filters) else 0)
 
-    def wish(self, axis: int) -> Order | None:
+    def wish(self, axis: int) -> ChannelOrder | None:
         """The order of its filters (axis 0) or channels (axis 1) in which little is moved; None: any will do."""
         if not self.classes:
             return self.order if axis else None
@@ -82,7 +82,7 @@ class MaskOption(LayerChange):
         # Channels that the same pieces read lie together, those of the first piece first.
         return np.lexsort(~reads.T[::-1]).astype(np.int64)
 
-    def reordered(self, axis: int, order: Order) -> MaskOption:
+    def reordered(self, axis: int, order: ChannelOrder) -> MaskOption:
         """The same with its filters or channels in this order."""
         wanted = self.order
         if axis == 1 and wanted is not None:

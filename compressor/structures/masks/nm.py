@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compressor.structures.masks.maker import Energy, Order
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.maker import ChannelOrder, WeightEnergy
+from compressor.structures.masks.pieces import WeightMask
 
 ROW = 4
 """M."""
@@ -18,14 +18,14 @@ ROW = 4
 
 HALF = 2
 """N by which orders are judged: the pattern that hardware has."""
-ROWS, TRIES = 256, 400
+ROWS, SWAPS_TRIED = 256, 400
 """Rows of weights that an order is judged by, and pairs of quadruples between which a swap is tried, at most."""
 
 
 class NofM:
     """Masks of 3, 2 and 1 of 4; layers whose channels are no multiple of 4 have none."""
 
-    def order(self, energy: Energy, seed: int) -> Order:
+    def order(self, energy: WeightEnergy, seed: int) -> ChannelOrder:
         """The order of channels in which 2 of 4 keep most, or nearly (Pool and Yu, NeurIPS 2021).
 
         Channels are dealt to quadruples by their energy, so that strong ones do not meet, unless the order that is
@@ -37,13 +37,13 @@ class NofM:
         rows = rows[rng.permutation(len(rows))[:ROWS]]
         found = max((np.arange(channels), _dealt(rows.sum(axis=0))), key=lambda order: _kept(rows[:, order]))
         quads = channels // ROW
-        for _ in range(TRIES if quads > 1 else 0):
+        for _ in range(SWAPS_TRIED if quads > 1 else 0):
             one, two = rng.choice(quads, 2, replace=False)
             places = np.concatenate([np.arange(ROW) + ROW * one, np.arange(ROW) + ROW * two])
             found[places] = found[places][_swapped(rows[:, found[places]])]
         return found
 
-    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:  # noqa: ARG002 - nothing is drawn
+    def masks(self, energy: WeightEnergy, seed: int) -> Iterator[tuple[str, WeightMask]]:  # noqa: ARG002 - nothing is drawn
         """Masks that keep 3, 2 and 1 of every four, the densest first; none for channels no multiple of four."""
         out, channels = energy.shape[:2]
         # Sparse cores read whole rows of four.
@@ -57,20 +57,20 @@ class NofM:
             yield f"{kept} of {ROW}", mask.reshape(energy.shape)
 
 
-def _kept(rows: Energy) -> float:
+def _kept(rows: WeightEnergy) -> float:
     """Energy of the strongest two of every four columns."""
     quads = rows.reshape(len(rows), -1, ROW)
     return float(np.partition(quads, ROW - HALF, axis=2)[:, :, ROW - HALF :].sum())
 
 
-def _dealt(energy: Energy) -> Order:
+def _dealt(energy: WeightEnergy) -> ChannelOrder:
     """Channels dealt out to quadruples, the strongest first, forth and back."""
     ranks = np.argsort(-energy, kind="stable").reshape(ROW, -1)
     ranks[1::2] = ranks[1::2, ::-1]
     return np.asarray(ranks.T.ravel(), np.int64)
 
 
-def _swapped(rows: Energy) -> Order:
+def _swapped(rows: WeightEnergy) -> ChannelOrder:
     """The best order of eight columns that differs from the present one in at most one pair."""
     orders = [np.arange(2 * ROW)]
     for one in range(ROW):

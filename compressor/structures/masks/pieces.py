@@ -14,11 +14,11 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+WeightMask = npt.NDArray[np.bool_]
 """bool[out, channels, *kernel]: which weights are kept."""
 Box = tuple[tuple[int, int], ...]
 """First tap and the one after the last, for each spatial axis."""
-Numbers = tuple[int, ...]
+ChannelNumbers = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SmallConv:
         box: taps that it uses.
     """
 
-    channels: Numbers
+    channels: ChannelNumbers
     box: Box
 
     @property
@@ -48,11 +48,11 @@ class FilterClass:
         pieces: what they read, at least one piece.
     """
 
-    filters: Numbers
+    filters: ChannelNumbers
     pieces: tuple[SmallConv, ...]
 
 
-def classes_of(mask: Mask) -> list[FilterClass]:
+def classes_of(mask: WeightMask) -> list[FilterClass]:
     """The classes of a mask, in the order of their first filters.
 
     A filter that keeps nothing reads one weight, which is zero, so that it has an output.
@@ -61,7 +61,7 @@ def classes_of(mask: Mask) -> list[FilterClass]:
     return [FilterClass(filters, _pieces(mask[filters[0]])) for filters in alike(mask)]
 
 
-def alike(mask: Mask) -> list[Numbers]:
+def alike(mask: WeightMask) -> list[ChannelNumbers]:
     """Entries along the first axis that are the same, in the order of the first of each."""
     found: dict[bytes, list[int]] = {}
     # As bytes, which are compared at once; sorting rows would compare number by number.
@@ -70,7 +70,7 @@ def alike(mask: Mask) -> list[Numbers]:
     return [tuple(places) for places in found.values()]
 
 
-def _pieces(kept: Mask) -> tuple[SmallConv, ...]:
+def _pieces(kept: WeightMask) -> tuple[SmallConv, ...]:
     """Of one filter's mask, bool[channels, *kernel]."""
     by_box: dict[Box, list[int]] = {}
     for channels in alike(kept):
@@ -82,7 +82,7 @@ def _pieces(kept: Mask) -> tuple[SmallConv, ...]:
     return tuple(SmallConv(tuple(sorted(channels)), box) for box, channels in by_box.items())
 
 
-def _box(taps: Mask) -> Box:
+def _box(taps: WeightMask) -> Box:
     places = np.argwhere(taps)
     return tuple((int(a), int(b) + 1) for a, b in zip(places.min(axis=0), places.max(axis=0), strict=True))
 
@@ -92,7 +92,7 @@ def weights_left(classes: Sequence[FilterClass]) -> int:
     return sum(len(one.filters) * piece.weights for one in classes for piece in one.pieces)
 
 
-def consecutive(channels: Numbers) -> bool:
+def consecutive(channels: ChannelNumbers) -> bool:
     """Do they lie in one run?"""
     return channels == tuple(range(channels[0], channels[0] + len(channels)))
 

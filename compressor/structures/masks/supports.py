@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compressor.structures.masks.maker import Energy, balanced, even
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.maker import WeightEnergy, balanced, even
+from compressor.structures.masks.pieces import WeightMask
 
 
 class Supports:
     """Masks of families of supports; a kernel of one spatial axis has its rows alone."""
 
-    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:  # noqa: ARG002 - nothing is drawn
+    def masks(self, energy: WeightEnergy, seed: int) -> Iterator[tuple[str, WeightMask]]:  # noqa: ARG002 - nothing is drawn
         """One mask a family."""
         channels = energy.shape[1]
         by_channel = energy.sum(axis=0)
@@ -32,9 +32,9 @@ class Supports:
             yield f"kernel of {name}", mask.copy()
 
 
-def families(kernel: tuple[int, ...]) -> dict[str, list[Mask]]:
+def families(kernel: tuple[int, ...]) -> dict[str, list[WeightMask]]:
     """Name -> supports, bool[*kernel] each, by falling size."""
-    found: dict[str, list[Mask]] = {}
+    found: dict[str, list[WeightMask]] = {}
     # A kernel of one tap has nothing to leave out.
     if max(kernel, default=1) == 1:
         return found
@@ -58,7 +58,7 @@ def families(kernel: tuple[int, ...]) -> dict[str, list[Mask]]:
     return found
 
 
-def _box(kernel: tuple[int, ...], sides: list[tuple[int, int]]) -> Mask:
+def _box(kernel: tuple[int, ...], sides: list[tuple[int, int]]) -> WeightMask:
     support = np.zeros(kernel, np.bool_)
     support[tuple(slice(a, b) for a, b in sides)] = True
     return support

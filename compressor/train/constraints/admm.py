@@ -28,7 +28,7 @@ from compressor.train.loop.validation import State, copied, put
 
 CONVERGED = 1e-3
 """Residuals, primal and dual, below which the weights are on the set."""
-GROWING, FAR = 5, 1.0
+GROWING, FAR_RESIDUAL = 5, 1.0
 """Divergence: the primal residual has grown for so many refreshes on end, and is larger than this, the distance of
 weights that are all zero."""
 
@@ -154,7 +154,7 @@ class Admm(Approach):
         recent = found[-GROWING - 1 :]
         # A single refresh that grows is no divergence: Z moves, too.
         grows = len(recent) > GROWING and all(a < b for a, b in pairwise(recent))
-        if not isfinite(residual.primal) or (grows and residual.primal > FAR):
+        if not isfinite(residual.primal) or (grows and residual.primal > FAR_RESIDUAL):
             # Weights are put back before the error, because training goes on from them in the next phase.
             put(module, self._best)
             raise WentAway(

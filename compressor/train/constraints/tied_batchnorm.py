@@ -16,7 +16,7 @@ import torch
 
 from compressor.train.loop.extension import Extension
 from compressor.train.module.scalable_layers import layer_before
-from compressor.train.reparameterize.batchnorm import EPSILON, MARK, Groups
+from compressor.train.reparameterize.batchnorm import EPSILON, MARK, GroupNumbers
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Tie:
 
     gamma: str
     variance: str
-    groups: Groups
+    groups: GroupNumbers
 
 
 class Tied(Extension):
@@ -64,7 +64,7 @@ class Tied(Extension):
             gamma.copy_((sums[0] / sums[1])[groups] * root)
 
 
-def ties_of(model: ir.Model, groups: Mapping[str, Groups]) -> list[Tie]:
+def ties_of(model: ir.Model, groups: Mapping[str, GroupNumbers]) -> list[Tie]:
     """The normalisations behind these weights, by name, where there is one.
 
     Args:

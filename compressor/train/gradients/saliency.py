@@ -167,7 +167,7 @@ def measure_gradients(need: Need, model: ir.Model, coupling: Coupling, batches: 
         ModelError: no output depends on the weights, or an operator fails.
         UsageError: labels do not fit the outputs.
     """
-    return Measurement(MEASURES[need](model, coupling, batches, seed), coupling.units, need.value.join)
+    return Measurement(GRADIENT_MEASURES[need](model, coupling, batches, seed), coupling.units, need.value.join)
 
 
 def _on_samples(
@@ -206,7 +206,7 @@ def _ones(value: ir.Value, coupling: Coupling) -> np.ndarray[tuple[int, ...], np
     return np.ones(coupling.shapes.inputs[str(value.name)], kind)
 
 
-MEASURES: Mapping[Need, Callable[[ir.Model, Coupling, Batches, int], Rounds]] = MappingProxyType(
+GRADIENT_MEASURES: Mapping[Need, Callable[[ir.Model, Coupling, Batches, int], Rounds]] = MappingProxyType(
     {
         Need.GATES: partial(_on_samples, _gates),
         Need.MOVES: partial(_on_samples, _moves),

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy, mse_loss
 
 from compressor.data import Batch
-from compressor.data.output_forms import LEAST, part_variances
+from compressor.data.output_forms import LEAST_VARIANCE, part_variances
 from compressor.errors import ModelError, UsageError
 from compressor.operators.table import operator_of
 from compressor.torch_ops.tensors import log_clamped, to_numpy, to_torch
@@ -104,7 +104,7 @@ def _root_mean_square(y: torch.Tensor) -> torch.Tensor:
     squares = y.square().mean(axes, keepdim=True) if axes else y.square()
     if found is not None:
         # A part that is nearly constant would otherwise outweigh all others.
-        squares = squares.clamp_min(float(squares.max()) * LEAST)
+        squares = squares.clamp_min(float(squares.max()) * LEAST_VARIANCE)
     sizes = squares.sqrt()
     # An output of zeros stays as it is.
     return torch.where((sizes > 0) & sizes.isfinite(), sizes, torch.ones_like(sizes))

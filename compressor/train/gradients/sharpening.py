@@ -31,7 +31,7 @@ ASCENT_STEPS, STEP_SIZE = 2, 0.1
 """Steps, and the root of the mean square of one, in units of the deviation of the image itself."""
 AT_A_TIME, NUMBERS = 64, 1 << 19
 """Samples at a time where the model does not fix it, and numbers in all of their pixels: gradients hold every layer."""
-PASSES = 3 * ASCENT_STEPS
+SHARPENING_PASSES = 3 * ASCENT_STEPS
 """Forward passes that take as long as what is done for a sample; the backward pass by inputs alone counts two."""
 
 

@@ -15,7 +15,7 @@ from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 from compressor.train.module.graph_module import GraphModule
 
-NARROW = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+NARROW_TYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 def linearise(model: ir.Model) -> GraphModule:
@@ -41,7 +41,7 @@ def linearise(model: ir.Model) -> GraphModule:
 
 def _widen(value: ir.Value) -> None:
     tensor = value.const_value
-    if tensor is not None and tensor.dtype in NARROW:
+    if tensor is not None and tensor.dtype in NARROW_TYPES:
         value.const_value = ir.tensor(tensor.numpy().astype(np.float64), name=value.name)
         value.type = ir.TensorType(ir.DataType.DOUBLE)  # a new one: clones share theirs with the original
 
@@ -75,11 +75,11 @@ def _bends(node: ir.Node, operator: Operator) -> bool:
 def _widen_attributes(node: ir.Node) -> None:
     """Types and tensors among the attributes; a tensor that is left out is a zero of float32 (ConstantOfShape)."""
     for name in ("to", "dtype"):
-        if name in node.attributes and ir.DataType(node.attributes.get_int(name, 1)) in NARROW:
+        if name in node.attributes and ir.DataType(node.attributes.get_int(name, 1)) in NARROW_TYPES:
             node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.DOUBLE))
     if operator_of(node).one_number:
         entry = node.attributes["value"].as_tensor() if "value" in node.attributes else None
-        if entry is None or entry.dtype in NARROW:
+        if entry is None or entry.dtype in NARROW_TYPES:
             number = np.zeros(1) if entry is None else entry.numpy().astype(np.float64)
             node.attributes["value"] = ir.AttrTensor("value", ir.tensor(number))
 

@@ -30,7 +30,7 @@ from compressor.torch_ops.tensors import to_torch
 
 LIMIT = 64
 """Outputs of one sample up to which the Jacobian is computed whole."""
-STEPS = 8
+LANCZOS_STEPS = 8
 """Steps of the bidiagonalisation, each a pass back and one forth (which is two)."""
 
 Tensor = torch.Tensor
@@ -58,7 +58,7 @@ class Trainability:
 
 
 def trainability(
-    module: torch.nn.Module, batches: Iterable[Batch], *, limit: int = LIMIT, steps: int = STEPS, seed: int = 0
+    module: torch.nn.Module, batches: Iterable[Batch], *, limit: int = LIMIT, steps: int = LANCZOS_STEPS, seed: int = 0
 ) -> Trainability:
     """Measures a module in evaluation mode; about 20 batches are enough.
 

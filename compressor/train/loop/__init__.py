@@ -1,5 +1,5 @@
 """The training loop: data, objective, optimiser, steps, checkpoints, validation."""
 
-from compressor.core.extras import TRAINING, require
+from compressor.core.extras import TRAINING_PACKAGES, require
 
-require("training", *TRAINING)
+require("training", *TRAINING_PACKAGES)

@@ -24,7 +24,7 @@ from compressor.train.loop.errors import CheckpointError
 
 FILE = "checkpoint.safetensors"
 FORMAT = 1
-State = dict[str, Any]
+CheckpointPart = dict[str, Any]
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Checkpoint:
     """
 
     identity: dict[str, Any]
-    parts: dict[str, State] = field(default_factory=dict)
+    parts: dict[str, CheckpointPart] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -47,7 +47,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         UsageError: the place cannot be written to.
     """
     tensors: dict[str, torch.Tensor] = {}
-    plain: dict[str, State] = {}
+    plain: dict[str, CheckpointPart] = {}
     for part, state in checkpoint.parts.items():
         plain[part] = {key: value for key, value in state.items() if not isinstance(value, torch.Tensor)}
         for key, value in state.items():
@@ -86,7 +86,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint:
     for name, value in identity.items():
         if header["identity"].get(name) != value:
             raise CheckpointError(f"checkpoint {path} belongs to another run: {_difference(name, header, value)}")
-    parts: dict[str, State] = {part: dict(state) for part, state in header["parts"].items()}
+    parts: dict[str, CheckpointPart] = {part: dict(state) for part, state in header["parts"].items()}
     for name, tensor in tensors.items():
         part, _, key = name.partition("/")
         parts[part][key] = tensor

@@ -85,7 +85,7 @@ class RunningMean(Extension):
 
     def start(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, steps_total: int) -> None:  # noqa: ARG002
         """Starts from the weights as they are."""
-        self._mean = {name: p.detach().clone() for name, p in trained(module)}
+        self._mean = {name: p.detach().clone() for name, p in trained_parameters(module)}
 
     def after_step(self, module: torch.nn.Module, step: int) -> None:
         """Moves the mean towards the weights."""
@@ -93,7 +93,7 @@ class RunningMean(Extension):
         # EMA).
         rate = 1 - min(self._decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            for name, parameter in trained(module):
+            for name, parameter in trained_parameters(module):
                 self._mean[name].lerp_(parameter, rate)
 
     def averaged(self, module: torch.nn.Module) -> Mapping[str, torch.Tensor]:  # noqa: ARG002
@@ -111,6 +111,6 @@ class RunningMean(Extension):
             tensor.copy_(state[name])
 
 
-def trained(module: torch.nn.Module) -> Iterable[tuple[str, torch.nn.Parameter]]:
+def trained_parameters(module: torch.nn.Module) -> Iterable[tuple[str, torch.nn.Parameter]]:
     """Parameters that training changes, by name."""
     return [(name, p) for name, p in module.named_parameters() if p.requires_grad]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Literal
 
@@ -26,18 +26,20 @@ from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension, RunningMean
 from compressor.train.loop.history import EpochRecord, Event, History, Judgement
 from compressor.train.loop.interrupt import Interruption, held_back
+from compressor.train.loop.judging import WeightJudge
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import prefers_channels_last, set_memory_format
 from compressor.train.loop.prefetch import Placing, feed
+from compressor.train.loop.progress import RunProgress
 from compressor.train.loop.split import Courses, Splits
 from compressor.train.loop.stepping import NotFinite, Stepper
 from compressor.train.loop.throughput import Pace
-from compressor.train.loop.validation import State, copied, evaluating, judge, put
-from compressor.train.loop.watch import Watch, Worse, told
+from compressor.train.loop.validation import State, copied, put
+from compressor.train.loop.watch import Watch, Worse, rate_notes
 
 Observer = Callable[[Event], None]
 
-FREE = frozenset({*GraphSection.own_fields(), *ProofSection.own_fields(), "data"}) - {"seed"}
+MAY_DIFFER = frozenset({*GraphSection.own_fields(), *ProofSection.own_fields(), "data"}) - {"seed"}
 """Settings that may differ between a run and the one that resumes it, besides asides: how the model is read, written
 and proved. What data and model are is compared by what is in them."""
 
@@ -77,40 +79,21 @@ def fit(
         # Signals wait until a step is done, so that no checkpoint holds half a step.
         interruption = stack.enter_context(held_back())
         torch.manual_seed(settings.seed)
-        run = _Run(module, objective, Courses(data, settings, world), settings, extensions)
-        run.bind(world, interruption, observe if world.main else None)
-        return run.whole()
+        process = _Process(world, interruption, observe if world.main else None)
+        return _Run(module, objective, Courses(data, settings, world), settings, extensions, process).whole()
 
 
-@dataclass
-class _Progress:
-    """Where a run is, and what became of it so far; all of it JSON.
+@dataclass(frozen=True)
+class _Process:
+    """What is of this process: its device, the signals that reach it, and who hears of progress."""
 
-    Attributes:
-        before: the judgement of the module as it came.
-        epoch: epochs done.
-        step: steps done in the epoch that runs.
-        loss: sum of their losses.
-        best: what is to be low of the weights that are kept: their loss over the judged samples, or a metric.
-        best_epoch: whose weights these are.
-        waited: epochs since then.
-        records: of the epochs that are done.
-        halvings: how often the learning rate was halved and training begun anew.
-    """
-
-    before: dict[str, Any] = field(default_factory=dict)
-    epoch: int = 0
-    step: int = 0
-    loss: float = 0.0
-    best: float = float("inf")
-    best_epoch: int = 0
-    waited: int = 0
-    records: list[dict[str, Any]] = field(default_factory=list)
-    halvings: int = 0
+    world: Processes
+    interruption: Interruption
+    observe: Observer | None
 
 
 class _Run:
-    """One call of :func:`fit`."""
+    """One call of :func:`fit`, on the device of this process."""
 
     def __init__(
         self,
@@ -119,85 +102,83 @@ class _Run:
         courses: Courses,
         settings: TuneSettings,
         extensions: Sequence[Extension],
+        process: _Process,
     ) -> None:
         self._module, self._objective, self._courses, self._settings = module, objective, courses, settings
+        self._world, self._interruption, self._observe = process.world, process.interruption, process.observe
         # The running mean comes last, so that it averages the weights as the other extensions leave them.
         self._extensions = [*extensions, *([RunningMean(settings.ema)] if settings.ema else [])]
         self._keeps_best = not any(extension.keeps_last for extension in extensions)
-        self._metric = objective.epoch_metric
-        self._at, self._pace = _Progress(), Pace()
-        self._good: State = {}
-
-    def bind(self, world: Processes, interruption: Interruption, observe: Observer | None) -> None:
-        """Moves everything to the device of this process."""
-        self._world, self._interruption, self._observe = world, interruption, observe
-        last = prefers_channels_last(self._module)
-        for module in (self._module, self._objective.teacher):
-            if module is not None:
-                set_memory_format(module.to(world.device), last)
-        # A module of 16-bit floats was widened to float32 before; only one that kept them takes its inputs unwidened.
-        half = any(p.dtype in (torch.float16, torch.bfloat16) for p in self._module.parameters())
-        self._placing = Placing(world.device, half, last, self._objective.check)
-        # Before the first step: the digest of the model stands for the weights that the run starts from.
-        self._identity = self._describe() if self._settings.checkpoint is not None else {}
-        self._steps = self._courses.steps * self._settings.epochs
+        self._placing = _placed(module, objective, self._world.device)
+        self._judge = WeightJudge(module, objective, courses, self._extensions, self._placing, self._world)
+        self._pace, self._steps = Pace(), courses.steps * settings.epochs
         # Where the last weights count whatever they cost, worse ones are what was asked for.
         self._watch = Watch.of(self._steps) if self._keeps_best else None
+        # Before the first step: the digest of the model stands for the weights that the run starts from.
+        self._identity = self._describe() if settings.checkpoint is not None else {}
+        # A run that is resumed is given the weights from before, too.
+        self._first = copied(module) if self._watch is not None else {}
+        kept = self._load() if settings.resume else None
+        self._at = RunProgress() if kept is None else RunProgress(**kept["progress"])
+        self._stepper = self._new_stepper()
+        self._good: State = {} if kept is None else self._taken_back(kept)
 
     def whole(self) -> History:
         """From the first epoch, or from where the checkpoint stands, to the end."""
         begun = time.perf_counter()
-        self._begin()
-        while not self._done():
-            pass
+        if not self._settings.resume:
+            self._judge_first()
+        self._train()
         return self._end(time.perf_counter() - begun)
 
-    def _done(self) -> bool:
-        """Trains to the end, unless the first steps were in vain and training has to begin anew."""
-        try:
-            while self._at.epoch < self._settings.epochs and not self._stopped:
-                self._epoch()
-                self._finish_epoch()
-                self._save()
-        except (NotFinite, Worse) as found:
-            again = self._watch is not None and self._watch.again(found.step, self._at.halvings)
-            if not again and isinstance(found, NotFinite):
-                put(self._module, self._good)
-                raise self._diverged(found) from None
-            before = self._at.before
-            self._at = _Progress(before, best=self._cost(Judgement(**before)), halvings=self._at.halvings + 1)
-            self._good = self._first
-            put(self._module, self._first)
-            if again:
-                self._start()
-            return not again
-        return True
+    def _train(self) -> None:
+        """All epochs; where the first steps were in vain these begin anew, at half the rate."""
+        while True:
+            try:
+                self._epochs()
+                return
+            except (NotFinite, Worse) as found:
+                again = self._watch is not None and self._watch.again(found.step, self._at.halvings)
+                if not again and isinstance(found, NotFinite):
+                    put(self._module, self._good)
+                    raise self._diverged(found) from None
+                self._at = self._at.at_half_the_rate(self._judge.cost(self._at.first))
+                self._good = self._first
+                put(self._module, self._first)
+                if not again:
+                    return
+                self._stepper = self._new_stepper()
 
-    def _start(self) -> None:
-        """An optimiser without a past, at the rate that is left of the one that was asked for."""
-        rate = self._settings.learning_rate / 2**self._at.halvings
-        settings = self._settings.model_copy(update={"learning_rate": rate})
-        self._stepper = Stepper(self._module, self._objective, self._extensions, settings, self._world)
-        self._stepper.start(self._steps)
+    def _epochs(self) -> None:
+        while self._at.epoch < self._settings.epochs and not self._stopped:
+            self._epoch()
+            self._finish_epoch()
+            self._save()
+
+    @property
+    def _rate(self) -> float:
+        """What is left of the learning rate that was asked for."""
+        return self._settings.learning_rate / 2.0**self._at.halvings
+
+    def _new_stepper(self) -> Stepper:
+        """An optimiser without a past."""
+        settings = self._settings.model_copy(update={"learning_rate": self._rate})
+        stepper = Stepper(self._module, self._objective, self._extensions, settings, self._world)
+        stepper.start(self._steps)
+        return stepper
 
     @property
     def _stopped(self) -> bool:
         waited = self._keeps_best and 0 < self._settings.patience <= self._at.waited
         return waited or any(extension.finished for extension in self._extensions)
 
-    def _begin(self) -> None:
-        # A run that is resumed is given the weights from before, too.
-        self._first = copied(self._module) if self._watch is not None else {}
-        if self._settings.resume:
-            self._load()
-            return
-        self._start()
-        before = self._judged()
+    def _judge_first(self) -> None:
+        before = self._judge.of(self._stepper)
         if not isfinite(before.loss):
             raise TrainingDiverged(
                 f"the loss is {before.loss} before the first step; look for NaN or infinity in the model and the data"
             )
-        self._at.before, self._at.best = asdict(before), self._cost(before)
+        self._at.before, self._at.best = asdict(before), self._judge.cost(before)
         self._good = self._first or copied(self._module)
 
     def _epoch(self) -> None:
@@ -231,8 +212,8 @@ class _Run:
         """Raises Worse where the first steps were in vain."""
         try:
             # By the loss alone: a metric of the user's may take long, and is asked for epochs.
-            with self._weights_to_judge():
-                watch.demand_sound(Judgement(**self._at.before), self._loss_judged())
+            with self._judge.weights():
+                watch.demand_sound(self._at.first, self._judge.loss(self._stepper))
         except Worse:
             batches.close()
             raise
@@ -246,85 +227,50 @@ class _Run:
 
     def _finish_epoch(self) -> None:
         at = self._at
-        at.epoch += 1
-        loss, steps = at.loss / at.step, at.step
-        at.step, at.loss = 0, 0.0
+        loss, steps = at.end_epoch()
         # Before the epoch is judged: what extensions do here belongs to the weights that are judged.
         for extension in self._extensions:
             extension.after_epoch(self._module, at.epoch)
         # All processes have to judge the same network, and these statistics are the only thing in which theirs
         # differ.
         self._world.average_statistics(self._module)
-        found = self._judged()
+        found = self._judge.of(self._stepper)
         if not isfinite(found.loss):
             raise NotFinite(at.epoch * steps, found.loss)
-        self._compare(found)
+        self._keep_good(self._judge.cost(found))
         valid = found if self._courses.sets_aside else None
-        record = EpochRecord(at.epoch, loss, self._stepper.rate, self._pace.busy, self._pace.rate, valid)
-        at.records.append(asdict(record))
+        at.record(EpochRecord(at.epoch, loss, self._stepper.rate, self._pace.busy, self._pace.rate, valid))
         self._tell("epoch", loss, valid)
 
-    def _compare(self, found: Judgement) -> None:
+    def _keep_good(self, cost: float) -> None:
         """Keeps the weights as the good ones: those that were judged best, or else the last."""
-        at, cost = self._at, self._cost(found)
-        better = cost < at.best
-        at.waited = 0 if better else at.waited + 1
+        better = self._at.compare(cost)
         # Without samples set aside the last epoch counts as the best, for those for training flatter later ones; but
         # what is worse even on these is worse.
-        last = not self._courses.sets_aside and cost <= self._cost(Judgement(**at.before))
+        last = not self._courses.sets_aside and cost <= self._judge.cost(self._at.first)
         if better or last or not self._keeps_best:
-            at.best, at.best_epoch = cost, at.epoch
-            with self._weights_to_judge():
+            self._at.keep(cost)
+            with self._judge.weights():
                 self._good = copied(self._module)
-
-    def _weights_to_judge(self) -> AbstractContextManager[None]:
-        averages = [found for e in self._extensions if (found := e.averaged(self._module)) is not None]
-        return evaluating(self._module, averages[-1] if averages else None)
-
-    def _judged(self) -> Judgement:
-        with self._weights_to_judge():
-            return self._judged_as_is()
-
-    def _cost(self, found: Judgement) -> float:
-        """What is lower for better weights."""
-        if self._metric is None or found.metric is None:
-            return found.loss
-        return -found.metric if self._metric.higher_is_better else found.metric
-
-    @property
-    def _metric_name(self) -> str | None:
-        return self._objective.metric_name if self._metric is None else self._metric.name
 
     def _end(self, seconds: float) -> History:
         put(self._module, self._good)
         self._module.eval()
         at = self._at
         # Where no epoch was better the module holds the first weights again, which have been judged already.
-        after = Judgement(**at.before) if at.best_epoch == 0 else self._judged_as_is()
-        records = [EpochRecord(**{**r, "valid": Judgement(**r["valid"]) if r["valid"] else None}) for r in at.records]
+        after = at.first if at.best_epoch == 0 else self._judge.as_is(self._stepper)
         return History(
-            before=Judgement(**at.before),
+            before=at.first,
             after=after,
-            metric_name=self._metric_name,
-            epochs=records,
+            metric_name=self._judge.metric_name,
+            epochs=at.epochs,
             best_epoch=at.best_epoch,
             stopped_early=self._stopped and at.epoch < self._settings.epochs,
             steps=at.epoch * self._courses.steps,
             seconds=seconds,
             device=str(self._world.device),
-            notes=told(self._settings.learning_rate, at.halvings, trained=bool(records)),
+            notes=rate_notes(self._settings.learning_rate, at.halvings, trained=bool(at.records)),
         )
-
-    def _judged_as_is(self) -> Judgement:
-        """Loss and metric of the weights that the module holds."""
-        with evaluating(self._module, None):
-            found = self._loss_judged()
-            return found if self._metric is None else replace(found, metric=self._metric.of(self._world))
-
-    def _loss_judged(self) -> Judgement:
-        """The loss over the judged samples, and what is measured along with it."""
-        batches, stepper = feed(self._courses.judged(), self._placing), self._stepper
-        return judge(stepper.forward, self._objective, batches, stepper.precision, self._world)
 
     def _tell(self, kind: Literal["step", "epoch"], loss: float, valid: Judgement | None = None) -> None:
         if self._observe is None:
@@ -339,7 +285,7 @@ class _Run:
             steps=self._steps,
             loss=loss,
             learning_rate=self._stepper.rate,
-            metric_name=self._metric_name,
+            metric_name=self._judge.metric_name,
             metric=None if valid is None else valid.metric,
             valid_loss=None if valid is None else valid.loss,
             images_per_second=self._pace.rate,
@@ -352,14 +298,14 @@ class _Run:
         kept = f"the weights of epoch {self._at.best_epoch}" if self._at.best_epoch else "the weights from before"
         return TrainingDiverged(
             f"the loss is {found.value} at step {found.step} (epoch {epoch}); {kept} are kept; try a smaller "
-            f"--learning-rate than {self._settings.learning_rate:g}"
+            f"--learning-rate than {self._rate:g}"
         )
 
     # ---- checkpoints
 
     def _describe(self) -> dict[str, Any]:
         """What must agree between a run and the one that resumes it."""
-        settings = self._settings.model_dump(mode="json", exclude={*FREE, *self._settings.asides()})
+        settings = self._settings.model_dump(mode="json", exclude={*MAY_DIFFER, *self._settings.asides()})
         teacher = self._objective.teacher
         return {
             "settings": settings,
@@ -384,17 +330,30 @@ class _Run:
         }
         checkpoint.save_checkpoint(folder, Checkpoint(self._identity, parts))
 
-    def _load(self) -> None:
+    def _load(self) -> dict[str, Any]:
+        """What the checkpoint holds."""
         folder = self._settings.checkpoint
         if folder is None:
             raise UsageError("a run resumes from a checkpoint; name its folder with --checkpoint")
-        parts = checkpoint.load_checkpoint(folder, self._identity).parts
-        self._at = _Progress(**parts["progress"])
-        self._start()
+        return checkpoint.load_checkpoint(folder, self._identity).parts
+
+    def _taken_back(self, parts: dict[str, Any]) -> State:
+        """Takes weights back, and what optimiser and extensions remember; gives the good ones."""
         put(self._module, parts["module"])
-        own = self._module.state_dict()
-        # In the layout of the module, as a resumed run must sum in the same order.
-        self._good = {name: torch.empty_like(own[name]).copy_(tensor) for name, tensor in parts["good"].items()}
         self._stepper.load_state_dict(parts["optimiser"])
         for index, extension in enumerate(self._extensions):
             extension.load_state_dict(parts[f"extension {index}"])
+        own = self._module.state_dict()
+        # In the layout of the module, as a resumed run must sum in the same order.
+        return {name: torch.empty_like(own[name]).copy_(tensor) for name, tensor in parts["good"].items()}
+
+
+def _placed(module: torch.nn.Module, objective: Objective, device: torch.device) -> Placing:
+    """Moves the module and its teacher to a device; what brings samples there in the form that they take."""
+    last = prefers_channels_last(module)
+    for moved in (module, objective.teacher):
+        if moved is not None:
+            set_memory_format(moved.to(device), last)
+    # A module of 16-bit floats was widened to float32 before; only one that kept them takes its inputs unwidened.
+    half = any(p.dtype in (torch.float16, torch.bfloat16) for p in module.parameters())
+    return Placing(device, half, last, objective.check)

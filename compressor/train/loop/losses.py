@@ -16,8 +16,8 @@ from compressor.data.output_forms import OutputForm, class_axis, decide, varianc
 from compressor.errors import UsageError
 from compressor.torch_ops.loss import NO_CLASS
 from compressor.torch_ops.tensors import log_clamped, to_numpy
-from compressor.train.loop.objective import DeviceBatch, Objective, Term
-from compressor.train.module.pieces import Outputs
+from compressor.train.loop.objective import DeviceBatch, LossTerm, Objective
+from compressor.train.module.pieces import ModuleOutputs
 
 Tensor = torch.Tensor
 ACCURACY = "accuracy"
@@ -35,7 +35,7 @@ class SoftDivergence:
     form: OutputForm
     temperature: float
 
-    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:  # noqa: ARG002
+    def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:  # noqa: ARG002
         """Mean over samples, and over positions that have classes of their own."""
         student = log_probabilities(outputs[self.form.index], self.form, self.temperature)
         teacher = log_probabilities(taught[self.form.index], self.form, self.temperature)
@@ -71,7 +71,7 @@ class Squared:
         """For an output of numbers."""
         return Squared(form.index, form.variance, form.axis, form.parts)
 
-    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:  # noqa: ARG002
+    def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:  # noqa: ARG002
         """Mean over all entries."""
         found, wanted = outputs[self.index], taught[self.index]
         if not self.parts:
@@ -92,7 +92,7 @@ class Similarity:
 
     index: int
 
-    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:
         """Zero for a batch of one."""
         found, wanted = _alike(outputs[self.index]), _alike(taught[self.index])
         return (found - wanted).square().sum() / len(batch)
@@ -109,7 +109,7 @@ class CrossEntropy:
 
     form: OutputForm
 
-    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:  # noqa: ARG002
+    def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:  # noqa: ARG002
         """Mean over samples and positions."""
         assert batch.labels is not None
         scores = log_probabilities(outputs[self.form.index], self.form).movedim(self.form.axis, 1)
@@ -127,7 +127,7 @@ class Own:
     name: str
     function: Callable[..., Any]
 
-    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:
         """What it returns, which has to be one number that gradients flow from."""
         found = self.function(outputs, batch, taught)
         if not isinstance(found, torch.Tensor) or found.dim() or not found.is_floating_point():
@@ -143,7 +143,7 @@ class Agreement:
     form: OutputForm
     labelled: bool
 
-    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:
         """The share of all positions of a batch that count."""
         found = outputs[self.form.index].argmax(self.form.axis)
         wanted = batch.labels if self.labelled else taught[self.form.index].argmax(self.form.axis)
@@ -161,7 +161,7 @@ class Explained:
 
     terms: Sequence[Squared]
 
-    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
+    def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:
         """The mean of R² over the outputs, on a batch."""
         return 1 - torch.stack([term(outputs, batch, taught) for term in self.terms]).mean()
 
@@ -181,8 +181,8 @@ class OutputProbe:
 
     names: tuple[str, ...]
     features: tuple[str, ...]
-    student: Outputs
-    teacher: Outputs
+    student: ModuleOutputs
+    teacher: ModuleOutputs
     labels: Tensor | None
     vocabularies: Collection[int] = ()
 
@@ -203,7 +203,7 @@ def objective_for(
     labels = None if probe.labels is None else to_numpy(probe.labels)
     values = [to_numpy(t) for t in shown[:count]]
     forms = decide(probe.names, values, labels, settings.output_form, probe.vocabularies)
-    terms: list[tuple[float, Term]] = []
+    terms: list[tuple[float, LossTerm]] = []
     share = {"distill": 1.0, "mixed": settings.alpha}.get(settings.loss, 0.0)
     # Each output has the same weight, whatever its form.
     if share:
@@ -230,24 +230,24 @@ def _same_shapes(probe: OutputProbe) -> None:
             )
 
 
-def _distilled(settings: LossSection, forms: Sequence[OutputForm], probe: OutputProbe) -> list[tuple[float, Term]]:
+def _distilled(settings: LossSection, forms: Sequence[OutputForm], probe: OutputProbe) -> list[tuple[float, LossTerm]]:
     if not probe.teacher:
         raise UsageError(NEEDS_TEACHER)
     used = [form for form in forms if form.kind != "none"]
     if not used:
         raise UsageError("no output of the model has a gradient to be compared by; choose another --loss")
-    made: list[Term] = [
+    made: list[LossTerm] = [
         SoftDivergence(form, settings.temperature) if form.kind == "kl" else Squared.of(form) for form in used
     ]
     return [(1 / len(made), term) for term in made]
 
 
-def _features(settings: LossSection, probe: OutputProbe) -> list[tuple[float, Term]]:
-    terms: list[tuple[float, Term]] = []
+def _features(settings: LossSection, probe: OutputProbe) -> list[tuple[float, LossTerm]]:
+    terms: list[tuple[float, LossTerm]] = []
     for index in range(len(probe.names), len(probe.names) + len(probe.features)):
         one, two = probe.student[index], probe.teacher[index]
         # Pruning may have made the value narrower; then only relations between samples can be compared.
-        term: Term = Squared(index, variance(to_numpy(two))) if one.shape == two.shape else Similarity(index)
+        term: LossTerm = Squared(index, variance(to_numpy(two))) if one.shape == two.shape else Similarity(index)
         terms.append((settings.feature_weight / len(probe.features), term))
     return terms
 
@@ -279,7 +279,7 @@ def _demanded(found: OutputForm | None, probe: OutputProbe) -> OutputForm:
     )
 
 
-def _metric(forms: Sequence[OutputForm], classes: OutputForm | None, taught: bool) -> tuple[str, Term] | None:
+def _metric(forms: Sequence[OutputForm], classes: OutputForm | None, taught: bool) -> tuple[str, LossTerm] | None:
     if classes is not None:
         return ACCURACY, Agreement(classes, labelled=True)
     first = next((form for form in forms if form.kind == "kl"), None)

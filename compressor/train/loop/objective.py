@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from compressor.data.batch import samples_in
 from compressor.train.loop.epoch_metric import EpochMetric
-from compressor.train.module.pieces import Outputs, run_module
+from compressor.train.module.pieces import ModuleOutputs, run_module
 
 Tensor = torch.Tensor
 
@@ -33,7 +34,7 @@ class DeviceBatch:
         return samples_in(self.inputs)
 
 
-Term = Callable[[Outputs, DeviceBatch, Outputs], Tensor]
+LossTerm = Callable[[ModuleOutputs, DeviceBatch, ModuleOutputs], Tensor]
 """From the module's outputs, the batch, and the teacher's outputs (empty without one) to a scalar of the batch: the
 mean over samples of a loss or a metric."""
 
@@ -55,9 +56,9 @@ class Objective:
 
     def __init__(
         self,
-        terms: Sequence[tuple[float, Term]],
+        terms: Sequence[tuple[float, LossTerm]],
         *,
-        metric: tuple[str, Term] | None = None,
+        metric: tuple[str, LossTerm] | None = None,
         teacher: torch.nn.Module | None = None,
         chunk: int | None = None,
         check: Callable[[npt.NDArray[np.generic]], None] | None = None,
@@ -71,7 +72,13 @@ class Objective:
             # reach it.
             teacher.eval().requires_grad_(False)
 
-    def __call__(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor:
+    def judged_by(self, metric: EpochMetric | None) -> Objective:
+        """The same, with ``metric`` for what says which epoch is best."""
+        other = copy(self)
+        other.epoch_metric = metric
+        return other
+
+    def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:
         """The loss, float32 or wider."""
         # The device is that of the outputs, since the objective itself is never moved.
         total = torch.zeros((), device=outputs[0].device)
@@ -79,15 +86,15 @@ class Objective:
             total = total + weight * term(outputs, batch, taught)
         return total
 
-    def measure(self, outputs: Outputs, batch: DeviceBatch, taught: Outputs) -> Tensor | None:
+    def measure(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor | None:
         """The metric of a batch."""
         return None if self._metric is None else self._metric(outputs, batch, taught)
 
-    def run(self, module: Callable[..., Any], batch: DeviceBatch) -> Outputs:
+    def run(self, module: Callable[..., Any], batch: DeviceBatch) -> ModuleOutputs:
         """The module's outputs, in float32 where they came in a narrower type."""
         return run_module(module, batch.inputs, self.chunk)
 
-    def teach(self, batch: DeviceBatch) -> Outputs:
+    def teach(self, batch: DeviceBatch) -> ModuleOutputs:
         """The teacher's outputs, without gradient; none without a teacher."""
         if self.teacher is None:
             return ()

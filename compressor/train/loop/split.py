@@ -16,7 +16,7 @@ from compressor.train.loop.distributed import Processes
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSamples:
     """Samples that epochs are judged on: how many, and whether training sees them too."""
 
     samples: int
@@ -45,10 +45,10 @@ class Splits:
         """What epochs are judged on."""
         return self.train if self.valid is None else self.valid
 
-    def judged(self, most: int) -> Judged:
+    def judged(self, most: int) -> JudgedSamples:
         """How many samples that are: at most ``most`` of those that are trained on."""
         seen = self.valid is None
-        return Judged(min(most, len(self.judges)) if seen else len(self.judges), seen)
+        return JudgedSamples(min(most, len(self.judges)) if seen else len(self.judges), seen)
 
 
 class Courses:

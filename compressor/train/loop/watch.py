@@ -13,9 +13,9 @@ from compressor.train.loop.history import Judgement
 
 WATCHED = 100
 """Steps after which weights are judged, or half of all where there are fewer than twice as many."""
-FEWEST = 8
+FEWEST_STEPS = 8
 """Shorter runs are judged at their end alone: the first steps warm up."""
-FAR = 4.0
+FAR_WORSE = 4.0
 """Times the loss from before that is more than the unrest of a high rate, which settles as the rate falls."""
 HALVINGS = 5
 """How often training begins anew, at most."""
@@ -43,12 +43,12 @@ class Watch:
     def of(steps: int) -> Watch | None:
         """For a run of so many steps; None where it is too short."""
         step = min(WATCHED, steps // 2)
-        return Watch(step) if step >= FEWEST else None
+        return Watch(step) if step >= FEWEST_STEPS else None
 
     def demand_sound(self, before: Judgement, found: Judgement) -> None:
         """Raises Worse where ``found`` is far worse than ``before``."""
         # By the loss, as metrics of few samples do not move at first; not below, so that NaN counts as worse too.
-        if not found.loss <= FAR * max(before.loss, 1e-12):
+        if not found.loss <= FAR_WORSE * max(before.loss, 1e-12):
             raise Worse(self.step)
 
     def again(self, step: int, halvings: int) -> bool:
@@ -56,7 +56,7 @@ class Watch:
         return step <= self.step and halvings < HALVINGS
 
 
-def told(asked: float, halvings: int, *, trained: bool) -> list[str]:
+def rate_notes(asked: float, halvings: int, *, trained: bool) -> list[str]:
     """What the user should know of a run at the rate ``asked``, which was halved so often."""
     if not halvings:
         return []

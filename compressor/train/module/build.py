@@ -14,9 +14,9 @@ from compressor.torch_ops.site import Function, Told, UnsupportedOperator
 from compressor.torch_ops.table import FUNCTIONS
 from compressor.train.module.describe import on_int64, site_of
 from compressor.train.module.placement import read_on_host
-from compressor.train.module.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, Body, Program, Step, released
+from compressor.train.module.program import DEVICE, FIRST, HOST, NOTHING, TRAINING, NodeBody, Program, Step, released
 
-FOLD_LIMIT = 1 << 16
+ENTRY_LIMIT = 1 << 16
 """Entries of the largest operand of a node that is computed once and for all."""
 
 Key = tuple[ir.Value, bool]
@@ -136,9 +136,9 @@ class Builder:
         inputs = (*_leading(node, on_host), *slots)
         self._emit(function, inputs, outputs, f"{node.op_type} node {node.name!r}")
 
-    def _bodies(self, node: ir.Node) -> tuple[dict[str, Body], list[Key]]:
+    def _bodies(self, node: ir.Node) -> tuple[dict[str, NodeBody], list[Key]]:
         """The graphs inside a node, and what they read from outside: operands that follow the node's own."""
-        found: dict[str, Body] = {}
+        found: dict[str, NodeBody] = {}
         captured: list[Key] = []
         for name, attribute in node.attributes.items():
             if attribute.type != ir.AttributeType.GRAPH:
@@ -147,7 +147,7 @@ class Builder:
             program = inner.build()
             start = len(node.inputs) + len(captured)
             captured += inner.captured
-            found[name] = Body(program, slice(start, len(node.inputs) + len(captured)))
+            found[name] = NodeBody(program, slice(start, len(node.inputs) + len(captured)))
         return found, captured
 
     def _stays_on_host(self, node: ir.Node) -> bool:
@@ -169,12 +169,12 @@ class Builder:
         if operator_of(node).on_host == Host.NEVER or not known or len(known) < sum(v is not None for v in node.inputs):
             return False
         # A large constant would be kept a second time, as what it folds to.
-        if any(v.numel() > FOLD_LIMIT for v in known):
+        if any(v.numel() > ENTRY_LIMIT for v in known):
             return False
         leading = [torch.device("cpu")] * len(_leading(node, True))
         result = function(*leading, *values)
         made = result if type(result) is tuple else (result,)
-        if any(v.numel() > FOLD_LIMIT for v in made):
+        if any(v.numel() > ENTRY_LIMIT for v in made):
             return False
         # A copy, as a result may be a view of its operand.
         self._constants.update(zip(node.outputs, (v.clone() for v in made), strict=False))

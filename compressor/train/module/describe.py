@@ -11,7 +11,7 @@ import torch
 from compressor.operators.table import operator_of
 from compressor.torch_ops.site import Function, Site
 from compressor.torch_ops.tensors import WIDE, to_torch, torch_dtype
-from compressor.train.module.program import Body
+from compressor.train.module.program import NodeBody
 
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
@@ -20,7 +20,7 @@ def site_of(
     node: ir.Node,
     opset: int,
     constants: Mapping[ir.Value, torch.Tensor],
-    bodies: Mapping[str, Body],
+    bodies: Mapping[str, NodeBody],
     train_bn: bool,
 ) -> Site:
     """What is known of the node before it runs."""

@@ -18,7 +18,7 @@ from compressor.torch_ops.tensors import to_numpy, to_torch, torch_dtype
 from compressor.train.module.build import Builder, check_supported
 from compressor.train.module.trainable import initializers, parameters, statistics
 
-Store = tuple[dict[str, Any], str]
+TensorPlace = tuple[dict[str, Any], str]
 """A dictionary of a module's parameters or buffers, and a name in it."""
 
 
@@ -72,7 +72,7 @@ class GraphModule(torch.nn.Module):
         fuse(graph)
         builder = Builder(graph, opset, constants, train_bn=train_bn)
         self._program = builder.build()
-        self._bound: list[Store] = []
+        self._bound: list[TensorPlace] = []
         self._order: dict[str, int] = {}
         # Only what the program reads becomes a parameter; unused initializers keep their bits in ``write_back``.
         for value, _ in builder.captured:

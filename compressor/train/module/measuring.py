@@ -12,7 +12,7 @@ from compressor.torch_ops.tensors import to_torch
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.upcast import is_narrow, widened
 
-NARROW = (torch.float16, torch.bfloat16)
+HALF_FLOATS = (torch.float16, torch.bfloat16)
 
 
 def measuring_module(model: ir.Model) -> GraphModule:
@@ -32,4 +32,4 @@ def measured_inputs(module: GraphModule, arrays: Mapping[str, Array]) -> dict[st
     """The inputs that the module has, where its parameters are; floats of 16 bits in float32."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     found = {name: to_torch(array).to(device) for name, array in arrays.items() if name in module.input_names}
-    return {name: tensor.float() if tensor.dtype in NARROW else tensor for name, tensor in found.items()}
+    return {name: tensor.float() if tensor.dtype in HALF_FLOATS else tensor for name, tensor in found.items()}

@@ -11,13 +11,13 @@ from compressor.data.batch import samples_in
 from compressor.errors import CompressorError, UsageError
 
 Tensor = torch.Tensor
-Outputs = tuple[Tensor, ...]
+ModuleOutputs = tuple[Tensor, ...]
 
 SAME = 1e-4
 """How far results of two batch sizes may be apart, as a share of the largest."""
 
 
-def run_module(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int | None = None) -> Outputs:
+def run_module(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int | None = None) -> ModuleOutputs:
     """All outputs of a module for a batch, of which it takes ``chunk`` samples at a time.
 
     The last piece is filled up by repeating its last sample; what that gives is dropped again.
@@ -40,7 +40,7 @@ def run_module(module: Callable[..., Any], inputs: dict[str, Tensor], chunk: int
     return tuple(torch.cat(parts)[:count] for parts in zip(*pieces, strict=True))
 
 
-def _check_rows(outputs: Outputs, count: int) -> None:
+def _check_rows(outputs: ModuleOutputs, count: int) -> None:
     for index, tensor in enumerate(outputs):
         if not tensor.dim() or len(tensor) != count:
             raise UsageError(
@@ -55,7 +55,7 @@ def _filled(tensor: Tensor, count: int) -> Tensor:
     return tensor if not missing else torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
 
 
-def _tuple(found: Any) -> Outputs:
+def _tuple(found: Any) -> ModuleOutputs:
     outputs = found if isinstance(found, tuple) else (found,)
     if not all(isinstance(output, Tensor) for output in outputs):
         raise UsageError(

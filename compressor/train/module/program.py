@@ -75,7 +75,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Body:
+class NodeBody:
     """A graph inside a node, and which of the node's operands are the values that it reads from outside."""
 
     program: Program

@@ -21,7 +21,7 @@ from compressor.operators.facts import Normalises
 from compressor.operators.table import adds, operator_of
 from compressor.operators.weight import WeightAxes, weight_axes
 
-TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16})
+SCALABLE_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16})
 
 
 class Unfit(Exception):  # noqa: N818 - control flow: the layer is left alone, the reason is for the user
@@ -97,7 +97,7 @@ def layer_of(node: ir.Node, graph: ir.Graph) -> ScalableLayer:
     weight = _own_constant(node.inputs[1], node)
     tensor = tensor_of(weight)
     assert tensor is not None
-    if tensor.dtype not in TYPES:
+    if tensor.dtype not in SCALABLE_TYPES:
         raise Unfit(f"its weight is of type {tensor.dtype.name}")
     if is_matrix(node) and len(tensor.shape) != 2:
         raise Unfit("its weight is no matrix")

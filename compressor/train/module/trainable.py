@@ -24,7 +24,7 @@ MASK_SIZE = 1e4
 """Entries of this size are meant to mask: exporters write -1e4, -65504, -1e9 and the smallest float."""
 
 
-class Role(IntEnum):
+class ValueRole(IntEnum):
     """How a value takes part in what the graph returns."""
 
     NONE = 0
@@ -34,15 +34,15 @@ class Role(IntEnum):
 
 def parameters(graph: ir.Graph) -> set[ir.Value]:
     """The initializers, of the graph and of graphs in it, that training may change; see the module."""
-    roles: dict[ir.Value, Role] = {}
+    roles: dict[ir.Value, ValueRole] = {}
     _assign(graph, roles)
     found = set()
     for value in initializers(graph):
         tensor = value.const_value
-        role = roles.get(value, Role.NONE)
-        if tensor is None or not _trains(tensor.dtype) or role == Role.NONE:
+        role = roles.get(value, ValueRole.NONE)
+        if tensor is None or not _trains(tensor.dtype) or role == ValueRole.NONE:
             continue
-        if role == Role.WEIGHT or not _is_arithmetic(tensor):
+        if role == ValueRole.WEIGHT or not _is_arithmetic(tensor):
             found.add(value)
     return found
 
@@ -66,28 +66,28 @@ def initializers(graph: ir.Graph) -> list[ir.Value]:
     return found
 
 
-def _assign(graph: ir.Graph, roles: dict[ir.Value, Role]) -> None:
+def _assign(graph: ir.Graph, roles: dict[ir.Value, ValueRole]) -> None:
     # Class numbers and other integers pass no gradient on.
     for value in graph.outputs:
         if value.dtype is None or value.dtype.is_floating_point():
-            roles[value] = Role.WEIGHT
+            roles[value] = ValueRole.WEIGHT
     # Backwards: a value's role follows from those that read it.
     for node in reversed(list(graph)):
         for body in attribute_graphs(node):
             _assign(body, roles)
-        made = max((roles.get(v, Role.NONE) for v in node.outputs), default=Role.NONE)
+        made = max((roles.get(v, ValueRole.NONE) for v in node.outputs), default=ValueRole.NONE)
         operator = operator_of(node)
-        if made == Role.NONE or not operator.differentiable or _to_integer(node):
+        if made == ValueRole.NONE or not operator.differentiable or _to_integer(node):
             continue
         # A move hands on the role of its result; arithmetic makes a term, everything else a weight.
         if not operator.hands_on:
-            made = Role.TERM if operator.arithmetic else Role.WEIGHT
+            made = ValueRole.TERM if operator.arithmetic else ValueRole.WEIGHT
         for index, operand in enumerate(node.inputs):
             # A constant beside the other operands of a maximum or a minimum is a bound.
             bound = operator.clamps and operand is not None and operand.is_initializer()
             if operand is not None and not bound and not operator.is_setting(index):
                 # The strongest role counts, as a value may be read in several ways.
-                roles[operand] = max(roles.get(operand, Role.NONE), made)
+                roles[operand] = max(roles.get(operand, ValueRole.NONE), made)
 
 
 def _to_integer(node: ir.Node) -> bool:

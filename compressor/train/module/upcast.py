@@ -9,18 +9,18 @@ import onnx_ir as ir
 
 from compressor.graph.normalise import normalise
 
-NARROW = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
-TYPES = frozenset({"dtype", "output_dtype", "softmax_precision", "to"})
+SHORT_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+TYPED = frozenset({"dtype", "output_dtype", "softmax_precision", "to"})
 """Attributes that hold an element type."""
 
 
 def is_narrow(model: ir.Model) -> bool:
     """Does the model hold weights of 16 bits?"""
     return any(
-        value.const_value is not None and value.const_value.dtype in NARROW
+        value.const_value is not None and value.const_value.dtype in SHORT_FLOATS
         for graph in model.graphs()
         for value in graph.initializers.values()
-    ) or any(a.type == ir.AttributeType.TENSOR and a.as_tensor().dtype in NARROW for a in _attributes(model))
+    ) or any(a.type == ir.AttributeType.TENSOR and a.as_tensor().dtype in SHORT_FLOATS for a in _attributes(model))
 
 
 def widened(model: ir.Model) -> ir.Model:
@@ -35,7 +35,7 @@ def widened(model: ir.Model) -> ir.Model:
             if value.const_value is not None:
                 value.const_value = _wide(value.const_value)
         for value in _values(graph):
-            if isinstance(value.type, ir.TensorType) and value.dtype in NARROW:
+            if isinstance(value.type, ir.TensorType) and value.dtype in SHORT_FLOATS:
                 value.type = ir.TensorType(ir.DataType.FLOAT)  # a new one: clones share theirs
     for node in copy.graph.all_nodes():
         for name, attribute in list(node.attributes.items()):
@@ -59,12 +59,12 @@ def _widened(attribute: ir.Attr) -> ir.Attr:
     if attribute.type == ir.AttributeType.TENSOR:
         return ir.AttrTensor(attribute.name, _wide(attribute.as_tensor()))
     # An integer names an element type only in these attributes.
-    if attribute.type == ir.AttributeType.INT and attribute.name in TYPES and attribute.as_int() in NARROW:
+    if attribute.type == ir.AttributeType.INT and attribute.name in TYPED and attribute.as_int() in SHORT_FLOATS:
         return ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT))
     return attribute
 
 
 def _wide(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    if tensor.dtype not in NARROW:
+    if tensor.dtype not in SHORT_FLOATS:
         return tensor
     return ir.tensor(np.asarray(tensor.numpy()).astype(np.float32), name=tensor.name)

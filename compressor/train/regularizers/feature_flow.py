@@ -12,8 +12,9 @@ stage's terms are divided by the root mean square of its features, gradient incl
 and of its journal version were at hand; what is a mean over samples and elements here, and which norm, is our reading.
 
 The penalty is part of the loss, as it runs through activations; its first value is a stated share of the loss, half for
-each term. It costs half a step on a ResNet-20, so that it is there in one step of :data:`EVERY`, that many times as
-strong (lazy regularization, arXiv 1912.04958). In the last third of the run there is none, so that the network settles.
+each term. It costs half a step on a ResNet-20, so that it is there in one step of :data:`EVERY_STEPS`, that many times
+as strong (lazy regularization, arXiv 1912.04958). In the last third of the run there is none, so that the network
+settles.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SETTLES = 2 / 3
 """Share of the run after which there is no penalty."""
 SMALLEST = 1e-12
 """Mean square of features that are all zero: the root has no slope at nothing."""
-EVERY = 8
+EVERY_STEPS = 8
 """Steps of which one has the penalty."""
 
 
@@ -91,10 +92,10 @@ class FeatureFlow(Regularizer):
 
     def penalty(self, module: torch.nn.Module, values: Values) -> torch.Tensor | None:  # noqa: ARG002
         """Length and curvature of this batch, for all steps up to the next one that has them."""
-        if self._done >= SETTLES * self._steps or self._done % EVERY:
+        if self._done >= SETTLES * self._steps or self._done % EVERY_STEPS:
             return None
         length, curvature = flow(self._stages, values, angle=self._angle)
-        return EVERY * (self._factors[0] * length + self._factors[1] * curvature)
+        return EVERY_STEPS * (self._factors[0] * length + self._factors[1] * curvature)
 
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
         """Counts the step, as the penalty ends after :data:`SETTLES` of the run."""

@@ -16,7 +16,7 @@ from compressor.train.regularizers.regularizer import Penalty, Regularizer, Regu
 
 STEEPNESS = 4.0
 SHARE = 0.1
-SMALL = 0.1
+SMALL_CHANNEL = 0.1
 """Of the largest in its group: below it a channel counts as small. Weight decay that is proportional to the weight
 never reaches zero."""
 GROWTH = 1.5
@@ -44,7 +44,7 @@ class GroupSparsity(Penalty):
     """The penalty; ``strength`` is its first value as a share of the loss, before the controller changes it."""
 
     def __init__(self, subject: TrainedChannels) -> None:
-        super().__init__(subject, SHARE, Controller(subject.channels.ratio, SMALL, start=1.0, growth=GROWTH))
+        super().__init__(subject, SHARE, Controller(subject.channels.ratio, SMALL_CHANNEL, start=1.0, growth=GROWTH))
         subject.demand(bool(self.channels.holdings), "weights of coupled channels")
 
     def ramp(self) -> torch.Tensor:

@@ -29,9 +29,9 @@ ALPHA = 0.95
 """What a step leaves of a weak unit in the end; of the authors' commands."""
 STRENGTH = 0.001
 """Of the proximal map at the end: what is kept shrinks by it in every step."""
-SETTLED = 0.7
+FIXED_AFTER = 0.7
 """Share of the run after which it is fixed which units are zero."""
-REACH = 7.0
+DEEPEST = 7.0
 """``exp(-REACH)`` is what at most is left then of units that were weakest all the time."""
 
 
@@ -57,7 +57,7 @@ class ChannelSet(ChannelRegularizer):
     def until(self) -> float:
         """Steps after which it is fixed which units are zero."""
         # At least one, so that a run of a single step still has a phase.
-        return max(1.0, SETTLED * self._steps)
+        return max(1.0, FIXED_AFTER * self._steps)
 
     @abstractmethod
     def approach(self, module: torch.nn.Module, step: int) -> None:
@@ -69,7 +69,7 @@ class ChannelSet(ChannelRegularizer):
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:
-        """One step of the way; after :data:`SETTLED` of the run sets the weakest units to zero instead."""
+        """One step of the way; after :data:`FIXED_AFTER` of the run sets the weakest units to zero instead."""
         # Chosen once and then fixed, also over a resume, as the state holds it.
         if self._chosen is None:
             if step < self.until:
@@ -120,7 +120,7 @@ class ChannelShrinkage(Shrinking):
     def remains(self, scores: torch.Tensor, done: float) -> torch.Tensor:
         """Less than one for the weakest units of each group, one for all others; [count]."""
         # Half of the steps at a share that grows linearly give ``share * steps / 2`` in all, hence the factor 2.
-        share = max(1 - ALPHA, 2 * REACH / (SETTLED * self._steps)) if self._given is None else self._given
+        share = max(1 - ALPHA, 2 * DEEPEST / (FIXED_AFTER * self._steps)) if self._given is None else self._given
         weakest = self.channels.weakest(scores, self._counts).to(scores.device)
         return 1 - weakest.to(scores.dtype) * min(1.0, share * done)
 

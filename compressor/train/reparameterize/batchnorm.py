@@ -51,7 +51,7 @@ MARK = f"{PREFIX}bias"
 """Property of a node that was put in: the name of the bias that it took over, or nothing."""
 
 Vector = npt.NDArray[np.float64]
-Groups = npt.NDArray[np.int64]
+GroupNumbers = npt.NDArray[np.int64]
 """A group, counted from 0, for each output channel."""
 
 
@@ -99,7 +99,7 @@ class ChannelMoments:
 
 
 def insert(
-    model: ir.Model, batches: Iterable[Batch], *, ties: Mapping[str, Groups] | None = None, provider: str = "cpu"
+    model: ir.Model, batches: Iterable[Batch], *, ties: Mapping[str, GroupNumbers] | None = None, provider: str = "cpu"
 ) -> Insertion:
     """Puts a BatchNormalization behind every layer that can have one; see the module.
 
@@ -204,7 +204,7 @@ def _observe(
     return moments
 
 
-def _grown(layer: ScalableLayer, groups: Groups | None) -> Vector:
+def _grown(layer: ScalableLayer, groups: GroupNumbers | None) -> Vector:
     """The factor that brings each filter, or the mean of a group, to :data:`FILTER_NORM`; 1 where all are zero."""
     squares = np.square(layer.filters).sum(axis=1)
     # Filters that share a factor get the mean of their group.

@@ -15,12 +15,12 @@ from compressor.train.loop.objective import Objective
 from compressor.train.loop.split import Splits
 from compressor.train.reparameterize.weight_averaging import EnsembleDraw, Resampled, WeightMean
 
-ALONE = MappingProxyType({
+TRAINS_ON = MappingProxyType({
     "epochs": 1, "loss": "cross-entropy", "features": (), "teacher_ensemble": 0, "checkpoint": None, "resume": False,
     "ema": 0.0, "mean_weights": 0.0, "sweep": False, "patience": 0, "warmup": 0.0, "final_rate": 1.0,
 })  # fmt: skip
 """How the teacher trains on: at a constant rate, so that its weights wander."""
-SLOWER = 0.1
+RATE_SHARE = 0.1
 """Share of the learning rate that it trains on with: near a minimum, late in training."""
 COUNTED = 0.5
 """Share of the epoch over which mean and variance of weights are taken."""
@@ -28,7 +28,7 @@ COUNTED = 0.5
 
 def alone(settings: TuneSettings) -> TuneSettings:
     """Settings with which the teacher trains on, on labels."""
-    return settings.model_copy(update={**ALONE, "learning_rate": SLOWER * settings.learning_rate})
+    return settings.model_copy(update={**TRAINS_ON, "learning_rate": RATE_SHARE * settings.learning_rate})
 
 
 def ensemble(

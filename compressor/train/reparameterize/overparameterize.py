@@ -101,7 +101,7 @@ class _Source:
 
 
 @dataclass(frozen=True)
-class Expansion:
+class ModuleExpansion:
     """What was done to a module.
 
     Attributes:
@@ -120,7 +120,7 @@ def overparameterise(
     include: Sequence[str] = (),
     expansion: float = 2.0,
     seed: int = 0,
-) -> Expansion:
+) -> ModuleExpansion:
     """Turns weights of convolutions and matrix products into products, in place; :func:`merge` takes it back.
 
     Args:
@@ -142,7 +142,7 @@ def overparameterise(
         _replace(module, name, WeightProduct(module.tensors()[name], count, expansion, generator))
     if include and not groups and not skipped:
         raise UsageError(f"no weight of a convolution or matrix product is called {' or '.join(include)}")
-    return Expansion(tuple(groups), skipped)
+    return ModuleExpansion(tuple(groups), skipped)
 
 
 def merge(module: GraphModule) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from compressor.errors import UsageError
-from compressor.train.loop.extension import Extension, trained
+from compressor.train.loop.extension import Extension, trained_parameters
 
 Tensors = dict[str, torch.Tensor]
-Constraint = Callable[[Tensors], Tensors]
+NearestAllowed = Callable[[Tensors], Tensors]
 """Takes parameters by name to the nearest ones that are allowed (zeros where slices are removed, equal magnitudes in
 blocks); names it does not know stay as they are."""
 
@@ -34,7 +34,7 @@ class WeightMean(Extension):
         constraint: what is made of the mean before it is used, so that a mean of allowed weights is allowed.
     """
 
-    def __init__(self, *, share: float = 0.25, every: int = 1, constraint: Constraint | None = None) -> None:
+    def __init__(self, *, share: float = 0.25, every: int = 1, constraint: NearestAllowed | None = None) -> None:
         if not 0 < share <= 1 or every < 1:
             raise UsageError(f"share {share:g} or interval {every} of a mean of weights is out of range")
         self._share, self._every, self._constraint = share, every, constraint
@@ -54,7 +54,7 @@ class WeightMean(Extension):
         self._first = steps_total - max(1, round(self._share * steps_total)) + 1
         self._count = 0
         self._mean = {name: torch.zeros_like(p, dtype=_wide(p)) for name, p in _followed(module)}
-        self._squares = {name: torch.zeros_like(p, dtype=_wide(p)) for name, p in trained(module)}
+        self._squares = {name: torch.zeros_like(p, dtype=_wide(p)) for name, p in trained_parameters(module)}
 
     @torch.no_grad()
     def after_step(self, module: torch.nn.Module, step: int) -> None:
@@ -143,7 +143,7 @@ class Resampled(torch.nn.Module):
         variance: Mapping[str, torch.Tensor],
         draw: EnsembleDraw | None = None,
         *,
-        constraint: Constraint | None = None,
+        constraint: NearestAllowed | None = None,
     ) -> None:
         super().__init__()
         draw = draw or EnsembleDraw()
@@ -200,7 +200,7 @@ def _is_real(value: Any) -> bool:
 def _followed(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
     """Parameters that are trained, and floating buffers of the state."""
     state = module.state_dict(keep_vars=True)
-    parameters = trained(module)
+    parameters = trained_parameters(module)
     names = {name for name, _ in parameters}
     own = {name for name, _ in module.named_parameters()}
     # Running statistics belong to the weights that they were taken with, so they are averaged too.

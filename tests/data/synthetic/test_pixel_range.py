@@ -7,10 +7,10 @@ import pytest
 
 from compressor.data.synthetic.pixel_range import (
     BYTES,
-    CANDIDATES,
     IMAGENET,
     SIGNED,
     UNIT,
+    USUAL_RANGES,
     PixelRange,
     RangeChoice,
     given_range,
@@ -20,7 +20,7 @@ PIXELS = np.random.default_rng(0).random((2, 3, 4, 5), np.float32)
 
 
 def test_black_and_white_of_the_candidates() -> None:
-    assert {c.name: c.limits for c in CANDIDATES} == {
+    assert {c.name: c.limits for c in USUAL_RANGES} == {
         "[0, 1]": "0 to 1",
         "[-1, 1]": "-1 to 1",
         "[0, 255]": "0 to 255",

@@ -14,7 +14,7 @@ from compressor.core.clock import Clock
 from compressor.pruning.analysis import analyse
 from compressor.steps.prune.choose import chosen_changes, means_of
 from compressor.steps.prune.losses import Losses
-from compressor.steps.prune.objective import by_time
+from compressor.steps.prune.objective import with_latency_target
 from compressor.steps.run_samples import RunSamples
 from tests.models import between, in_memory
 from tests.reconstruct.case import noise
@@ -51,4 +51,7 @@ def test_what_ranked_the_channels_is_told_where_losses_cannot_be_read(
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_every_criterion_goes_with_a_budget_of_time(criterion: str) -> None:
     settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "objective": "latency", "criterion": criterion})
-    assert by_time(settings, analyse(in_memory(between("b = Relu(a)")), settings), 1000).target_latency is not None
+    assert (
+        with_latency_target(settings, analyse(in_memory(between("b = Relu(a)")), settings), 1000).target_latency
+        is not None
+    )

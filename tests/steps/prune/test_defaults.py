@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.core.extras import EXTRAS
 from compressor.errors import GateMissed
@@ -22,7 +23,7 @@ from compressor.steps.gates import demand_gates, missed, unresolved
 from compressor.steps.prune import defaults
 from compressor.steps.prune.defaults import (
     FEWER_FROM,
-    FEWEST,
+    FEWEST_MADE_UP,
     MADE_UP,
     NO_LAYER_TO_FIT,
     QUANTISED,
@@ -67,7 +68,7 @@ def test_least_squares_from_as_many_samples_as_the_widest_layer_needs() -> None:
     assert auto(wide, samples=100)[0].samples == 100
 
 
-@pytest.mark.parametrize(("side", "samples"), [(6, MADE_UP), (16, MADE_UP * FEWER_FROM // 16**2), (40, FEWEST)])
+@pytest.mark.parametrize(("side", "samples"), [(6, MADE_UP), (16, MADE_UP * FEWER_FROM // 16**2), (40, FEWEST_MADE_UP)])
 def test_fewer_images_where_every_layer_sees_many_positions(side: int, samples: int) -> None:
     """Of a segmenter, say: 512 images of 224 x 224 took it minutes."""
     net = model(

@@ -11,7 +11,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.data import Batch
 from compressor.data.batch import Indices
-from compressor.steps.prune.few_samples import FEW, Joined
+from compressor.steps.prune.few_samples import FEW, JoinedSamples
 
 NET = Path(__file__).parents[3] / "models" / "digits-resnet.onnx"
 TRAIN, TEST = (NET.with_name(f"digits-{part}.npz") for part in ("train", "test"))
@@ -33,7 +33,7 @@ class Numbers:
 
 
 def test_samples_of_both_come_in_the_order_asked_for() -> None:
-    joined = Joined(Numbers(0, 2), Numbers(10, 3), times=2)
+    joined = JoinedSamples(Numbers(0, 2), Numbers(10, 3), times=2)
     assert len(joined) == 7
     batch = joined.take(np.asarray([6, 0, 4, 3, 2]))
     assert batch.inputs["x"].tolist() == [12, 0, 10, 1, 0]

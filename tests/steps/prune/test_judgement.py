@@ -10,7 +10,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import UsageError
-from compressor.steps.prune.judgement import ALL_DRAWN, Judgement, Verdict
+from compressor.steps.prune.judgement import ALL_DRAWN, ResultJudge, Verdict
 from tests.models import in_memory, model
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -52,10 +52,10 @@ def test_what_is_drawn_at_random_is_no_distance() -> None:
 def test_a_metric_that_does_not_fit_is_said_at_once() -> None:
     settings = PruneSettings.parse({"ratio": 0.5, "eval": "top-1"})
     with pytest.raises(UsageError, match="needs samples with labels"):
-        Judgement(in_memory(model(NOISY.format(also=""))), settings, None, Clock())
+        ResultJudge(in_memory(model(NOISY.format(also=""))), settings, None, Clock())
 
 
 def test_without_samples_nothing_is_said() -> None:
     source = in_memory(model(NOISY.format(also="")))
-    verdict = Judgement(source, PruneSettings.parse({"ratio": 0.5}), None, Clock()).of(source, None)
+    verdict = ResultJudge(source, PruneSettings.parse({"ratio": 0.5}), None, Clock()).of(source, None)
     assert verdict == Verdict((), None, None, ())

@@ -10,7 +10,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.errors import NothingToPrune, PlanError, TargetOutOfReach, UsageError
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.pruning.analysis import Analysis

@@ -7,18 +7,18 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.pruning.analysis import analyse
 from compressor.results import ModelStats, Report
-from compressor.steps.prune.objective import by_time, macs_lag_time
+from compressor.steps.prune.objective import macs_lag_time, with_latency_target
 from tests.models import between, in_memory
 
 
 @pytest.mark.parametrize(("amount", "share"), [({"target_macs": 0.4}, 0.4), ({"ratio": 0.5, "round_to": 1}, 0.5)])
 def test_a_share_of_the_macs_becomes_one_of_the_time(amount: dict[str, float], share: float) -> None:
     settings = PruneSettings.parse({**amount, "objective": "latency"})
-    found = by_time(settings, analyse(in_memory(between("b = Relu(a)")), settings), 1000)
+    found = with_latency_target(settings, analyse(in_memory(between("b = Relu(a)")), settings), 1000)
     assert (found.ratio, found.target_macs) == (None, None)
     assert float(str(found.target_latency)[:-1]) == pytest.approx(share, abs=0.05)
     plain = settings.model_copy(update={"objective": "macs"})
-    assert by_time(plain, analyse(in_memory(between("b = Relu(a)")), plain), 1000) is plain
+    assert with_latency_target(plain, analyse(in_memory(between("b = Relu(a)")), plain), 1000) is plain
 
 
 def stats(macs: int) -> ModelStats:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.commands.prune_report import report_file
 from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError

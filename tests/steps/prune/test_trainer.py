@@ -14,7 +14,7 @@ from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.data.synthetic import sample_shapes, synthetic
 from compressor.errors import UsageError
-from compressor.steps.prune.trainer import NEAR, Trainer
+from compressor.steps.prune.trainer import NEAR_OUTPUTS, Trainer
 from compressor.steps.run_samples import RunSamples
 from compressor.train import brief
 from tests.models import in_memory, model
@@ -39,7 +39,7 @@ def distilled(monkeypatch: pytest.MonkeyPatch, *distances: float, metrics: Path 
 
 
 def test_a_model_that_is_near_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert distilled(monkeypatch, NEAR / 2) == (False, 0)
+    assert distilled(monkeypatch, NEAR_OUTPUTS / 2) == (False, 0)
 
 
 def test_what_leads_astray_is_undone_and_leaves_no_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_distances_are_those_of_outputs_on_samples_that_nobody_saw() -> None:
     assert unseen == samples.unseen()
     assert trainer._distance(source.clone(), unseen) == 0
     doubled = in_memory(model(NET.replace("Relu(a)", "Add(a, a)")))
-    assert trainer._distance(doubled, unseen) > NEAR
+    assert trainer._distance(doubled, unseen) > NEAR_OUTPUTS
 
 
 def test_a_users_samples_are_judged_on_made_up_ones(monkeypatch: pytest.MonkeyPatch) -> None:

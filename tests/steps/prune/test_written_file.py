@@ -7,7 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from compressor.commands.prune import prune, prune_file
+from compressor.commands.prune import prune
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.budget import TARGET_TOLERANCE

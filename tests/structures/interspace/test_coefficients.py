@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compressor.structures.interspace.coefficients import SHARES, Coefficients, Columns, kernels_of
+from compressor.structures.interspace.coefficients import COEFFICIENT_SHARES, Coefficients, Columns, kernels_of
 from tests.reconstruct.case import noise
 
 ENERGY = np.square(noise(6, 4, 3, 3).astype(np.float64))
@@ -13,7 +13,7 @@ ENERGY = np.square(noise(6, 4, 3, 3).astype(np.float64))
 def test_the_strongest_are_kept_and_no_filter_is_emptied() -> None:
     energy = ENERGY.copy()
     energy[2] *= 1e-9
-    for share, (_, mask) in zip(SHARES, Coefficients().masks(energy, 0), strict=True):
+    for share, (_, mask) in zip(COEFFICIENT_SHARES, Coefficients().masks(energy, 0), strict=True):
         assert abs(mask.sum() - share * mask.size) <= 1.5
         assert mask.reshape(6, -1).any(axis=1).all()
         rest = np.delete(energy, 2, axis=0)[~np.delete(mask, 2, axis=0)]

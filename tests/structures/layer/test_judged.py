@@ -15,15 +15,15 @@ from compressor.structures.layer.judged import LayerEvidence, layer_curves
 from compressor.structures.layer.layers import candidate_layers
 from compressor.structures.lowrank.curves import RankCurve
 from compressor.structures.mask_curves import MaskOffer, mask_curves
-from compressor.structures.masks.maker import Energy
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.maker import WeightEnergy
+from compressor.structures.masks.pieces import WeightMask
 from tests.models import in_memory, model
 
 
 class Dropping:
     """Masks that drop one weight more each."""
 
-    def masks(self, energy: Energy, seed: int) -> Iterator[tuple[str, Mask]]:
+    def masks(self, energy: WeightEnergy, seed: int) -> Iterator[tuple[str, WeightMask]]:
         return (("", np.arange(energy.size).reshape(energy.shape) >= count) for count in (1, 2, 3, 4, 5))
 
 

@@ -15,7 +15,7 @@ from compressor.structures.masks.groups import Groups
 from compressor.structures.masks.lower import Lowering, Windowing
 from compressor.structures.masks.masked import MaskOption
 from compressor.structures.masks.nm import NofM
-from compressor.structures.masks.pieces import Mask, classes_of, one_grouped, weights_left
+from compressor.structures.masks.pieces import WeightMask, classes_of, one_grouped, weights_left
 from compressor.structures.masks.supports import Supports, families
 from tests.models import OPSET, model
 from tests.reconstruct.case import noise, outputs
@@ -36,7 +36,7 @@ FORMS = {
 MAKERS = {"groups": Groups, "supports": Supports, "graph": Graph, "nm": NofM}
 
 
-def _written(form: tuple[str, str, str], mask: Mask, *, bias: bool = True, opset: int = OPSET) -> ir.Model:
+def _written(form: tuple[str, str, str], mask: WeightMask, *, bias: bool = True, opset: int = OPSET) -> ir.Model:
     """The lowered model, held against the masked one."""
     x, w, attributes = form
     operands = "x, w, b" if bias else "x, w"

@@ -8,12 +8,12 @@ import pytest
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.structures.layer.geometry import Geometry
 from compressor.structures.masks.masked import MaskOption, MaskWork
-from compressor.structures.masks.pieces import Mask
+from compressor.structures.masks.pieces import WeightMask
 
 SIZE = Geometry(1, 4, 8, 9, before=36.0, after=36.0, slides=36.0)
 
 
-def halves(*, mixed: bool = False) -> Mask:
+def halves(*, mixed: bool = False) -> WeightMask:
     """Half of the filters read two channels, half the other two."""
     mask = np.zeros((8, 4, 3, 3), np.bool_)
     mask[:4, :2] = mask[4:, 2:] = True

@@ -7,8 +7,8 @@ import pytest
 
 from compressor.structures.masks.pieces import (
     FilterClass,
-    Mask,
     SmallConv,
+    WeightMask,
     alike,
     classes_of,
     consecutive,
@@ -17,7 +17,7 @@ from compressor.structures.masks.pieces import (
 )
 
 
-def mask_of(classes: list[FilterClass], shape: tuple[int, ...]) -> Mask:
+def mask_of(classes: list[FilterClass], shape: tuple[int, ...]) -> WeightMask:
     """What the pieces read: bool of ``shape``."""
     found = np.zeros(shape, np.bool_)
     for one in classes:

@@ -8,10 +8,10 @@ import torch
 
 from compressor.config import BlockShape
 from compressor.train.constraints.constrained import Approach
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
 
-LAYOUT = Layout(CanonicalAxes.of((4, 8), "oi"), BlockShape.parse("1x4"))
+LAYOUT = Blocking(CanonicalAxes.of((4, 8), "oi"), BlockShape.parse("1x4"))
 SETS: dict[str, Any] = {
     "unify": Mixed(LAYOUT),
     "mixed": Mixed(LAYOUT, 0.5, 0.25),

@@ -16,7 +16,7 @@ from compressor.config import BlockShape, TuneSettings
 from compressor.train.constraints.admm import GROWING, Admm, AdmmSchedule
 from compressor.train.constraints.constrained import WentAway, relative_gap
 from compressor.train.loop.fit import fit
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
 from tests.train.constraints.problems import SETS, Quadratic, descend
 from tests.train.training import Net, objective, splits
@@ -151,7 +151,7 @@ def test_weights_that_are_not_finite_are_divergence() -> None:
 
 
 def test_in_the_loop_epochs_are_judged_on_the_set() -> None:
-    layout = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
+    layout = Blocking(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
     extension = Admm({"conv.weight": Mixed(layout), "absent": Mixed(layout)}, AdmmSchedule(growth=1.0))
     module = Net()
     settings = TuneSettings(epochs=6, batch_size=8, learning_rate=0.05, device="cpu")
@@ -169,7 +169,7 @@ def test_relative_residuals() -> None:
 
 
 def test_the_run_ends_with_the_epoch_in_which_the_weights_are_on_the_set() -> None:
-    layout = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
+    layout = Blocking(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
     extension = Admm({"conv.weight": Mixed(layout)}, AdmmSchedule(refreshes=60, pull=20.0, growth=2.0))
     settings = TuneSettings(epochs=30, batch_size=8, learning_rate=0.01, device="cpu")
     history = fit(Net(), objective(), splits(), settings, extensions=[extension])

@@ -12,7 +12,7 @@ from compressor.config import BlockShape, TuneSettings, UnifySettings
 from compressor.train.constraints.admm import Admm, AdmmSchedule
 from compressor.train.constraints.admm_straight_through import AdmmStraightThrough
 from compressor.train.loop.fit import fit
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.methods import admm
 from compressor.unification.projections import Mixed
 from tests.train.constraints.problems import SETS, Quadratic, descend
@@ -55,7 +55,7 @@ def test_latent_weights_take_in_the_steps_and_not_the_pull() -> None:
     module = Quadratic((1, 4))
     with torch.no_grad():
         module.w.copy_(torch.tensor([[1.0, 1.0, 1.0, 0.35]]))
-    layout = Layout(CanonicalAxes.of((1, 4), "oi"), BlockShape.parse("1x4"))
+    layout = Blocking(CanonicalAxes.of((1, 4), "oi"), BlockShape.parse("1x4"))
     extension = AdmmStraightThrough({"w": Mixed(layout)}, AdmmSchedule(refreshes=2, pull=50.0), 0.4)
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
     extension.start(module, optimiser, 5)
@@ -93,7 +93,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(stop: int) -> None:
 
 
 def test_in_the_loop_epochs_are_judged_on_the_set() -> None:
-    layout = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
+    layout = Blocking(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
     module = Net()
     settings = TuneSettings(epochs=6, batch_size=8, learning_rate=0.05, device="cpu")
     extension = AdmmStraightThrough({"conv.weight": Mixed(layout)}, SCHEDULE, 0.4)

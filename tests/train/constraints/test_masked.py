@@ -23,13 +23,13 @@ from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import fit
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.envelope import Envelope
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.measure import satisfied
 from compressor.unification.projections import Mixed
 from compressor.unification.subspace import Subspace
 from tests.train.training import Net, StopAfter, objective, splits
 
-LAYOUT = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
+LAYOUT = Blocking(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
 """Two of three inputs are in whole blocks, the third in smaller ones."""
 MIXED = Mixed(LAYOUT, 0.5, 0.25)
 SGD = {"optimiser": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01}

@@ -13,7 +13,7 @@ import torch
 from compressor.config import BlockShape, TuneSettings
 from compressor.train.constraints.straight_through import StraightThrough
 from compressor.train.loop.fit import fit
-from compressor.unification.layout import CanonicalAxes, Layout
+from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
 from tests.train.constraints.problems import SETS, Quadratic, descend
 from tests.train.training import Net, objective, splits
@@ -35,7 +35,7 @@ def test_a_sign_turns_once_the_steps_against_it_have_added_up_to_its_magnitude()
     with torch.no_grad():
         module.w.copy_(torch.tensor([[1.0, 1.0, 1.0, 0.35]]))
     extension = StraightThrough(
-        {"w": Mixed(Layout(CanonicalAxes.of((1, 4), "oi"), BlockShape.parse("1x4")))}, blend=0.0
+        {"w": Mixed(Blocking(CanonicalAxes.of((1, 4), "oi"), BlockShape.parse("1x4")))}, blend=0.0
     )
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
     extension.start(module, optimiser, 10)
@@ -70,7 +70,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped() -> None:
 
 
 def test_in_the_loop_epochs_are_judged_on_the_set() -> None:
-    layout = Layout(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
+    layout = Blocking(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
     module = Net()
     settings = TuneSettings(epochs=6, batch_size=8, learning_rate=0.05, device="cpu")
     history = fit(module, objective(), splits(), settings, extensions=[StraightThrough({"conv.weight": Mixed(layout)})])

@@ -361,7 +361,7 @@ def test_scores_of_many_random_graphs_are_finite(seed: int) -> None:
 
 
 def test_every_need_is_measured_somewhere() -> None:
-    needs = [*activations.MEASURES, *saliency.MEASURES]
+    needs = [*activations.MEASURES, *saliency.GRADIENT_MEASURES]
     assert sorted(need.name for need in needs) == sorted(need.name for need in Need)
     assert {criterion(name).needs for name in CRITERIA} - {None} == set(Need)
 

@@ -12,7 +12,7 @@ from compressor.train.loop.errors import TrainingDiverged
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import fit
 from compressor.train.loop.history import History, Judgement
-from compressor.train.loop.watch import FEWEST, HALVINGS, WATCHED, Watch, Worse, told
+from compressor.train.loop.watch import FEWEST_STEPS, HALVINGS, WATCHED, Watch, Worse, rate_notes
 from tests.train.training import Net, objective, splits
 
 
@@ -84,7 +84,7 @@ def test_numbers_that_are_none_count_as_worse_until_the_last_rate() -> None:
     assert "training began anew at 0.1" in history.notes[0]
     always = Spoil()
     always.limit = 0.0
-    with pytest.raises(TrainingDiverged, match="at step 1"):
+    with pytest.raises(TrainingDiverged, match=r"at step 1 .* smaller --learning-rate than 0\.0125$"):
         trained(0.4, [always])
 
 
@@ -113,12 +113,12 @@ def test_without_samples_set_aside_what_is_worse_is_not_kept_either() -> None:
 
 def test_when_it_is_looked_at() -> None:
     assert Watch.of(10 * WATCHED) == Watch(WATCHED)
-    assert Watch.of(2 * FEWEST) == Watch(FEWEST)
-    assert Watch.of(2 * FEWEST - 1) is None
+    assert Watch.of(2 * FEWEST_STEPS) == Watch(FEWEST_STEPS)
+    assert Watch.of(2 * FEWEST_STEPS - 1) is None
     watch = Watch(50)
     watch.demand_sound(Judgement(1.0), Judgement(1.5))
     for loss in (5.0, float("nan"), float("inf")):
         with pytest.raises(Worse):
             watch.demand_sound(Judgement(1.0), Judgement(loss))
     assert (watch.again(50, 0), watch.again(51, 0), watch.again(50, HALVINGS)) == (True, False, False)
-    assert told(0.1, 0, trained=True) == []
+    assert rate_notes(0.1, 0, trained=True) == []

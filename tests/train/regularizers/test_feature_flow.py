@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from compressor.errors import UsageError  # noqa: E402 -- after the skip
 from compressor.train.regularizers.feature_flow import (  # noqa: E402
-    EVERY,
+    EVERY_STEPS,
     FLOW,
     FeatureFlow,
     FeatureStage,
@@ -81,14 +81,14 @@ def test_one_step_of_several_has_the_penalty_and_the_last_third_none() -> None:
     of = subject(CHAIN)
     method = FeatureFlow([PLAIN], of, angle=False)
     module = torch.nn.Linear(1, 1)
-    steps = 3 * EVERY
+    steps = 3 * EVERY_STEPS
     method.start(module, torch.optim.SGD(module.parameters(), lr=0.1), steps)
     method.calibrate(module, lambda: (torch.tensor(2.0), values()))
     found = []
     for step in range(1, steps + 1):
         found.append(method.penalty(module, values()))
         method.after_step(module, step)
-    assert [k for k, penalty in enumerate(found) if penalty is not None] == [0, EVERY]
+    assert [k for k, penalty in enumerate(found) if penalty is not None] == [0, EVERY_STEPS]
     # As much in all as if each of the steps that have it had its share.
-    mean = sum(float(penalty) for penalty in found if penalty is not None) / (2 * EVERY)
+    mean = sum(float(penalty) for penalty in found if penalty is not None) / (2 * EVERY_STEPS)
     assert mean == pytest.approx(0.1 * 2.0, rel=1e-5)

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from compressor.train.regularizers.channel_admm import ChannelAdmm  # noqa: E402 -- after the skip
-from compressor.train.regularizers.shrinking import SETTLED, ChannelEnvelope, ChannelSet, ChannelShrinkage  # noqa: E402
+from compressor.train.regularizers.shrinking import FIXED_AFTER, ChannelEnvelope, ChannelSet, ChannelShrinkage  # noqa: E402
 from tests.train.regularizers.case import RESIDUAL, started, subject  # noqa: E402
 
 KINDS = (ChannelShrinkage, ChannelEnvelope, ChannelAdmm)
@@ -46,7 +46,7 @@ def test_what_is_fixed_stays_zero_whatever_training_does() -> None:
     of = subject(RESIDUAL)
     method = ChannelShrinkage(of)
     module = started(method, of, steps=10)
-    fixed = int(SETTLED * 10)
+    fixed = int(FIXED_AFTER * 10)
     for step in range(1, 11):
         method.after_step(module, step)
         if step >= fixed:

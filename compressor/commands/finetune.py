@@ -1,0 +1,92 @@
+"""The flow of a fine-tuning run: load, train, verify, write; a checkpoint lies beside the output until it ends well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.config import SparsifySettings, TuneSettings
+from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
+from compressor.graph import files, metadata
+from compressor.graph.provenance import stamp_provenance
+from compressor.pruning import proof
+from compressor.pruning.refused_samples import samples_tried
+from compressor.steps.provenance import training_facts
+from compressor.train.defaults import training_defaults
+from compressor.train.finetune import TuneResult, finetune
+from compressor.train.loop import checkpoint
+from compressor.train.loop.errors import TrainingDiverged
+from compressor.train.loop.fit import Observer
+from compressor.train.sparsify import regularized
+
+LAST_GOOD = "last-good.onnx"
+
+
+def tune(
+    model: ir.Model, settings: TuneSettings, *, teacher: ir.Model | None = None, observe: Observer | None = None
+) -> TuneResult:
+    """:func:`compressor.train.finetune.finetune`, towards small channels where a regularizer is named."""
+    if isinstance(settings, SparsifySettings) and settings.regularizer is not None:
+        return regularized(model, settings, teacher=teacher, observe=observe)
+    return finetune(model, settings, teacher=teacher, observe=observe)
+
+
+def finetune_file(
+    source: Path,
+    output: Path | None,
+    settings: TuneSettings,
+    *,
+    teacher: Path | None = None,
+    tune: Callable[..., TuneResult] = tune,
+    observe: Observer | None = None,
+) -> TuneResult:
+    """:func:`tune`, or what takes the same, from file to file, with a checkpoint beside the output.
+
+    Without ``output`` everything is done but writing the model, and a checkpoint is kept only where the settings
+    name its folder. The checkpoint is removed when the run ends well. If the loss becomes NaN or infinite, the last
+    good weights are written to ``last-good.onnx`` in its folder, and no output.
+
+    Raises:
+        CompressorError: as :func:`compressor.train.finetune.finetune`, :func:`compressor.graph.files.load_model` and
+            ``save_model``.
+    """
+    model = files.load_model(source)
+    original = files.load_model(teacher) if teacher is not None else None
+    folder = folder_beside(settings.checkpoint, output)
+    chosen = training_defaults(settings, model).model_copy(update={"checkpoint": folder})
+    own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())
+    try:
+        with checkpoint_folder(folder, resume=settings.resume), samples_tried(lambda: original or model, settings):
+            result = tune(model, chosen, teacher=original, observe=observe)
+    except TrainingDiverged as error:
+        raise _kept(error, folder, own) from None
+    # Of several processes one writes.
+    if not result.main:
+        return result
+    if output is not None:
+        if not settings.keep_metadata:
+            metadata.strip_metadata(result.model)
+        stamp_provenance(result.model, "finetune", settings, source, training_facts(result))
+        files.save_model(
+            result.model,
+            output,
+            external_data=settings.external_data,
+            forbidden=own,
+            check=proof.file_check(result.model, None, settings),
+        )
+    if folder is not None and not settings.keep_checkpoint:
+        checkpoint.remove_checkpoint(folder)
+    return result
+
+
+def _kept(error: TrainingDiverged, folder: Path | None, own: set[Path]) -> TrainingDiverged:
+    """The error, after the weights that it holds are written beside the checkpoint."""
+    if folder is None or error.model is None or not folder.is_dir():
+        return error
+    place = folder / LAST_GOOD
+    files.save_model(error.model, place, forbidden=own)
+    kept = TrainingDiverged(f"{error}; they are in {place}")
+    kept.model = error.model
+    return kept

@@ -1,0 +1,69 @@
+"""What a pruning run comes to, once every step was taken: the plan, the report, calls of functions, the size held."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compressor.graph.provenance import stamp_provenance
+from compressor.pruning.interface_match import demand_same_interfaces, lost_defaults
+from compressor.steps import report_rows
+from compressor.steps.provenance import pruning_facts
+from compressor.steps.prune.functions import put_back
+from compressor.steps.prune.judgement import ResultJudge
+from compressor.steps.prune.pruned import Pruned
+from compressor.steps.prune.report import prune_report
+from compressor.steps.prune.result import PruneResult
+from compressor.steps.prune.run import PruningRun
+from compressor.steps.prune.settled import PruneRequest, Settled
+from compressor.steps.prune.single_plan import single_plan
+from compressor.steps.prune.written_file import WrittenFile
+
+MARGIN = 256
+"""Bytes by which a file of changed layers may come out larger when it is made again."""
+
+
+def concluded(
+    run: PruningRun, request: PruneRequest, start: Settled, pruned: Pruned, judge: ResultJudge
+) -> PruneResult:
+    """The model that is to be written, with its plan and report.
+
+    Args:
+        run: what all steps were done with.
+        request: what was given.
+        start: what the first step started from.
+        pruned: what the steps left.
+        judge: holds that against the original.
+
+    Raises:
+        ProofFailed: inputs or outputs are others, or functions that were put back give something else.
+    """
+    # Once for all steps, on what will be written.
+    demand_same_interfaces(start.source, pruned.sealed, pruned.free)
+    plan = single_plan(run, start.source, pruned)
+    report = prune_report(run, start, pruned, judge.of(pruned.model, pruned.cut_once))
+    report = report_rows.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))
+    if run.settings.keep_functions:
+        functions = put_back(run, request.model, start, pruned)
+        report = report_rows.with_not_proved(report.warned(functions.notes), functions.not_proved)
+        pruned = functions.pruned
+    stamp_provenance(pruned.model, "prune", request.settings, request.file, pruning_facts(report, plan))
+    return PruneResult(pruned.model, plan, report, pruned.still_proved(run.settings), start.tokens, pruned.sealed)
+
+
+def bytes_to_spare(run: PruningRun, request: PruneRequest, result: PruneResult) -> int:
+    """Bytes that another try has to keep free of a target; 0 where the file fits, or would not be made again."""
+    # What changed layers add to a graph shows only when they are written.
+    if not run.settings.changes_layers or run.settings.trains or request.spare:
+        return 0
+    above = WrittenFile(request.settings, run.settings).above(result.model)
+    return above + MARGIN if above else 0
+
+
+def held_to_size(run: PruningRun, request: PruneRequest, result: PruneResult) -> PruneResult:
+    """The result, with what is to be said of a target of bytes.
+
+    Raises:
+        TargetOutOfReach: the file would be larger.
+    """
+    said = WrittenFile(request.settings, run.settings).demand(result.model)
+    return replace(result, report=result.report.warned(said))
