@@ -118,7 +118,7 @@ def prune(
     """
     with called(PruneSettings, {"ratio": ratio, **settings}, [model], progress) as call:
         result = prune_command.prune(_direct(call.models[0]), call.settings, plan=plan, clock=call.clock)
-        after = account.stats_in_memory(result.model, call.settings)
+        after = account.stats_in_memory(result.model, call.settings, inputs=result.inputs)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         with with_result(result):
             demand_gates(result.report, call.settings)

@@ -103,7 +103,8 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
     if again and (above := file.above(pruned.model)):
         return _prune(replace(request, spare=above + MARGIN), clock, distrusted)
     report = report.warned(file.demand(pruned.model))
-    return PruneResult(pruned.model, plan, report, pruned.still_proved(run.settings), start.tokens, pruned.sealed)
+    proved, inputs = pruned.still_proved(run.settings), start.analysis.shapes.inputs
+    return PruneResult(pruned.model, plan, report, proved, start.tokens, pruned.sealed, inputs)
 
 
 def prune_file(

@@ -14,7 +14,7 @@ from onnx_ir.passes.common import (
 
 from compressor.core.arrays import Array
 from compressor.graph.branches import take_branches
-from compressor.graph.copies import leave_out_copies
+from compressor.graph.copies import leave_out_copies, write_tiles_as_expands
 from compressor.graph.edit import add_constant
 from compressor.graph.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.meta import COPY_OF, HANDED_OVER
@@ -54,6 +54,7 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
     take_branches(model, shapes)
     fold_constants(model, shapes)
     write_plain_picks(model)
+    write_tiles_as_expands(model, shapes)
     leave_out_copies(model, shapes)
     for _ in range(ROUNDS):
         # All three only take nodes away, so an equal number means that nothing more is found.
