@@ -19,8 +19,10 @@ from compressor.graph.shapes import Shapes, initializer_of
 
 
 def write_tiles_as_expands(model: ir.Model, shapes: Shapes) -> None:
-    """A Tile along axes of size 1 alone is an Expand to its repeats (1 leaves an axis as it is), whose copies may follow
-    their users: indices repeated over the channels that they gather, a token repeated over an image."""
+    """A Tile along axes of size 1 alone is an Expand to its repeats, of which 1 leaves an axis as it is.
+
+    Its copies may follow their users: indices repeated over the channels that they gather, a token over an image.
+    """
     for node in model.graph.all_nodes():
         if node.domain != "" or node.op_type != "Tile":
             continue

@@ -94,9 +94,7 @@ def open_negative_sizes(model: ir.Model) -> None:
             value.shape = ir.Shape([None if isinstance(dim, int) and dim < 0 else dim for dim in shape])
 
 
-def unshare(
-    model: ir.Model, max_elements: int = 65536, meant: Callable[[ir.Value], bool] = lambda value: False
-) -> int:
+def unshare(model: ir.Model, max_elements: int = 65536, meant: Callable[[ir.Value], bool] | None = None) -> int:
     """Give every use of a small shared initializer its own copy, in place.
 
     Exporters merge equal constants, which would tie unrelated channels together. Copies are named ``name.1``,
@@ -115,7 +113,9 @@ def unshare(
     copies, separate = 0, Separation(model)
     for value in list(model.graph.initializers.values()):
         tensor = value.const_value
-        if tensor is None or (len(tensor.shape) > 1 and (tensor.size > max_elements or meant(value))):
+        if tensor is None:
+            continue
+        if len(tensor.shape) > 1 and (tensor.size > max_elements or (meant is not None and meant(value))):
             continue
         copies += separate.by(value, lambda node, slot: (node, slot))
     return copies

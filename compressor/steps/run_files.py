@@ -100,8 +100,8 @@ def put_in_place(
     size = files.save_models(written, settings.external_data, check=check)
     if len(written) == 1:
         # A file that was held against the model, node by node and bit by bit, has its counts.
-        loaded = model if check is not None else open_source(output, settings)[0]
-        return account.stats_in_memory(loaded, settings, size, output, inputs=inputs)
+        source = model if check is not None else open_source(output, settings)[0]
+        return account.stats_in_memory(source, settings, size, output, inputs=inputs)
     # Sizes of inputs that the user gave may be of any of the files, so that these are counted as one again.
     size = sum(_size(files.load_model(path)) for path in written)
     loaded = account.stats_in_memory(model, settings, size, inputs=inputs)

@@ -81,7 +81,7 @@ def test_annotations_follow() -> None:
 
 
 def test_annotations_of_the_exporters_example_are_forgotten() -> None:
-    """Exporters note the sizes of their example where they lose a symbol; beside sizes that hold, nothing would load."""
+    """Exporters note sizes of their example where they lose a symbol; beside sizes that hold, nothing would load."""
     proto = model(
         """(float[n,t,8] x) => (float[n,t,2] y) <float[8,16] w, float[16,1] s, float[16,2] v> {
             a = MatMul(x, w)  b = MatMul(a, s)  c = Mul(a, b)  y = MatMul(c, v) }"""
