@@ -119,7 +119,7 @@ def prune(
     """
     with called(PruneSettings, {"ratio": ratio, **settings}, [model], progress) as call:
         result = prune_command.prune(_direct(call.models[0]), call.settings, plan=plan, clock=call.clock)
-        after = counts.stats_in_memory(result.model, call.settings)
+        after = counts.stats_in_memory(result.model, call.settings, inputs=result.inputs)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         with with_result(result):
             demand_gates(result.report, call.settings)

@@ -151,6 +151,16 @@ def batch(graph: ir.Graph, bound: Bound) -> int:
     return max(1, sizes.pop()) if len(sizes) == 1 else 1
 
 
+def fitted(bound: Bound, graph: ir.Graph) -> Bound:
+    """``bound`` for the inputs of ``graph`` alone, with the sizes that these fix."""
+    fixed = {str(v.name): [None if is_open(d) else int(str(d)) for d in v.shape or ()] for v in graph.inputs}
+    return {
+        name: tuple(s if d is None else d for s, d in zip(shape, fixed[name] or shape, strict=True))
+        for name, shape in bound.items()
+        if name in fixed
+    }
+
+
 def _named(value: ir.Value, axis: int) -> str:
     dim = None if value.shape is None else value.shape[axis]
     # Dimensions without a name have none in common.

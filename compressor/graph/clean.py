@@ -14,11 +14,11 @@ from onnx_ir.passes.common import (
 
 from compressor.core.arrays import Array
 from compressor.graph.branches import take_branches
-from compressor.graph.copies import leave_out_copies
-from compressor.graph.edit import add_constant
+from compressor.graph.copies import leave_out_copies, write_tiles_as_expands
 from compressor.graph.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.meta import COPY_OF, HANDED_OVER
 from compressor.graph.movement import MOVES
+from compressor.graph.plain_picks import write_plain_picks
 from compressor.graph.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26
@@ -53,7 +53,9 @@ def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
     take_branches(model, shapes)
     fold_constants(model, shapes)
-    write_plain_picks(model)
+    write_plain_picks(model, shapes)
+    _drop_unused_initializers(model.graph)
+    write_tiles_as_expands(model, shapes)
     leave_out_copies(model, shapes)
     for _ in range(CLEANING_ROUNDS):
         # All three only take nodes away, so an equal number means that nothing more is found.
@@ -152,25 +154,6 @@ def _passed_on(node: ir.Node, graph: ir.Graph) -> bool:
     source.type = source.type or result.type
     result.replace_all_uses_with(source)
     return True
-
-
-def write_plain_picks(model: ir.Model) -> None:
-    """GatherND that picks whole entries of the first axis by a constant is Gather, which says which ones stay apart.
-
-    GatherND(x, i)[..., s] = x[i[..., 0], s] where the last axis of i has size 1 (ONNX GatherND-13).
-    """
-    for node in model.graph.all_nodes():
-        if node.op_type != "GatherND" or node.domain != "" or node.attributes.get_int("batch_dims", 0) != 0:
-            continue
-        index = node.inputs[1]
-        tensor = None if index is None else initializer_of(index)
-        if tensor is None or list(tensor.shape)[-1:] != [1]:
-            continue
-        node.replace_input_with(1, add_constant(model.graph, f"{node.name}.index", tensor.numpy()[..., 0]))
-        node.op_type = "Gather"
-        node.attributes.clear()
-        node.attributes["axis"] = ir.AttrInt64("axis", 0)
-    _drop_unused_initializers(model.graph)
 
 
 def fold_constants(model: ir.Model, shapes: Shapes) -> None:

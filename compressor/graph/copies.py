@@ -18,6 +18,20 @@ from compressor.graph.nodes import input_of
 from compressor.graph.shapes import Shapes, initializer_of
 
 
+def write_tiles_as_expands(model: ir.Model, shapes: Shapes) -> None:
+    """A Tile along axes of size 1 alone is an Expand to its repeats, of which 1 leaves an axis as it is.
+
+    Its copies may follow their users: indices repeated over the channels that they gather, a token over an image.
+    """
+    for node in model.graph.all_nodes():
+        if node.domain != "" or node.op_type != "Tile":
+            continue
+        before, after = shapes.dims(input_of(node, 0)), shapes.dims(node.outputs[0])
+        # An axis without positions has none whatever its repeats are.
+        if before and after and all(b == 1 or (b == a and b != 0) for b, a in zip(before, after, strict=True)):
+            node.op_type = "Expand"
+
+
 def leave_out_copies(model: ir.Model, shapes: Shapes) -> None:
     """Lets Expand and ConstantOfShape write size 1 along axes where every reader broadcasts; ``shapes`` follow."""
     free = FreeNames(model.graph)

@@ -94,16 +94,18 @@ def open_negative_sizes(model: ir.Model) -> None:
             value.shape = ir.Shape([None if isinstance(dim, int) and dim < 0 else dim for dim in shape])
 
 
-def unshare(model: ir.Model, max_elements: int = 65536) -> int:
+def unshare(model: ir.Model, max_elements: int = 65536, meant: Callable[[ir.Value], bool] | None = None) -> int:
     """Give every use of a small shared initializer its own copy, in place.
 
     Exporters merge equal constants, which would tie unrelated channels together. Copies are named ``name.1``,
     ``name.2`` ... in the order of the nodes; the first use keeps the original. Large matrices stay shared,
-    because a network that shares them means it, and so do initializers that are graph inputs or outputs.
+    because a network that shares them means it, and so do initializers that are graph inputs or outputs, or
+    ``meant`` to be shared, whatever their size.
 
     Args:
         model: a normalised model.
         max_elements: a tensor of rank 2 or more with more elements than this stays shared.
+        meant: of a tensor of rank 2 or more: does the network mean to share it?
 
     Returns:
         The number of copies made.
@@ -111,7 +113,9 @@ def unshare(model: ir.Model, max_elements: int = 65536) -> int:
     copies, separate = 0, Separation(model)
     for value in list(model.graph.initializers.values()):
         tensor = value.const_value
-        if tensor is None or (len(tensor.shape) > 1 and tensor.size > max_elements):
+        if tensor is None:
+            continue
+        if len(tensor.shape) > 1 and (tensor.size > max_elements or (meant is not None and meant(value))):
             continue
         copies += separate.by(value, lambda node, slot: (node, slot))
     return copies

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
-from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, numbered
+from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, fitted, numbered
 from compressor.graph.captures import captured_values
 from compressor.graph.dims import Size, common_factor, substitute
 from compressor.graph.inference import infer_values
@@ -83,22 +83,13 @@ class Shapes:
 
         Shapes of values inside are not inferred anew. Inputs that a cut took along, which had a default, are left out.
         """
-        fixed = {str(v.name): [d if isinstance(d, int) else None for d in v.shape or ()] for v in graph.inputs}
-
-        def fitted(bound: Bound) -> Bound:
-            return {
-                name: tuple(s if d is None else d for s, d in zip(shape, fixed[name] or shape, strict=True))
-                for name, shape in bound.items()
-                if name in fixed
-            }
-
-        if fitted(self.inputs) == self.inputs:
+        if fitted(self.inputs, graph) == self.inputs:
             return self
         found = copy(self)
-        found.inputs, found.other_inputs = fitted(self.inputs), fitted(self.other_inputs)
+        found.inputs, found.other_inputs = fitted(self.inputs, graph), fitted(self.other_inputs, graph)
         extra = (self.far_inputs, self.near_inputs, self.unlike_inputs)
-        found.far_inputs, found.near_inputs, found.unlike_inputs = (b if b is None else fitted(b) for b in extra)
-        found.spare_inputs = [fitted(bound) for bound in self.spare_inputs]
+        found.far_inputs, found.near_inputs, found.unlike_inputs = (b if b is None else fitted(b, graph) for b in extra)
+        found.spare_inputs = [fitted(bound, graph) for bound in self.spare_inputs]
         return found
 
     def sequence(self, value: ir.Value) -> bool:

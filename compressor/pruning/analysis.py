@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Policy
@@ -22,6 +23,7 @@ from compressor.graph.shapes import Shapes
 from compressor.graph.slopes import widen_operands
 from compressor.graph.weights import seal
 from compressor.operators import table
+from compressor.operators.table import operator_of
 from compressor.pruning.depth import attach_blocks
 from compressor.pruning.freed import freed
 from compressor.pruning.measured_shapes import shapes_at, shapes_of
@@ -60,6 +62,17 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
     if not settings.keep_metadata:
         metadata.strip_metadata(model)
     return model, shapes
+
+
+def _is_one_layer(value: ir.Value) -> bool:
+    """Is it the kernel of a layer that is called several times? Copies of it would be weights that the file never had.
+
+    Where all numbers of it are equal, as in kernels that start from zero, it may be several that an exporter merged.
+    """
+    places = {(node.op_identifier(), index) for node, index in value.uses()}
+    layers = all(index in operator_of(node).factors and operator_of(node).multiplies for node, index in value.uses())
+    tensor = value.const_value
+    return layers and len(places) == 1 and len(value.uses()) > 1 and tensor is not None and np.ptp(tensor.numpy()) > 0
 
 
 def without_faulty_rules(run: Callable[[Mapping[str, str]], Attempted]) -> Attempted:
@@ -117,7 +130,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     # Weights that this tool packed earlier are codes and indices; channels belong to the numbers that they stand for.
     model, shapes = prepared_model(with_plain_weights(source), settings)
     # Here and not in prepared_model, whose other users keep constants shared: only coupling ties channels by them.
-    unshare(model)
+    unshare(model, meant=_is_one_layer)
     if settings.simplify:
         make_copies_apart(model, shapes)
     # A fill that several nodes share would tie the channels of all of them together in the same way.

@@ -76,9 +76,12 @@ def _is_moved(value: ir.Value, cut: ChannelMask) -> bool:
 
 
 def _dim(old: int | ir.SymbolicDim, before: int, after: int) -> int | str | None:
-    """A dimension of an annotation: a symbol stays where nothing went, and is forgotten where it no longer holds."""
+    """A dimension of an annotation: a symbol stays where nothing went, and is forgotten where it no longer holds.
+
+    A number that does not hold at the sizes probed is that of the exporter's example; it is forgotten too.
+    """
     if isinstance(old, int):
-        return after
+        return after if old == before else None
     return old.value if before == after else None
 
 

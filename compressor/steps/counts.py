@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.channels.groups import ChannelGroup
 from compressor.config import RunSettings
 from compressor.graph import files
+from compressor.graph.binding import Bound, fitted
 from compressor.graph.normalise import normalise
 from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
@@ -19,7 +20,7 @@ from compressor.graph.stream import plan_files
 from compressor.operators import quantization_grid
 from compressor.pruning import cost
 from compressor.pruning.analysis import Analysis
-from compressor.pruning.measured_shapes import shapes_of
+from compressor.pruning.measured_shapes import shapes_at, shapes_of
 from compressor.results import (
     ModelStats,
 )
@@ -78,13 +79,22 @@ def _params(model: ir.Model) -> int:
 
 
 def stats_in_memory(
-    model: ir.Model, settings: RunSettings, size: int | None = None, path: Path | None = None
+    model: ir.Model,
+    settings: RunSettings,
+    size: int | None = None,
+    path: Path | None = None,
+    *,
+    inputs: Bound | None = None,
 ) -> ModelStats:
-    """A model as it is; without ``size``, bytes on disk, its bytes are those it would have in one file."""
+    """A model as it is; without ``size``, bytes on disk, its bytes are those it would have in one file.
+
+    ``inputs`` are the sizes that the original was counted at. Those that would be chosen for this model may be larger,
+    as its values are smaller.
+    """
     stored = normalise(model.clone())
     # What unpacks weights is computed once, when a runtime loads the model, and is no cost of a sample.
     plain = with_plain_weights(stored)
-    shapes = shapes_of(plain, settings)
+    shapes = shapes_at(plain, fitted(inputs, plain.graph), settings) if inputs else shapes_of(plain, settings)
     size = plan_files(model).size if size is None else size
     return stats(path, size, model.graph, cost.graph_params(stored.graph), CountedGraph(plain.graph, shapes))
 

@@ -12,6 +12,7 @@ from compressor.config import PruneSettings, RunSettings
 from compressor.core.notation import parse_also
 from compressor.core.scratch import scratch
 from compressor.graph import files
+from compressor.graph.binding import Bound
 from compressor.graph.joined import join, joined_of, split
 from compressor.graph.weights import weight_bytes
 from compressor.operators.carried import taught
@@ -76,6 +77,8 @@ def put_in_place(
     settings: RunSettings,
     proved: Evidence | None,
     sealed: ir.Model | None = None,
+    *,
+    inputs: Bound | None = None,
 ) -> ModelStats:
     """Writes a model, once the written bytes are proved, and counts the file; without ``output`` only counts.
 
@@ -85,22 +88,23 @@ def put_in_place(
         settings: how it is written and proved.
         proved: what was proved of the model as it is; None where its weights changed since.
         sealed: the model as it was when the last proof was through, which the file is held against; None: as it is.
+        inputs: sizes that the original was counted at; None: sizes are chosen.
 
     Raises:
         CompressorError: as :func:`compressor.graph.files.save_model` and the proof of the written file.
     """
     if output is None:
-        return counts.stats_in_memory(model, settings)
+        return counts.stats_in_memory(model, settings, inputs=inputs)
     check = file_check(model if sealed is None else sealed, proved, settings)
     written = places(model, output)
     size = files.save_models(written, settings.external_data, check=check)
     if len(written) == 1:
         # A file that was held against the model, node by node and bit by bit, has its counts.
-        return (
-            counts.stats_in_memory(model, settings, size, output) if check is not None else read_back(output, settings)
-        )
+        source = model if check is not None else open_source(output, settings)[0]
+        return counts.stats_in_memory(source, settings, size, output, inputs=inputs)
     # Sizes of inputs that the user gave may be of any of the files, so that these are counted as one again.
-    loaded = counts.stats_in_memory(model, settings, sum(_size(files.load_model(path)) for path in written))
+    size = sum(_size(files.load_model(path)) for path in written)
+    loaded = counts.stats_in_memory(model, settings, size, inputs=inputs)
     return loaded.model_copy(update={"path": str(output), "also": [str(path) for path in list(written)[1:]]})
 
 

@@ -64,6 +64,26 @@ def test_copies_that_readers_make_are_left_out(body: str, narrow: list[str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("r = Tile(x, fixed)  y = Concat<axis=1>(r, s)", {"Expand"}),
+        ("b1 = Concat<axis=0>(one, four, one)  r = Tile(x, b1)  y = Concat<axis=1>(r, s)", {"Expand"}),
+        ("r = Tile(s, fixed)  y = Concat<axis=1>(r, s)", {"Tile"}),  # four heads, repeated
+        ("k = Concat<axis=0>(b, four, one)  r = Tile(x, k)  y = Concat<axis=2>(r, r)", {"Tile"}),  # B * B samples
+        ("i = Slice(s, four, four, one)  z = Tile(i, fixed)  y = Neg(z)", {"Tile"}),  # nothing, repeated
+    ],
+)  # fmt: skip
+def test_repeats_along_axes_of_one_are_expanded(body: str, left: set[str]) -> None:
+    source = normalise(in_memory(model(MASK.replace("BODY", body))))
+    shapes = infer(source)
+    feeds = {str(v.name): np.ones(shapes.inputs[str(v.name)], np.float32) for v in source.graph.inputs}
+    before = run_once(source, [feeds], "cpu").outputs[0][0]
+    simplify(source, shapes)
+    np.testing.assert_array_equal(run_once(source, [feeds], "cpu").outputs[0][0], before)
+    assert {node.op_type for node in source.graph} & {"Tile", "Expand"} == left
+
+
+@pytest.mark.parametrize(
     "body",
     [
         "e = Expand(x, to)  y = Concat<axis=1>(e, s)",  # a reader that does not broadcast

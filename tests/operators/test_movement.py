@@ -147,6 +147,11 @@ CASES = (
           int64[5] grow = {3,5,2,2,4},
           int64[4] heads = {3,5,4,4}, int64[3] join = {3,5,16}"""),
     image("Tile of space", "t = Tile(a, by)  b = Neg(t)", more="int64[4] by = {1,1,2,1}"),
+    image("Tile of an activation over space", "m = GlobalAveragePool(a)  e = Tile(m, by)  b = Concat<axis=1>(a, e)",
+          more="int64[4] by = {1,1,6,6}", out=32),
+    token("Tile of an index over the channels that it gathers", """k = ReduceMax(a, last)  q, i = TopK<axis=1>(k, four)
+          j = Tile(i, by)  b = GatherElements<axis=1>(a, j)""",
+          more="int64[1] last = {2}, int64[1] four = {4}, int64[3] by = {1,1,16}", opset=20),
     image("Tile of channels", "t = Tile(a, by)  b = Neg(t)", more="int64[4] by = {1,2,1,1}", out=32),
     image("Tile of a stretched axis", "m = GlobalAveragePool(a)  t = Tile(m, by)  b = Add(a, t)",
           more="int64[4] by = {1,1,6,6}"),

@@ -80,6 +80,22 @@ def test_annotations_follow() -> None:
     assert sizes["z"] == [3, 4, 6, 6]
 
 
+def test_annotations_of_the_exporters_example_are_forgotten() -> None:
+    """Exporters note sizes of their example where they lose a symbol; beside sizes that hold, nothing would load."""
+    proto = model(
+        """(float[n,t,8] x) => (float[n,t,2] y) <float[8,16] w, float[16,1] s, float[16,2] v> {
+            a = MatMul(x, w)  b = MatMul(a, s)  c = Mul(a, b)  y = MatMul(c, v) }"""
+    )
+    noted = {"a": 16, "b": 1, "c": 16}
+    for name, width in noted.items():
+        proto.graph.value_info.append(onnx.helper.make_tensor_value_info(name, 1, ["n", 12, width]))
+    result = prune(in_memory(proto), SETTINGS)
+    assert result.report.proof is not None
+    found = ir.to_proto(result.model)
+    sizes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in found.graph.value_info}
+    assert {name: sizes[name] for name in noted} == {"a": ["n", 0, 8], "b": ["n", 12, 1], "c": ["n", 0, 8]}
+
+
 def test_half_and_double_precision_stay() -> None:
     for name in ("float16", "double"):
         proto = model(

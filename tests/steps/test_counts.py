@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import compressor
+from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.steps.counts import stats_in_memory
+from tests.graph.joined_files import written
 from tests.models import between, in_memory, model
 
 
@@ -29,3 +34,16 @@ def test_sizes_at_which_macs_are_counted_are_told_where_they_are_open(sizes: str
     found = stats_in_memory(in_memory(model(text)), settings)
     assert found.macs_at == counted
     assert found.macs == (4 if sizes[0] == "4" else 1) * 4 * 3 * 9 * 6 * 7
+
+
+def test_both_models_are_counted_at_the_same_sizes(tmp_path: Path) -> None:
+    """At the sizes that come first the values of the original are too large, those of the smaller model are not."""
+    text = """(float[n,3,h,w] x) => (float[n,2,p,q] y) <float[400,3,1,1] u, float[2,400,1,1] v> {
+        a = Conv(x, u)  y = Conv(a, v) }"""
+    settings = PruneSettings(ratio=0.5, recover="none")
+    in_file = prune_file(written(tmp_path / "m.onnx", text), tmp_path / "o.onnx", settings).report
+    direct = compressor.prune(in_memory(model(text)), ratio=0.5, recover="none").report
+    for report in (in_file, direct):
+        assert report.output is not None
+        assert report.output.macs_at == report.input.macs_at
+        assert report.output.macs * 2 == report.input.macs

@@ -47,7 +47,8 @@ def concluded(
         report = report_rows.with_not_proved(report.warned(functions.notes), functions.not_proved)
         pruned = functions.pruned
     stamp_provenance(pruned.model, "prune", request.settings, request.file, pruning_facts(report, plan))
-    return PruneResult(pruned.model, plan, report, pruned.still_proved(run.settings), start.tokens, pruned.sealed)
+    proved, inputs = pruned.still_proved(run.settings), start.analysis.shapes.inputs
+    return PruneResult(pruned.model, plan, report, proved, start.tokens, pruned.sealed, inputs)
 
 
 def bytes_to_spare(run: PruningRun, request: PruneRequest, result: PruneResult) -> int:

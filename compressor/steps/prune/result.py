@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
 from compressor.graph import files
+from compressor.graph.binding import Bound
 from compressor.graph.joined import split
 from compressor.graph.model_result import ProvedResult
 from compressor.pruning.evidence import Evidence
@@ -24,7 +25,7 @@ class PruneResult(ProvedResult):
     The plan is None where several steps cannot be replayed as one. ``evidence`` is what was proved of the smaller
     model as it is. ``tokens`` are the old numbers of those that were kept, in the new order; None where all were. With
     ``also``, ``model`` is all files joined; :attr:`models` are they. ``sealed`` is a copy from when the last proof was
-    through, which a file is held against.
+    through, which a file is held against. ``inputs`` are the sizes that the original was counted at.
     """
 
     model: ir.Model
@@ -33,6 +34,7 @@ class PruneResult(ProvedResult):
     evidence: Evidence | None = None
     tokens: tuple[int, ...] | None = None
     sealed: ir.Model | None = None
+    inputs: Bound | None = None
 
     @property
     def models(self) -> list[ir.Model]:

@@ -39,7 +39,7 @@ def write(result: PruneResult, output: Path | None, plan_out: Path | None, setti
     if plan_out is not None and result.plan is None:
         reason = LAYERS_CHANGE if result.report.changed else "these steps are no single plan"
         raise PlanError(NO_PLAN.format(reason=reason))
-    stats = run_files.put_in_place(result.model, output, settings, result.evidence, result.sealed)
+    stats = run_files.put_in_place(result.model, output, settings, result.evidence, result.sealed, inputs=result.inputs)
     if plan_out is not None and result.plan is not None:
         write_text(plan_out, result.plan.to_json())
     if result.tokens is not None and output is not None:
