@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Policy
@@ -69,10 +68,13 @@ def _is_one_layer(value: ir.Value) -> bool:
 
     Where all numbers of it are equal, as in kernels that start from zero, it may be several that an exporter merged.
     """
-    places = {(node.op_identifier(), index) for node, index in value.uses()}
-    layers = all(index in operator_of(node).factors and operator_of(node).multiplies for node, index in value.uses())
-    tensor = value.const_value
-    return layers and len(places) == 1 and len(value.uses()) > 1 and tensor is not None and np.ptp(tensor.numpy()) > 0
+    uses, tensor = value.uses(), value.const_value
+    if len(uses) < 2 or tensor is None or len({(node.op_identifier(), index) for node, index in uses}) > 1:
+        return False
+    if not all(index in operator_of(node).factors and operator_of(node).multiplies for node, index in uses):
+        return False
+    array = tensor.numpy().ravel()
+    return array.size > 0 and bool((array != array[0]).any())
 
 
 def without_faulty_rules(run: Callable[[Mapping[str, str]], Attempted]) -> Attempted:
