@@ -82,5 +82,5 @@ def test_a_later_step_begins_anew_where_an_interrupted_run_had_not_come(tmp_path
     asked = {"ratio": 0.5, "recover": "finetune", "resume": True, "checkpoint": str(tmp_path)}
     one, two = (PruneSettings.parse({**asked, "steps": steps}) for steps in (1, 2))
     source = in_memory(model(NET))
-    assert not Trainer(source, two, Clock()).placed("step-2").resume
-    assert Trainer(source, one, Clock()).placed("step-1").resume
+    assert not Trainer(source, two, Clock())._placed("step-2").resume
+    assert Trainer(source, one, Clock())._placed("step-1").resume
