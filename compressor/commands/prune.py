@@ -66,7 +66,7 @@ def prune(
 def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -> PruneResult:
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     # How many samples it takes at a time is noted on the model, and each try finds that out, and says so.
-    request = replace(request, model=copy_of(request.model))
+    given, request = request, replace(request, model=copy_of(request.model))
     start = settled(request, distrusted, clock)
     judge = ResultJudge(start.source, start.settings, start.samples, clock)
     run = PruningRun.of(request, start, distrusted, clock)
@@ -75,5 +75,5 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
         pruned = pruned.after(step(run, settings, pruned))
     result = concluded(run, request, start, ended(run, pruned), judge)
     if spare := bytes_to_spare(run, request, result):
-        return _prune(replace(request, spare=spare), clock, distrusted)
+        return _prune(replace(given, spare=spare), clock, distrusted)
     return held_to_size(run, request, result)

@@ -76,7 +76,6 @@ class Flow:
         choices: results of one of several bodies.
         counters: inputs of a body that the operator makes itself.
         conditions: outputs of a body that decide whether to go on.
-        repeats: may a body run any number of times?
     """
 
     bodies: tuple[ir.Graph, ...]
@@ -86,7 +85,6 @@ class Flow:
     choices: tuple[Alternatives, ...] = ()
     counters: tuple[ir.Value, ...] = ()
     conditions: tuple[ir.Value, ...] = ()
-    repeats: bool = True
 
 
 def flow_of(node: ir.Node) -> Flow | None:
@@ -112,7 +110,7 @@ def flow_of(node: ir.Node) -> Flow | None:
 def _if(node: ir.Node) -> Flow:
     bodies = tuple(node.attributes[name].as_graph() for name in ("then_branch", "else_branch"))
     rows = zip(node.outputs, *(body.outputs for body in bodies), strict=True)
-    return Flow(bodies, choices=tuple(Alternatives(tuple(options), result) for result, *options in rows), repeats=False)
+    return Flow(bodies, choices=tuple(Alternatives(tuple(options), result) for result, *options in rows))
 
 
 def _loop(node: ir.Node) -> Flow:

@@ -133,7 +133,8 @@ def join_sources(model: ir.Model, parts: Iterable[ir.Model]) -> None:
     """Says of a model that it was made from the files of all ``parts``."""
     found = [source for part in parts if (source := source_of(part)) is not None]
     own = frozenset(file for source in found for file in source.files)
-    model.graph.meta[SOURCE] = Source(own, sum(source.size for source in found))
+    runs = all(source.runs for source in found)
+    model.graph.meta[SOURCE] = Source(own, sum(source.size for source in found), runs=runs)
 
 
 def size_on_disk(path: str | Path) -> int:

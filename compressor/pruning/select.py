@@ -137,8 +137,10 @@ class Ranking:
         Raises:
             NothingToPrune: they lose nothing, though something was asked for.
         """
-        # After earlier steps, or with a target that is met already, removing nothing is a fair answer.
+        # After earlier steps removing nothing is a fair answer.
         if not any(map(len, removed.values())) and settings.ratio != 0 and self.untouched and settings.steps == 1:
+            if settings.aims:
+                raise NothingToPrune("the model meets the target as it is, so that nothing goes; give a smaller one")
             widest = max(g.channels for g in self.scores)
             raise NothingToPrune(
                 f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "

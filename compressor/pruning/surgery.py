@@ -54,7 +54,9 @@ def remove(model: ir.Model, cut: ChannelMask) -> None:
             if value.is_graph_input():
                 graph.inputs.remove(value)  # a default that the caller could override; its old shape is gone
             value.const_value = _cut(value, value.const_value, cut, shape, lazily=large)
-        if value.shape is not None and len(value.shape) != len(shape):
+        if value.is_initializer():
+            value.shape = ir.Shape(shape)
+        elif value.shape is not None and len(value.shape) != len(shape):
             value.shape = None  # the file said something else than is so
         elif value.shape is not None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]

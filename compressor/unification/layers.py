@@ -82,7 +82,6 @@ class _Use:
 
     node: ir.Node
     view: CanonicalAxes
-    activations: tuple[ir.Value, ...]
 
 
 def find_weights(coupling: Coupling, settings: UnifySettings) -> Found:
@@ -234,8 +233,7 @@ class _Search:
                 continue
             found = _read(value, operands, self.coupling.shapes(value))
             if found is not None:
-                # Other initializers are operands too, but a layer sits where its activations come from.
-                yield _Use(node, found, tuple(p.value for p in operands.parts if not p.value.is_initializer()))
+                yield _Use(node, found)
 
     def _ends(self) -> tuple[set[ir.Node], set[ir.Node]]:
         """Linear nodes with no other linear node before them, and with none behind them."""

@@ -35,13 +35,13 @@ def test_the_command_line_goes_before_environment_before_file(run, model, pipeli
 
 
 def test_defaults_of_many_runs_may_say_nothing_in_one(run, model, pipeline, config, monkeypatch) -> None:
-    config.write_text("prune: {schedule: linear, momentum: 0.5}\n")
+    config.write_text("prune: {lower: never, momentum: 0.5}\n")
     monkeypatch.setenv("ONNX_COMPRESSOR_PRUNE_BASIS", "identity")
     assert run("prune", model, auto_envvar_prefix="ONNX_COMPRESSOR").exit_code == 0
-    assert settings(pipeline).schedule == "linear"
-    done = run("prune", model, "--schedule", "cubic", "--epochs", "10", auto_envvar_prefix="ONNX_COMPRESSOR")
+    assert settings(pipeline).lower == "never"
+    done = run("prune", model, "--lower", "always", auto_envvar_prefix="ONNX_COMPRESSOR")
     assert done.exit_code == 2
-    assert "--schedule: all goes in one step" in done.stderr or "--epochs: nothing is trained" in done.stderr
+    assert "--lower: no mask is laid over a layer" in done.stderr
 
 
 def test_another_file_can_be_named_and_shared_settings_go_where_they_fit(run, model, pipeline, tmp_path, monkeypatch):

@@ -34,7 +34,6 @@ def test_branches_are_alternatives_and_run_once() -> None:
     found = flow(IF)
     (choice,) = found.choices
     assert (names(choice.options), choice.result.name) == (["t", "e"], "y")
-    assert not found.repeats
     assert not (found.states)
     assert not (found.read)
     assert not (found.stacked)
@@ -48,7 +47,6 @@ def test_a_loop_hands_on_its_state_and_stacks_the_rest() -> None:
     assert names((state.before, state.inside, state.after, state.result)) == ["x", "s", "t", "y"]
     assert (stack.whole.name, stack.slice.name, stack.axis) == ("z", "u", 0)
     assert (names(found.counters), names(found.conditions)) == (["i", "go"], ["on"])
-    assert found.repeats
 
 
 def test_a_scan_takes_slices_along_its_axes() -> None:

@@ -192,7 +192,7 @@ def test_target_is_reached(what: str, target: float, scope: str) -> None:
 
 
 def test_target_of_the_whole() -> None:
-    with pytest.raises(NothingToPrune):
+    with pytest.raises(NothingToPrune, match="meets the target as it is"):
         run(target_macs=1.0)
 
 

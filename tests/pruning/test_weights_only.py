@@ -120,11 +120,11 @@ def test_the_reference_of_changed_layers_is_the_model_that_was_cut(
     assert prune(net, asked).report.changed
     honest = changes.make_changes
 
-    def wrong(*a: Any, **k: Any) -> Changed:
-        made = honest(*a, **k)
+    def wrong(*a: Any, **k: Any) -> tuple[Changed, list[str]]:
+        made, notes = honest(*a, **k)
         for found in filter(None, (made.model, made.reference, made.unordered)):
             another_function(found)
-        return made
+        return made, notes
 
     monkeypatch.setattr(changes, "make_changes", wrong)
     with pytest.raises(ProofFailed, match="changed more than weights"):

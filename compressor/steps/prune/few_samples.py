@@ -49,6 +49,10 @@ class JoinedSamples:
     def take(self, indices: Indices) -> Batch:
         """The samples at ``indices``."""
         first = indices < self.times * len(self.given)
+        # Nobody is asked for no samples, which a data set of the user's need not know how to give.
+        if first.all() or not first.any():
+            own = indices % len(self.given) if first.all() else indices - self.times * len(self.given)
+            return Batch((self.given if first.all() else self.more).take(own).inputs)
         one = self.given.take(indices[first] % len(self.given)).inputs
         two = self.more.take(indices[~first] - self.times * len(self.given)).inputs
         # Back from the order of the parts to that which was asked for.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from compressor.channels.coupling import Coupling
 from compressor.config import PruneSettings
+from compressor.operators.table import RULES
 from compressor.pruning.analysis import Analysis
 from compressor.pruning.by_loss import uniform_share
 from compressor.pruning.select import by_weights, ranking_of
@@ -43,6 +45,9 @@ def with_latency_target(settings: PruneSettings, analysis: Analysis, size: int) 
         return settings
     share = settings.target_macs
     if share is None:
-        # No sample is read yet, and a share of every group takes its width alone.
-        share = uniform_share(analysis.coupling, ranking_of(analysis.coupling, by_weights(settings), size), settings)
+        # On a coupling of its own, as a ranking pairs units for good, here by weights: no sample is read yet, and a
+        # share of every group takes its width alone.
+        first = analysis.coupling
+        coupling = Coupling(analysis.model.graph, analysis.shapes, RULES, first.policy, first.distrusted).run()
+        share = uniform_share(coupling, ranking_of(coupling, by_weights(settings), size), settings)
     return settings.model_copy(update={"target_latency": f"{share:.6f}x", "ratio": None, "target_macs": None})

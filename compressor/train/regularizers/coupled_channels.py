@@ -22,7 +22,6 @@ from compressor.channels.groups import ChannelGroup, Slot, slots_of
 from compressor.channels.labels import Role
 from compressor.operators.table import operator_of
 from compressor.train.module.trainable import parameters
-from compressor.train.reparameterize.batchnorm import MARK
 
 Parameters = Mapping[str, torch.Tensor]
 
@@ -36,14 +35,12 @@ class Holding:
         axes: of it, ascending.
         members: int64[sizes of the axes], the number of the unit at each position; ``count`` where there is none.
         role: ``out`` (filters), ``in`` (what reads the channel), ``scale`` (of a normalisation), or ``affine``.
-        inserted: is it of a normalisation that was put in for training?
     """
 
     name: str
     axes: tuple[int, ...]
     members: torch.Tensor
     role: Role | Literal["scale"]
-    inserted: bool = False
 
     def spread(self, factors: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
         """A number for each unit as a tensor that broadcasts to the parameter; ``factors`` has one more, for none."""
@@ -186,9 +183,7 @@ def couple(
     for slot in slots_of(coupling):
         members = number[coupling.units.find(slot.term.units)]
         if slot.value in trained and (members < count).any() and may_vanish(slot.value):
-            holdings.append(
-                Holding(str(slot.value.name), slot.term.axes, torch.from_numpy(members), _role(slot), _inserted(slot))
-            )
+            holdings.append(Holding(str(slot.value.name), slot.term.axes, torch.from_numpy(members), _role(slot)))
     group = np.repeat(np.arange(len(groups)), [len(g.units) for g in groups])
     flags = [np.asarray(gone.get(g.name, np.zeros(len(g.units), np.bool_))) for g in groups]
     return CoupledChannels(
@@ -218,7 +213,3 @@ def scales(value: ir.Value) -> bool:
     """Is it the scale of a normalisation?"""
     uses = [(operator_of(node), index) for node, index in value.uses()]
     return any(operator.normalises is not None and index in operator.scale for operator, index in uses)
-
-
-def _inserted(slot: Slot) -> bool:
-    return any(MARK in node.metadata_props for node, _ in slot.value.uses())

@@ -29,6 +29,8 @@ class Numbers:
         return len(self.values)
 
     def take(self, indices: Indices) -> Batch:
+        # As np.stack does of a data set that reads one sample after the other.
+        assert len(indices), "need at least one array to stack"
         return Batch({"x": self.values[indices], "step": np.asarray(1.0)}, self.values[indices])
 
 
