@@ -32,7 +32,7 @@ STRENGTH = 0.001
 FIXED_AFTER = 0.7
 """Share of the run after which it is fixed which units are zero."""
 DEEPEST = 7.0
-"""``exp(-REACH)`` is what at most is left then of units that were weakest all the time."""
+"""``exp(-DEEPEST)`` is what at most is left then of units that were weakest all the time."""
 
 
 class ChannelSet(ChannelRegularizer):

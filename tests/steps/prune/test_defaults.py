@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -290,3 +291,11 @@ def test_weights_that_are_inputs_too_are_named() -> None:
     settings, notes = auto(proto)
     assert settings.recover == "none"
     assert [note for note in notes if repr(weight.name) in note and "are inputs of the model too" in note] == notes
+
+
+def test_a_short_distillation_is_as_long_as_its_module_says() -> None:
+    """Stated twice, since what decides on it must not import torch."""
+    pytest.importorskip("torch")
+    brief = import_module("compressor.train.brief")
+    assert defaults.DISTILLED == 4 * brief.SAMPLES_A_STEP * brief.LEAST_STEPS
+    assert defaults.SECONDS == brief.BRIEF_SECONDS
