@@ -91,7 +91,7 @@ def prune(
     model: ModelLike,
     ratio: float | str | None = None,
     *,
-    plan: PruningPlan | None = None,
+    plan: PruningPlan | str | os.PathLike[str] | Mapping[str, Any] | None = None,
     progress: ProgressLike = None,
     **settings: Unpack[keywords.PruneKeywords],
 ) -> PruneResult:
@@ -100,7 +100,7 @@ def prune(
     Args:
         model: a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; not changed.
         ratio: share of the channels to remove in each group; 0.5 unless a target is given.
-        plan: replay this plan (``PruneResult.plan`` of another run, or ``PruningPlan.load(path)``).
+        plan: replay this plan: ``PruneResult.plan`` of another run, its JSON as text or dict, or a path.
         progress: what to call with the name of each phase; True to print it; by default shown in notebooks.
         **settings: fields of :class:`compressor.config.PruneSettings`, such as ``target_macs=0.5``,
             ``round_to=1``, ``exclude=("head*",)``, ``data=loader``.
@@ -118,7 +118,8 @@ def prune(
         >>> compressor.save(result, "model.small.onnx")
     """
     with called(PruneSettings, {"ratio": ratio, **settings}, [model], progress) as call:
-        result = prune_command.prune(_direct(call.models[0]), call.settings, plan=plan, clock=call.clock)
+        replayed = None if plan is None else PruningPlan.of(plan)
+        result = prune_command.prune(_direct(call.models[0]), call.settings, plan=replayed, clock=call.clock)
         after = counts.stats_in_memory(result.model, call.settings, inputs=result.inputs)
         result.report = call.told(result.report.model_copy(update={"output": after}))
         with with_result(result):
@@ -176,6 +177,7 @@ def finetune(
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
     """
     from compressor.commands.finetune import tune  # noqa: PLC0415 - torch is loaded for training only
+    from compressor.train.defaults import training_defaults  # noqa: PLC0415 - as above
 
     models = [model] if teacher is None else [model, teacher]
     with called(SparsifySettings, settings, models, progress) as call:
@@ -183,7 +185,9 @@ def finetune(
         opened = [in_memory(one, call.folder / "opened.onnx") for one in call.models]
         observe = None if tell is None else lambda event: tell(event.in_words())
         original = opened[1] if len(opened) > 1 else None
-        result = tune(opened[0], call.settings, teacher=original, observe=observe)
+        # As on the command line: what is not given follows from the model.
+        chosen = training_defaults(call.settings, opened[0])
+        result = tune(opened[0], chosen, teacher=original, observe=observe)
         result.warnings += result.baseless
         read = None if isinstance(call.models[0], ir.Model) else call.paths()[0]
         stamp_provenance(result.model, "finetune", call.settings, read, training_facts(result))

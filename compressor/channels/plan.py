@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,8 @@ class PruningPlan:
             demand_kind(data, dict, "the plan")
             # Exactly int: True would pass for 1.
             if type(data["schema"]) is not int or data["schema"] != SCHEMA:
-                raise PlanError(f"the plan has schema {data['schema']}, this version reads {SCHEMA}")
+                told = f"the plan has schema {data['schema']}, this version reads {SCHEMA}"
+                raise PlanError(f"{told}; give a file that --plan-out wrote")
             _demand_keys(data, {"schema", "policy", "removals"}, {"digest", "blocks", "files"})
             names = [_names(data.get(key, []), key) for key in ("blocks", "files")]
             demand_kind(data["removals"], list, "removals")
@@ -144,6 +146,16 @@ class PruningPlan:
             what = "a model" if Path(path).suffix == ".onnx" else "something else"
             raise PlanError(f"{path} is {what}, and a plan is a JSON object in a file; give one that --plan-out wrote")
         return PruningPlan.from_json(text)
+
+    @staticmethod
+    def of(given: PruningPlan | str | os.PathLike[str] | Mapping[str, Any]) -> PruningPlan:
+        """A plan, its JSON as text or as a dict, or the path of a file that holds it; raises PlanError."""
+        if isinstance(given, PruningPlan):
+            return given
+        if isinstance(given, Mapping):
+            return PruningPlan.from_json(json.dumps(given))
+        text = os.fspath(given)
+        return PruningPlan.from_json(text) if text.lstrip().startswith("{") else PruningPlan.load(text)
 
 
 def fault_of(error: Exception) -> str:

@@ -279,8 +279,10 @@ def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
 def too_much(goal: Goal, least: float) -> str:
     """The sentence for a target that even everything that may go does not reach."""
     number = quantity(round(least * goal.whole), "B" if goal.kind == "bytes" else "").strip()
+    # Multiply-accumulates are counted over all samples of a run here, and told for one of them.
+    told = "" if goal.kind == "macs" else f" ({number})"
     return (
-        f"{goal.what} can go down to no less than {least:.1%} of the original ({number}), the target is "
+        f"{goal.what} can go down to no less than {least:.1%} of the original{told}, the target is "
         f"{goal.share:.1%}; raise --max-ratio, lower --round-to, or see --explain for what is frozen"
     )
 

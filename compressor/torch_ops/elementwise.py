@@ -65,7 +65,10 @@ def _clip(site: Site) -> Function:
     low, high = site.get("min"), site.get("max")
     if place_of("Clip", "min", site.opset) is None:
         return lambda x: torch.clamp(x, low, high) if low is not None or high is not None else x
-    fixed = [None if (c := site.constant(i)) is None else c.item() for i in (1, 2)]
+    held = [site.constant(i) for i in (1, 2)]
+    if any(bound is not None and bound.numel() != 1 for bound in held):
+        raise site.refuse("has a bound of none or several numbers; give it one number")
+    fixed = [None if bound is None else bound.item() for bound in held]
     if all(value is not None or not site.has(i) for i, value in zip((1, 2), fixed, strict=True)):
         return partial(_clip_fixed, fixed[0], fixed[1])
     return _clip_given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 import compressor
-from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
+from compressor.errors import GateMissed, ModelError, NothingToPrune, PlanError, ProofFailed, UsageError
 from tests.models import between, model
 
 
@@ -156,6 +157,16 @@ def test_what_is_no_model_is_a_sentence(proto) -> None:
     away.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
     with pytest.raises(ModelError, match="leaves its weights in external files"):
         compressor.prune(away)
+
+
+def test_a_plan_is_what_it_is_read_from(proto, tmp_path) -> None:
+    plan = compressor.prune(proto, ratio=0.5, round_to=1, recover="none").plan
+    assert plan is not None
+    (tmp_path / "p.json").write_text(plan.to_json())
+    for given in (plan, plan.to_json(), json.loads(plan.to_json()), tmp_path / "p.json", str(tmp_path / "p.json")):
+        assert compressor.prune(proto, plan=given, recover="none").plan == plan
+    with pytest.raises(PlanError, match="give a file that --plan-out wrote"):
+        compressor.prune(proto, plan={"schema": 2})
 
 
 def test_limits_are_raised_with_what_misses_them(proto) -> None:

@@ -207,7 +207,7 @@ def test_target_with_grouped_and_joined_channels() -> None:
 
 
 def test_target_out_of_reach() -> None:
-    with pytest.raises(TargetOutOfReach, match=r"no less than .*% of the original \(") as raised:
+    with pytest.raises(TargetOutOfReach, match=r"no less than .*% of the original") as raised:
         run(target_macs=0.01)
     assert raised.value.exit_code == 4
 

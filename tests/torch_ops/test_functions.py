@@ -99,3 +99,12 @@ def test_text_is_refused() -> None:
     model = node_model("Cast", {"x": np.zeros(2, np.float32)}, to=onnx.TensorProto.STRING)
     with pytest.raises(UnsupportedOperator, match="Cast node 'Cast' converts text"):
         GraphModule(in_memory(model))
+
+
+@pytest.mark.parametrize("bound", [np.zeros(0, np.float32), np.ones(2, np.float32)])
+def test_a_bound_that_is_no_number_is_refused(bound: np.ndarray) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Clip(x, low) }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(bound, "low"))
+    with pytest.raises(UnsupportedOperator, match="has a bound of none or several numbers"):
+        GraphModule(in_memory(model))
