@@ -9,10 +9,12 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term
+from compressor.graph.nodes import optional_input
 from compressor.operators import propagate
 from compressor.operators.facts import GateProduct
 from compressor.operators.operator import Operator
-from compressor.operators.recurrence import GATE_COUNTS, PEEPHOLE_GATES, STATES, B, R, W
+from compressor.operators.recurrence import GATE_COUNTS, PEEPHOLE_GATES, STATES, B, R, W, X
+from compressor.operators.reference import Reference
 from compressor.operators.signature import Call
 
 # q and r count gates; d directions; j is the hidden axis as the recurrence reads it, tied to h below.
@@ -72,6 +74,14 @@ def _match(node: ir.Node, coupling: Coupling, value: ir.Value, term: Term[int]) 
     coupling.units.freeze(term.units, coupling.reason(node, value, term.axes, "another user needs it whole"))
 
 
+def _mask_data(node: ir.Node, reference: Reference) -> None:
+    """Zeros in the weights silence what goes, unless it may be infinite."""
+    if reference.thorough:
+        for index in (X, *STATES):
+            if optional_input(node, index) is not None:
+                reference.fill(node, index, 0.0)
+
+
 def _one_product(node: ir.Node) -> Sequence[GateProduct]:
     return (GateProduct(tuple(range(GATE_COUNTS[node.op_type]))),)
 
@@ -89,6 +99,7 @@ def _record(name: str, products: Callable[[ir.Node], Sequence[GateProduct]]) -> 
         name,
         signature=_signature,
         around=_recurrent,
+        masked=_mask_data,
         sizes={"q": GATE_COUNTS[name], "r": 2 * GATE_COUNTS[name], "p": PEEPHOLE_GATES, "h": "hidden_size"},
         work="t b d (q h) i + t b d (q h) j",
         constants=propagate.recurrent,
