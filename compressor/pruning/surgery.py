@@ -19,6 +19,7 @@ from compressor.core.arrays import Array
 from compressor.graph.captures import values_of
 from compressor.graph.nodes import dims_of
 from compressor.graph.weights import DerivedTensor, KeptAlong, is_large
+from compressor.operators.recurrence import W
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
 from compressor.operators.table import operator_of
@@ -169,7 +170,8 @@ def mask(model: ir.Model, cut: ChannelMask, *, thorough: bool = False) -> tuple[
         source = originals[str(value.name)]
         tensor = source.const_value
         # Kernels only; biases and scales keep their numbers (docs/decisions/0007).
-        factors = cut.factors(source) if tensor is not None and _is_kernel(source) else []
+        kernel = tensor is not None and _is_kernel(source) and not (thorough and _meets_masked_data(source))
+        factors = cut.factors(source) if kernel else []
         if factors and tensor is not None:
             value.const_value = _zeroed(tensor, factors)
     reference = Reference(cut, clone.graph, originals, thorough=thorough)
@@ -202,6 +204,12 @@ def _is_kernel(value: ir.Value) -> bool:
     """Is it contracted by a product? Scales, biases and tables stay as they are: a divisor of zero would spoil the
     reference, and what a removed channel adds is lost in the zeroed weight of its consumer."""
     return any(operator_of(n).multiplies for n, _ in value.uses())
+
+
+def _meets_masked_data(value: ir.Value) -> bool:
+    """Is it read by recurrent layers alone, as what multiplies their data? A thorough reference masks these data, and
+    zeros in the rows of hidden units that go would make no number of infinite data that stay."""
+    return all(index == W and operator_of(node).products is not None for node, index in value.uses())
 
 
 def _touched(node: ir.Node, cut: ChannelMask) -> bool:

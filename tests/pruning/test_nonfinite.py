@@ -99,22 +99,22 @@ def test_inputs_that_the_model_refuses_are_no_obstacle() -> None:
         prune(in_memory(proto), PruneSettings(lossless=True))
 
 
-def test_an_infinite_channel_that_a_recurrent_layer_reads_goes_with_a_proof() -> None:
-    """Zeros in the layer's weights make no number of it, so that the reference has to mask the channel itself."""
-    text = """(float[5,n,8] x) => (float[5,1,n,4] y) <float[8,6] w, float[1,4,6] k, float[1,4,4] r, float[6] shift> {
-        a = MatMul(x, w)  b = Add(a, shift)  y, h = RNN<hidden_size=4>(b, k, r) }"""
+@pytest.mark.parametrize("goes", [True, False])
+def test_an_infinite_channel_that_a_recurrent_layer_reads_is_proved(goes: bool) -> None:
+    """Zeros in the layer's weights make no number of it, whether the channel goes, or hidden units that read it."""
+    text = """(float[5,n,8] x) => (float[5,1,n,3] z)
+        <float[8,6] w, float[1,4,6] k, float[1,4,4] r, float[6] shift, float[4,3] u> {
+        a = MatMul(x, w)  b = Add(a, shift)  y, h = RNN<hidden_size=4>(b, k, r)  z = MatMul(y, u) }"""
     proto = model(text)
+    arrays = {tensor.name: numpy_helper.to_array(tensor).copy() for tensor in proto.graph.initializer}
+    arrays["shift"][2] = -np.inf
+    arrays["k"][:, :, 2] *= 1e-3 if goes else 1e3
     for tensor in proto.graph.initializer:
-        array = numpy_helper.to_array(tensor).copy()
-        if tensor.name == "shift":
-            array[2] = -np.inf
-            tensor.CopyFrom(numpy_helper.from_array(array, "shift"))
-        elif tensor.name == "k":
-            # The channel that is read least goes first.
-            array[:, :, 2] *= 1e-3
-            tensor.CopyFrom(numpy_helper.from_array(array, "k"))
-    result = prune(
-        in_memory(proto), PruneSettings(ratio=0.2, criterion="consumers", scope="local", recover="none", round_to=1)
-    )
-    assert {row.name: row.removed for row in result.report.groups}["w"] == 1
+        tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
+    settings = PruneSettings(ratio=0.4, criterion="consumers", scope="local", recover="none", round_to=1)
+    result = prune(in_memory(proto), settings)
+    assert [row.removed for row in result.report.groups] == [2, 2]
+    left = result.model.graph.initializers["shift"].const_value
+    assert left is not None
+    assert bool(np.isfinite(left.numpy()).all()) is goes
     assert result.report.proof is not None
