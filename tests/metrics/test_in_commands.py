@@ -249,11 +249,11 @@ def shifted(folder: Path, by: int) -> str:
 def test_labels_that_the_network_predicts_by_chance_are_warned_of(command: str, folder: Path) -> None:
     if command == "finetune":
         pytest.importorskip("torch")
-    blocks = {"method": "one-shot", "block": "1x4", "all_layers": True, "min_weights": 2}
-    trained = {"teacher": "net.onnx", "epochs": 1, "val_share": 0.2, "device": "cpu"}
+    blocks: dict[str, Any] = {"method": "one-shot", "block": "1x4", "all_layers": True, "min_weights": 2}
+    trained: dict[str, Any] = {"teacher": "net.onnx", "epochs": 1, "val_share": 0.2, "device": "cpu"}
     told: Any = {
-        "finetune": lambda data: compressor.finetune("net.onnx", data=data, **trained),  # type: ignore[arg-type]
-        "unify": lambda data: compressor.unify("net.onnx", data=data, **blocks).report,  # type: ignore[arg-type]
+        "finetune": lambda data: compressor.finetune("net.onnx", data=data, **trained),
+        "unify": lambda data: compressor.unify("net.onnx", data=data, **blocks).report,
         "sensitivity": lambda data: compressor.sensitivity("net.onnx", data=data, ratios=[0.5]),
         "robustness": lambda data: compressor.robustness("net.onnx", "net.onnx", data=data, noise_levels=1),
     }[command]
