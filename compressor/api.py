@@ -35,7 +35,7 @@ from compressor.config.quantize import QuantizeSettings
 from compressor.errors import UsageError
 from compressor.graph import files
 from compressor.graph.model_result import ModelResult
-from compressor.graph.provenance import stamp_provenance
+from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.interface.call import called, with_result
 from compressor.interface.keyword_arguments import settings_as_keywords
 from compressor.interface.models import ModelLike, in_memory
@@ -189,8 +189,8 @@ def finetune(
         chosen = training_defaults(call.settings, opened[0])
         result = tune(opened[0], chosen, teacher=original, observe=observe)
         result.warnings += result.baseless
-        read = None if isinstance(call.models[0], ir.Model) else call.paths()[0]
-        stamp_provenance(result.model, "finetune", call.settings, read, training_facts(result))
+        digest = input_digest(result.model, call.models[0])
+        stamp_provenance(result.model, "finetune", call.settings, digest, training_facts(result))
         return result
 
 

@@ -12,7 +12,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.formatting import quantity
 from compressor.graph import clean
 from compressor.graph.model_result import ProvedResult
-from compressor.graph.provenance import stamp_provenance
+from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.pruning.analysis import prepared_model
 from compressor.pruning.evidence import Evidence
 from compressor.pruning.interface_match import demand_same_interface
@@ -64,9 +64,7 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         seconds=clock.seconds,
         settings=settings.model_dump(mode="json"),
     )
-    stamp_provenance(
-        cleaned, "clean", settings, None if isinstance(model, ir.Model) else Path(model), pruning_facts(report)
-    )
+    stamp_provenance(cleaned, "clean", settings, input_digest(cleaned, model), pruning_facts(report))
     return CleanResult(cleaned, report, evidence)
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from compressor.config import SparsifySettings, TuneSettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.graph import files, metadata
-from compressor.graph.provenance import stamp_provenance
+from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.pruning import proof
 from compressor.pruning.refused_samples import samples_tried
 from compressor.steps.provenance import training_facts
@@ -68,7 +68,7 @@ def finetune_file(
     if output is not None:
         if not settings.keep_metadata:
             metadata.strip_metadata(result.model)
-        stamp_provenance(result.model, "finetune", settings, source, training_facts(result))
+        stamp_provenance(result.model, "finetune", settings, input_digest(result.model, source), training_facts(result))
         files.save_model(
             result.model,
             output,

@@ -13,7 +13,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import describe_samples, tell_sizes
 from compressor.graph.model_result import ModelResult
-from compressor.graph.provenance import stamp_provenance
+from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
 from compressor.pruning.refused_samples import samples_tried
 from compressor.results.quantize import QuantizeReport
@@ -103,7 +103,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         settings=settings.model_dump(mode="json"),
         seconds=clock.seconds,
     )
-    stamp_provenance(result, "quantize", settings, path, pruning_facts(report))
+    stamp_provenance(result, "quantize", settings, input_digest(result, path), pruning_facts(report))
     return QuantizeResult(result, report, is_packed(source), sealed)
 
 

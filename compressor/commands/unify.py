@@ -15,7 +15,7 @@ from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.clock import Clock, Progress
 from compressor.graph import files
 from compressor.graph.model_result import ProvedResult
-from compressor.graph.provenance import stamp_provenance
+from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.evidence import Evidence
 from compressor.pruning.interface_match import demand_same_interface
@@ -104,7 +104,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
     # Training may have said it of the same labels.
     unread = [text for text in labels_unread(data, evaluator) if text not in report.warnings]
     report = report.model_copy(update={"seconds": clock.seconds}).warned(unread)
-    stamp_provenance(result.model, "unify", settings, path, unified_facts(report))
+    stamp_provenance(result.model, "unify", settings, input_digest(result.model, path), unified_facts(report))
     return UnifyResult(result.model, result.dense, report, None if proved is None else proved.evidence)
 
 

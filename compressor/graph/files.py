@@ -43,7 +43,7 @@ _MISTAKEN: Final = MappingProxyType(
         b"\x89HDF": "an HDF5 (Keras) file, not an ONNX model; export it to ONNX",
     }
 )
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 24
 MAP_FROM: Final = 1 << 24
 """Bytes of the smallest file whose weights are not read when it is opened."""
 

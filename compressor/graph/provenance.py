@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -69,7 +69,7 @@ def changes_outputs(step: Mapping[str, str]) -> bool:
 
 
 def stamp_provenance(
-    model: ir.Model, command: str, settings: RunSettings, origin: Path | None, facts: Mapping[str, str | None]
+    model: ir.Model, command: str, settings: RunSettings, digest: str | None, facts: Mapping[str, str | None]
 ) -> None:
     """Adds a command to what a model says of itself.
 
@@ -77,7 +77,7 @@ def stamp_provenance(
         model: is changed.
         command: its name.
         settings: those that were given count, and a hash of all.
-        origin: the file that was read; None for a model in memory, of whose origin nothing is claimed.
+        digest: of the files that were read; None for a model in memory, of whose origin nothing is claimed.
         facts: what else is known, in words; None is left out.
     """
     kept = _kept(settings)
@@ -93,7 +93,7 @@ def stamp_provenance(
         "command": command,
         "settings": json.dumps(given, sort_keys=True),
         "settings_sha256": text_digest(json.dumps(kept, sort_keys=True)),
-        "input_sha256": None if origin is None else files.digest(_files(model, origin)),
+        "input_sha256": digest,
         **facts,
     }
     # Earlier steps stay, so that the numbers give the order.
@@ -103,10 +103,20 @@ def stamp_provenance(
             model.metadata_props[f"{PREFIX}{number}.{name}"] = value
 
 
-def _files(model: ir.Model, origin: Path) -> Collection[Path]:
-    # A model that was read knows its files; only of others the file has to be looked into once more.
+def input_digest(model: ir.Model, origin: object) -> str | None:
+    """Stands for the bytes of the files that ``model``, or the model it was made from, was read from.
+
+    Args:
+        model: knows them as a rule; else ``origin`` is looked into.
+        origin: a file; of anything else nothing is claimed.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    if not isinstance(origin, str | Path):
+        return None
     source = files.source_of(model)
-    return files.model_files(origin) if source is None else source.files
+    return files.digest(files.model_files(origin) if source is None else source.files)
 
 
 def copy_last_step(source: ir.Model, target: ir.Model) -> None:

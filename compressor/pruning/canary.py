@@ -303,8 +303,7 @@ def is_noticed(wrong: ir.Model, standard: Standard, folder: Path, provider: str)
 
 
 def _differs(model: ir.Model, standard: Standard, folder: Path, provider: str) -> bool:
-    # As the standard was measured: without optimisations where these alone explain a difference.
-    live, feeds = runnable(model, folder, provider).open(optimise=standard.optimise), standard.runs.feeds
+    live, feeds = runnable(model, folder, provider).open(), standard.runs.feeds
     # Most faults show at once, so the cheapest inputs come first.
     order = sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
     return any(not standard.only(k).met_by(live.run([feeds[k]])) for k in order)

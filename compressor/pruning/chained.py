@@ -29,10 +29,10 @@ class Chained(Runnable):
     joined: Joined
     files: Sequence[Runnable]
 
-    def open(self, *, optimise: bool = True) -> OpenChain:
+    def open(self) -> OpenChain:
         """A session for each; raises as theirs."""
         parts = self.joined.parts
-        steps = [(part, file.open(optimise=optimise)) for part, file in zip(parts, self.files, strict=True)]
+        steps = [(part, file.open()) for part, file in zip(parts, self.files, strict=True)]
         return OpenChain(steps, list(self.joined.outputs))
 
     def changed(self, change: WeightChange, folder: Path) -> Chained:
@@ -71,16 +71,15 @@ def runnable_given(source: ModelOrigin, prepared: ir.Model, folder: Path, provid
         if read is not None and not read.runs:
             return runnable(files.load_model(source), folder, provider)
         size = read.size if read is not None else weight_bytes(prepared)
-        # By the same kernels as what is made from it: others round otherwise, and pack every weight for a single run.
-        return runnable_file(source, size, folder, provider, packed=False)
+        return runnable_file(source, size, folder, provider)
     runnables = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
     return Chained(source, runnables)
 
 
 def runnable_written(
-    paths: Sequence[Path], model: ir.Model, folder: Path, provider: str, *, packed: bool = True
+    paths: Sequence[Path], model: ir.Model, folder: Path, provider: str, *, optimised: bool
 ) -> Runnable:
-    """What runs the files that ``model`` was written to: one, or those that it falls into; ``packed`` as of a file."""
-    files = [runnable_file(path, weight_bytes(model), folder, provider, packed=packed) for path in paths]
+    """What runs the files that ``model`` was written to, one or several; ``optimised`` as of a file."""
+    files = [runnable_file(path, weight_bytes(model), folder, provider, optimised=optimised) for path in paths]
     joined = joined_of(model)
     return files[0] if joined is None else Chained(joined, files)

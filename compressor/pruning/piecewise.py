@@ -1,8 +1,8 @@
 """A model that is run in pieces, one after the other, so that only a piece of its weights is in memory at a time.
 
 The graph is cut between nodes wherever enough weights have come together; what later pieces read is handed on. Outputs
-are those of the whole graph, up to what the runtime's optimisations over a cut would round differently. Weights go to
-the runtime as they are mapped or made (``SessionOptions.add_external_initializers``), without a file of their own.
+are those of the whole graph. Weights go to the runtime as they are mapped or made
+(``SessionOptions.add_external_initializers``), without a file of their own.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def runnable(model: ir.Model, folder: Path, provider: str) -> Runnable:
     return Stored.write(model, folder, provider)
 
 
-def runnable_file(path: Path, size: int, folder: Path, provider: str, *, packed: bool = True) -> Runnable:
+def runnable_file(path: Path, size: int, folder: Path, provider: str, *, optimised: bool = False) -> Runnable:
     """What runs a model file: the file as it is, or in pieces where it is too large for that.
 
     Args:
@@ -60,10 +60,10 @@ def runnable_file(path: Path, size: int, folder: Path, provider: str, *, packed:
         size: bytes of it and its external data, about.
         folder: where small files may be put.
         provider: short or full name.
-        packed: it is loaded as its users will load it, and not as the models that it is compared with.
+        optimised: as of :class:`~compressor.runtime.stored.Stored`.
     """
     if fits(size):
-        return Stored(path, provider, packed=packed)
+        return Stored(path, provider, optimised=optimised)
     return Piecewise(files.load_model(path), folder, provider)
 
 
@@ -99,14 +99,13 @@ class Lent(Runnable):
         self._path = Path(tempfile.mkdtemp(dir=folder)) / "model.onnx"
         self._path.write_bytes(proto.SerializeToString())
 
-    def open(self, *, optimise: bool = True) -> Live:
+    def open(self) -> Live:
         """A session for it; raises as :meth:`Stored.open`."""
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
         # Live holds these arrays too: the runtime reads them in place and does not keep them alive.
         lent = {name: tensor.numpy() for name, tensor in self._weights.items()}
-        # Without optimisations this is compared with files, which pack their weights: like with like.
-        setup = Setup(optimise=optimise, lent=lent, packed=not optimise, waits=True)
+        setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
         return Live(start_session(self._path, "cpu", setup), lent)
 
     def changed(self, change: WeightChange, folder: Path) -> Lent:
@@ -158,31 +157,29 @@ class Piecewise:
         model: a model in topological order; it must not be edited while this is used.
         folder: where the small files of pieces may be put.
         provider: short or full name.
-        optimise: the runtime's graph optimisations, inside each piece.
     """
 
-    def __init__(self, model: ir.Model, folder: Path, provider: str, *, optimise: bool = True) -> None:
-        self._model, self._folder, self._provider, self._optimise = model, folder, provider, optimise
+    def __init__(self, model: ir.Model, folder: Path, provider: str) -> None:
+        self._model, self._folder, self._provider = model, folder, provider
 
-    def open(self, *, optimise: bool = True) -> Piecewise:
-        """The same, with or without graph optimisations."""
-        return Piecewise(self._model, self._folder, self._provider, optimise=optimise)
+    def open(self) -> Piecewise:
+        """Itself, as no session lasts longer than its piece."""
+        return self
 
     def changed(self, change: WeightChange, folder: Path) -> Piecewise:
         """The same with other weights, each made when its piece is run."""
-        return Piecewise(change(self._model), folder, self._provider, optimise=self._optimise)
+        return Piecewise(change(self._model), folder, self._provider)
 
-    def run(self, feeds: Sequence[Feed], *, optimise: bool | None = None) -> Runs:
+    def run(self, feeds: Sequence[Feed]) -> Runs:
         """Runs the model on each feed.
 
         Raises:
             ModelError: a piece is refused, or does not run on one of them.
             OutOfMemory: memory ran out.
         """
-        chain = self if optimise is None else self.open(optimise=optimise)
         rows = []
         # All feeds go through a piece before the next one is loaded, so that weights are read once for all of them.
-        for row in chain._each(feeds):
+        for row in self._each(feeds):
             if isinstance(row, ModelError):
                 raise row
             rows.append(row)
@@ -266,7 +263,7 @@ class Piecewise:
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             path = Path(place) / "piece.onnx"
             path.write_bytes(message.SerializeToString())
-            setup = Setup(optimise=self._optimise, lent=lent, packed=False, waits=True)
+            setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
             return start_session(path, self._provider, setup)
 
     def _message(self, piece: Segment, given: Mapping[str, Array], lent: Mapping[str, Array]) -> onnx.ModelProto:

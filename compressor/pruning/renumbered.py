@@ -41,9 +41,9 @@ class Renumbered(Runnable):
     stored: Runnable
     renumbering: Renumbering
 
-    def open(self, *, optimise: bool = True) -> OpenRenumbered:
+    def open(self) -> OpenRenumbered:
         """Opens the model; raises as its own ``open``."""
-        return OpenRenumbered(self.stored.open(optimise=optimise), self.renumbering)
+        return OpenRenumbered(self.stored.open(), self.renumbering)
 
     def changed(self, change: WeightChange, folder: Path) -> Renumbered:
         """The same with other weights."""

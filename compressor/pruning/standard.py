@@ -1,10 +1,9 @@
 """What a model has to give, how near, and how near rounding lets it come.
 
 Two graphs that mean the same round in different places. How far that moves an output is measured where it matters:
-the model is run on inputs that differ in the last bit (weights, where inputs have none), and without the runtime's
-graph optimisations. Saturated
-outputs, thresholds, ties of a maximum, tiny variances and int8 products then have the tolerance that they need, and
-others none. Whether anything could still be noticed under it is what :mod:`compressor.pruning.canary` asks.
+the model is run on inputs that differ in the last bit (weights, where inputs have none). Saturated outputs,
+thresholds, ties of a maximum, tiny variances and int8 products then have the tolerance that they need, and others
+none. Whether anything could still be noticed under it is what :mod:`compressor.pruning.canary` asks.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ REPEATS = 3
 DRAWN = "it is drawn at random, so that no two runs of the model agree on it"
 SIZED_BY_ROUNDING = "its size depends on rounding: inputs that differ in the last bit give another one"
 AMPLIFIED = "rounding decides here: the tolerance is a multiple of what it does to these outputs by itself"
-UNOPTIMISED = "compared with graph optimisations off: with them the runtime rounds in other places"
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,6 @@ class Standard:
         runs: the outputs.
         tolerance: what may differ.
         noise: what rounding does to each output of each run, with a margin; empty where that was not asked.
-        optimise: the graph optimisations that both models are run with.
         note: what a reader of the numbers should know.
         left_out: places of outputs of which nothing is compared, and why.
     """
@@ -53,7 +50,6 @@ class Standard:
     runs: Runs
     tolerance: Tolerance
     noise: Sequence[Sequence[Array]] = ()
-    optimise: bool = True
     note: str = ""
     left_out: Mapping[int, str] = field(default_factory=dict)
 
@@ -90,8 +86,8 @@ def with_tolerance(
 ) -> tuple[Standard, Runs]:
     """The outputs of ``expected``, with as much tolerance as rounding asks for, and no more.
 
-    Asked in turn, until the two agree: at the tolerance alone; with what the last bit of the inputs moves; without
-    graph optimisations; with what all of these move in either model.
+    Asked in turn, until the two agree: at the tolerance alone; with what the last bit of the inputs moves in the first;
+    with what it moves in either model.
 
     Args:
         expected: of the model whose outputs count.
@@ -102,7 +98,7 @@ def with_tolerance(
     Returns:
         The standard, and the runs to hold against it: whether they meet it is not said yet.
     """
-    feeds, runs = expected.runs.feeds, actual.runs
+    runs = actual.runs
     strict = Standard(expected.runs, tolerance)
     if strict.met_by(runs):
         return strict, runs
@@ -123,13 +119,8 @@ def with_tolerance(
     noisy = replace(strict, noise=noise_of([(strict.runs, moved)], but=left_out), note=note)
     if noisy.met_by(runs):
         return noisy, runs
-    # Dearer than nudging, since both models are loaded again; so it is asked later.
-    plain = [answers.stored.run(feeds, optimise=False) for answers in (expected, actual)]
-    bare = replace(strict, runs=plain[0], optimise=False, note=UNOPTIMISED)
-    if bare.met_by(plain[1]):
-        return bare, plain[1]
     # Last, the noise of the smaller model counts too; it may round in places that the reference has not.
-    sides = [(strict.runs, [*moved, plain[0]]), (runs, [*_moved_in(actual, failing), plain[1]])]
+    sides = [(strict.runs, moved), (runs, _moved_in(actual, failing))]
     return replace(strict, noise=noise_of(sides, but=left_out), note=note), runs
 
 
@@ -153,7 +144,7 @@ def drawn_outputs(runs: Runs, again: Callable[[], Runs], tolerance: Tolerance) -
 
 def _resized_by_rounding(answers: Answers) -> dict[int, str]:
     """Places of outputs whose sizes are other ones where inputs differ in the last bit, with the reason."""
-    again = [*moved_runs(answers, answers.runs.feeds), answers.stored.run(answers.runs.feeds, optimise=False)]
+    again = moved_runs(answers, answers.runs.feeds)
     rows = [pair for other in again for pair in zip(answers.runs.outputs, other.outputs, strict=True)]
     return {
         k: SIZED_BY_ROUNDING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -78,13 +78,13 @@ class Open(Protocol):
 class Runnable(Protocol):
     """A model that can be run, and that nothing edits any more."""
 
-    def open(self, *, optimise: bool = True) -> Open:
+    def open(self) -> Open:
         """Makes it ready to run; raises ModelError where the runtime refuses it."""
         ...
 
-    def run(self, feeds: Sequence[Feed], *, optimise: bool = True) -> Runs:
+    def run(self, feeds: Sequence[Feed]) -> Runs:
         """Runs the model on each feed; raises as :meth:`open` and :meth:`Open.run`."""
-        return self.open(optimise=optimise).run(feeds)
+        return self.open().run(feeds)
 
     def changed(self, change: WeightChange, folder: Path) -> Runnable:
         """The same with other weights, whose files are put in ``folder``."""
@@ -123,13 +123,13 @@ class Stored(Runnable):
     Attributes:
         path: the file, as it was read or as it will be put in place.
         provider: short or full name.
-        packed: it is loaded as its users will load it; else as models of a proof are, which pay for no other layout of
-            their weights. Without optimisations both are the same.
+        optimised: it is loaded as its users will load it, with the runtime's graph optimisations; else its nodes run
+            one by one, so that models which are compared round in the same places, and load sooner.
     """
 
     path: Path
     provider: str
-    packed: bool = True
+    optimised: bool = False
 
     @staticmethod
     def write(model: ir.Model, folder: Path, provider: str) -> Stored:
@@ -139,7 +139,7 @@ class Stored(Runnable):
         ir.save(model, place / "model.onnx", external_data="model.data", max_workers=1)
         return Stored(place / "model.onnx", provider)
 
-    def open(self, *, optimise: bool = True) -> Live:
+    def open(self) -> Live:
         """A session for it.
 
         Raises:
@@ -150,7 +150,7 @@ class Stored(Runnable):
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
         # Without spinning, since nothing is timed here.
-        setup = Setup(optimise=optimise, packed=self.packed or not optimise, waits=True)
+        setup = Setup(optimise=self.optimised, packed=self.optimised, waits=True)
         return Live(start_session(self.path, self.provider, setup))
 
     def changed(self, change: WeightChange, folder: Path) -> Stored:
@@ -205,4 +205,4 @@ class Answers:
 def run_once(model: ir.Model, feeds: Sequence[Feed], provider: str, *, optimise: bool = True) -> Runs:
     """Runs a model in memory, written to a temporary folder for as long; raises as :meth:`Stored.run`."""
     with scratch() as folder:
-        return Stored.write(model, folder, provider).run(feeds, optimise=optimise)
+        return replace(Stored.write(model, folder, provider), optimised=optimise).run(feeds)

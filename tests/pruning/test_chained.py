@@ -56,5 +56,5 @@ def test_a_file_that_differs_is_noticed(paths: list[Path], tmp_path: Path) -> No
 def test_only_what_was_written_is_loaded_as_its_users_load_it(paths: list[Path], tmp_path: Path) -> None:
     whole = load_model(paths[0])
     given = runnable_given(paths[0], whole, tmp_path, "cpu")
-    written_file = runnable_written([paths[0]], whole, tmp_path, "cpu")
-    assert (given, written_file) == (Stored(paths[0], "cpu", packed=False), Stored(paths[0], "cpu"))
+    written_file = runnable_written([paths[0]], whole, tmp_path, "cpu", optimised=True)
+    assert (given, written_file) == (Stored(paths[0], "cpu"), Stored(paths[0], "cpu", optimised=True))

@@ -62,12 +62,11 @@ def feeds(*lengths: int) -> list[Feed]:
 
 
 @pytest.mark.usefixtures("small_limits")
-@pytest.mark.parametrize("optimise", [False, True])
-def test_pieces_give_what_the_whole_gives(optimise: bool, tmp_path: Path) -> None:
+def test_pieces_give_what_the_whole_gives(tmp_path: Path) -> None:
     made = in_memory(residual())
     pieces = Piecewise(made, tmp_path, "cpu")
-    whole = Stored.write(made, tmp_path, "cpu").run(feeds(3, 5), optimise=optimise)
-    split = pieces.run(feeds(3, 5), optimise=optimise)
+    whole = Stored.write(made, tmp_path, "cpu").run(feeds(3, 5))
+    split = pieces.run(feeds(3, 5))
     assert split.names == whole.names == ["y"]
     for one, two in zip(whole.outputs, split.outputs, strict=True):
         np.testing.assert_allclose(one[0], two[0], rtol=1e-5, atol=1e-6)

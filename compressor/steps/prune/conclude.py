@@ -46,7 +46,7 @@ def concluded(
         functions = put_back(run, request.model, start, pruned)
         report = report_rows.with_not_proved(report.warned(functions.notes), functions.not_proved)
         pruned = functions.pruned
-    stamp_provenance(pruned.model, "prune", request.settings, request.file, pruning_facts(report, plan))
+    stamp_provenance(pruned.model, "prune", request.settings, request.digest(), pruning_facts(report, plan))
     proved, inputs = pruned.still_proved(run.settings), start.analysis.shapes.inputs
     return PruneResult(pruned.model, plan, report, proved, start.tokens, pruned.sealed, inputs)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
@@ -11,11 +12,13 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.contradictions import contradiction
+from compressor.core.beside import beside
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
 from compressor.graph.joined import ModelOrigin, joined_of
+from compressor.graph.provenance import input_digest
 from compressor.graph.restore_packed import is_packed
 from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.apply import cut_of
@@ -58,6 +61,7 @@ class PruneRequest:
         settings: as they were asked for, with what a plan brings; they go into the file as provenance.
         plan: says what goes, where one is replayed.
         samples: the user's; None without any.
+        digest: waits for what stands for the bytes of its files; None for a model in memory.
         spare: bytes that are kept free of a target, as an earlier try came out larger by so much.
     """
 
@@ -67,6 +71,7 @@ class PruneRequest:
     settings: PruneSettings
     plan: PruningPlan | None
     samples: RunSamples | None
+    digest: Callable[[], str | None]
     spare: int = 0
 
     @property
@@ -87,6 +92,8 @@ class PruneRequest:
                 settings.
         """
         source, size = run_files.open_source(model, settings, settings.also)
+        # Wanted at the end only, and a second's work for some gigabytes.
+        digest = beside(partial(input_digest, source, model))
         if plan is not None:
             demand_files(plan, run_files.file_names(source) or ["the model"])
         settings = with_no_loss(settings_of_plan(settings, plan))
@@ -95,7 +102,8 @@ class PruneRequest:
             raise UsageError(said)
         # Unreadable data is said before anything is analysed.
         samples = RunSamples.of(settings, source) if settings.data is not None else None
-        return PruneRequest(source, size, None if isinstance(model, ir.Model) else Path(model), settings, plan, samples)
+        file = None if isinstance(model, ir.Model) else Path(model)
+        return PruneRequest(source, size, file, settings, plan, samples, digest)
 
 
 @dataclass(frozen=True)
