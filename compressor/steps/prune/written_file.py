@@ -25,7 +25,6 @@ from compressor.pruning.apply import apply_cut, cut_of
 from compressor.pruning.budget import goal_of, too_coarse
 from compressor.pruning.cost import CostModel
 from compressor.pruning.select import Choice, Ranking
-from compressor.reconstruct.biases import add_biases
 from compressor.results import ProofResult
 from compressor.steps.provenance import accuracy_fact, distance_on_samples, proof_fact
 from compressor.steps.run_samples import reads_samples
@@ -126,6 +125,8 @@ class WrittenFile:
         cut = cut_of(choice.plan, analysis)
         small = apply_cut(analysis, cut)
         if self.settings.recover != "none":
+            from compressor.reconstruct.biases import add_biases  # noqa: PLC0415 - loaded for a recovery only
+
             add_biases(small, analysis.model, cut)
         return self.expected(small)
 
