@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from types import MappingProxyType
 
 import numpy as np
@@ -172,7 +173,8 @@ def _shown(rtol: float, allowed: float, *, passed: bool, noisy: bool) -> float:
 
 
 def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
-    """How far rounding moves ``base``: the largest difference of its variants, by channel.
+    """How far rounding moves ``base``: the largest difference of its variants, by channel, and at least the step of the
+    grid on which its numbers lie, up to the unit of its type.
 
     Infinite where a variant is NaN or infinite and ``base`` is not, or the other way round. For what is neither a real
     nor a complex number the largest share of entries that differ.
@@ -192,7 +194,11 @@ def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
             gap = np.abs(other - wide)
         same = (wide == other) | (np.isnan(wide) & np.isnan(other))
         moved = np.maximum(moved, np.where(same, 0.0, np.where(np.isfinite(gap), gap, np.inf)))
-    return _evened(_by_channel(moved), _scales(wide, by_channel=True)) if moved.size else moved
+    if not moved.size:
+        return moved
+    spread = _evened(_by_channel(moved), _scales(wide, by_channel=True))
+    # Numbers on a coarse grid stand still as a rule when inputs move by a last bit, and then move by a whole step.
+    return spread if np.iscomplexobj(base) else np.maximum(spread, np.minimum(_grid(wide), _unit(base)))
 
 
 def _evened(spread: Floats, scale: Floats) -> Floats:
@@ -203,6 +209,23 @@ def _evened(spread: Floats, scale: Floats) -> Floats:
     share = np.divide(spread, scale, out=np.zeros(spread.shape), where=scale > 0)
     decided = (share > DECIDED) & np.isfinite(share)
     return np.where(decided, share.max(where=decided, initial=0.0) * scale, spread)
+
+
+def _grid(array: Wide) -> Floats:
+    """The step of which all numbers of a channel are multiples, by entry; of both axes that may be channels the larger.
+
+    What was computed beside larger numbers lies on their grid: a logistic function whose last step adds 0.5 gives
+    multiples of 2^-25 however small they are, where float32 could be a thousand times finer. Zero where all are zero.
+    """
+    mantissa, exponent = np.frexp(np.where(np.isfinite(array), array, 0.0))
+    digits = (mantissa * 2.0**53).astype(np.int64)
+    # The lowest bit that is set. Zero is a multiple of everything, and has no say.
+    steps = np.where(digits, np.ldexp((digits & -digits).astype(np.float64), exponent - 53), np.inf)
+    found = [
+        steps.min(axis=tuple(a for a in range(array.ndim) if a != axis), keepdims=True)
+        for axis in ({1, array.ndim - 1} if array.ndim > 1 else {-1})
+    ]
+    return np.broadcast_to(reduce(np.maximum, [np.where(np.isfinite(step), step, 0.0) for step in found]), array.shape)
 
 
 def squares(one: Array, two: Array) -> tuple[float, float]:
