@@ -69,7 +69,7 @@ def _remedy(report: Report, settings: GatesSection) -> str:
 
 
 def _smaller(report: Report) -> str:
-    """What makes a quantised file smaller: pruning, and int4 where the weights that it takes outweigh those it leaves."""
+    """What makes a quantised file smaller: pruning, and int4 where weights that it takes outweigh those it leaves."""
     assert isinstance(report, QuantizeReport)
     rows = report.weights if report.mode != "int4" else []
     freed = sum(_bits_freed(row) * row.weights for row in rows)
@@ -79,7 +79,7 @@ def _smaller(report: Report) -> str:
 def _bits_freed(row: QuantizedRow) -> int:
     """Bits a number that int4 takes off what int8, or nothing, made of it."""
     # Its module loads ONNX Runtime, which a bare cut does without.
-    from compressor.runtime.quantizer import taken_in_four_bits  # noqa: PLC0415
+    from compressor.runtime.quantizer import taken_in_four_bits
 
     now = _INT8 if row.quantized else _WHOLE
     return now - (_INT4 if taken_in_four_bits(row.operator) else _WHOLE)

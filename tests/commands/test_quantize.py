@@ -364,7 +364,7 @@ def test_a_missed_gate_says_what_to_try(gate: dict[str, float], mode: str, remed
 def test_int4_is_no_remedy_for_weights_that_it_leaves_as_they_were(tmp_path: Path) -> None:
     settings = QuantizeSettings(samples=4, mode="dynamic", max_size=0.01)
     report = quantize_file(written(tmp_path, CONVOLUTIONS), tmp_path / "q.onnx", settings)
-    with pytest.raises(GateMissed, match="; prune the model first$"):
+    with pytest.raises(GateMissed, match=r"; prune the model first$"):
         demand_gates(report, settings)
 
 
