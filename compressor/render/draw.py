@@ -1,7 +1,6 @@
 """What the reports draw with: lines, and aligned tables that read well at 80 columns."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
@@ -18,14 +17,8 @@ FEW = 10
 """Rows shown of a list that is only an illustration; ``verbose`` shows all."""
 INPUTS_NAMED = 3
 """Inputs whose sizes a line names."""
-_RANGE_SOURCES = MappingProxyType(
-    {
-        "given": "as given",
-        "behaviour": "read from the network's behaviour",
-        "default": "by default, as nothing could be read from the network",
-    }
-)
-"""How a report says where the range of pixels is from."""
+HARDLY = 0.01
+"""Nats below which two ranges of pixels are said to be hardly told apart."""
 
 
 def times_smaller(before: int, after: int) -> str:
@@ -121,9 +114,23 @@ def made_up_line(console: Console, made: SyntheticRow) -> None:
         sizes = " and ".join(f"{printable(name)} taken as {size}" for name, size in made.left_open.items())
         text += f" The model leaves sizes open: {sizes}; give those it is used at with --dim or --input-shape."
     if made.range:
-        ranges = " and ".join(f"{name} ({ends})" for name, ends in zip(made.range, made.limits, strict=True))
-        text += f" Pixels: {ranges}, {_RANGE_SOURCES[made.source or 'default']}"
-        if made.runner_up is not None and made.margin is not None:
-            text += f"; next best {made.runner_up}, {made.margin:.3f} nats behind"
-        text += "." if made.source == "given" else "; --mean, --std or --input-range tell another."
+        text += f" Pixels: {_pixels(made)}"
     line(console, text)
+
+
+def _pixels(made: SyntheticRow) -> str:
+    """The range of pixels, where it is from, and what else it may be: each once."""
+    if made.source == "given":
+        return f"{' and '.join(made.limits)}, as given."
+    # Most ranges are called by their ends.
+    named = [n if n.startswith("[") else f"{n} ({ends})" for n, ends in zip(made.range, made.limits, strict=True)]
+    text, other = " and ".join(named), made.runner_up
+    if other is None or made.margin is None:
+        text += ", by default, as nothing could be read from the network"
+    elif other in made.range:
+        text += ", each for half of the samples, as the network's behaviour does not tell them apart"
+    elif made.margin < HARDLY:
+        text += f", which the network's behaviour hardly tells from {other}"
+    else:
+        text += f", read from the network's behaviour; next best {other}, {made.margin:.3f} nats behind"
+    return f"{text}; --mean, --std or --input-range tell another."
