@@ -25,6 +25,8 @@ def times_smaller(before: int, after: int) -> str:
     """How many times smaller, or larger, a file is than it was."""
     # A file of no bytes is no model, but must not divide by zero either.
     ratio = before / max(1, after)
+    if f"{max(ratio, 1 / max(ratio, 1e-9)):.1f}" == "1.0":
+        return "As large on disk as before"
     return f"{1 / ratio:.1f} times larger on disk" if after > before > 0 else f"{ratio:.1f} times smaller on disk"
 
 

@@ -377,7 +377,7 @@ def shown_outcome(row):
 
 @pytest.mark.parametrize(
     ("before", "after", "said"),
-    [(300, 100, "3.0 times smaller"), (100, 150, "1.5 times larger"), (9, 9, "1.0 times smaller")],
+    [(300, 100, "3.0 times smaller"), (100, 150, "1.5 times larger"), (9, 9, "As large"), (99, 100, "As large")],
 )
 def test_a_file_that_grew_is_larger(before: int, after: int, said: str) -> None:
-    assert times_smaller(before, after) == f"{said} on disk"
+    assert times_smaller(before, after).startswith(f"{said} on disk")
