@@ -40,8 +40,8 @@ from compressor.unification.unpack import install
 from compressor.unification.unpacked import demand_unpacked
 
 UNIFIED_ALREADY = (
-    "the weights are unified already, in these very blocks, so that none of them changed; another --block or --codebook "
-    "makes a smaller file"
+    "the weights are unified already, in these very blocks, so that none of them changed; another --block or "
+    "--codebook makes a smaller file"
 )
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
 

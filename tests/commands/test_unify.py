@@ -23,8 +23,8 @@ from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageErro
 from compressor.graph import files
 from compressor.graph.restore_packed import restore
 from compressor.steps import unify as steps
-from compressor.train import GraphModule
 from compressor.steps.unify import UNIFIED_ALREADY
+from compressor.train import GraphModule
 from compressor.unification import packed, unpack
 from tests import models
 from tests.train.case import difference, run_module
