@@ -132,7 +132,7 @@ class Own:
         found = self.function(outputs, batch, taught)
         if not isinstance(found, torch.Tensor) or found.dim() or not found.is_floating_point():
             shape = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            raise UsageError(f"loss {self.name} returned {shape} instead of one number as a tensor")
+            raise UsageError(f"loss {self.name} returned {shape} instead of one number as a tensor; return a mean")
         return found
 
 
