@@ -14,8 +14,8 @@ from compressor.graph import files
 from compressor.graph.model_result import ModelResult
 
 ModelLike: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | ModelResult
-"""A path; the bytes of a file; an ``onnx.ModelProto``; an ``onnx_ir.Model``; or a result, whose model counts. None of them
-is changed."""
+"""A path; the bytes of a file; an ``onnx.ModelProto``; an ``onnx_ir.Model``; or a result, whose model counts. None is
+changed."""
 
 
 def on_disk(model: ModelLike, place: Path) -> Path:

@@ -20,7 +20,7 @@ from compressor.train.loop.objective import DeviceBatch, LossTerm, Objective
 from compressor.train.module.pieces import ModuleOutputs
 
 Tensor = torch.Tensor
-ACCURACY = "accuracy"
+ACCURACY, AGREEMENT = "accuracy", "agreement"
 """Name of the metric that is read off outputs and labels while training lasts."""
 
 
@@ -284,7 +284,7 @@ def _metric(forms: Sequence[OutputForm], classes: OutputForm | None, taught: boo
         return ACCURACY, Agreement(classes, labelled=True)
     first = next((form for form in forms if form.kind == "kl"), None)
     if taught and first is not None:
-        return "agreement", Agreement(first, labelled=False)
+        return AGREEMENT, Agreement(first, labelled=False)
     squared = [Squared.of(form) for form in forms if form.kind == "mse"]
     return ("r2", Explained(squared)) if taught and squared else None
 
