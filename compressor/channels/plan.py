@@ -139,7 +139,7 @@ class PruningPlan:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
-            raise PlanError(f"cannot read the plan {path}: {error.strerror or error}") from None
+            raise PlanError(f"cannot read the plan {path}: {error.strerror or error}; check the path") from None
         except UnicodeDecodeError:
             text = "\0"  # refused below as no JSON
         if not text.lstrip().startswith("{"):

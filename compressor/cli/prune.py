@@ -1,6 +1,7 @@
 """``onnx-prune IN``: remove channels together with everything that depends on them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +26,9 @@ from compressor.core.checkpoint_folder import folder_beside
 from compressor.core.notation import parse_also
 from compressor.errors import NotPossible, UsageError
 from compressor.version import VERSION
+
+if TYPE_CHECKING:
+    from compressor.steps.prune.result import PruneResult
 
 _EPILOG = f"""\b
 Examples:
@@ -96,7 +100,6 @@ def prune_command(
     from compressor.render.card import write_card
     from compressor.render.text import explain_frozen, render_report
     from compressor.results import FrozenRow
-    from compressor.steps.gates import demand_gates
     from compressor.steps.run_files import pruned_beside
 
     _demand_open(plan)
@@ -131,7 +134,17 @@ def prune_command(
         lambda console: render_report(report, console, explain=explain, verbose=view.verbose),
     )
     # After the report is shown: it tells what missed the limit.
-    demand_gates(report, settings)
+    _demand_asked(result, settings, plan_out)
+
+
+def _demand_asked(result: "PruneResult", settings: PruneSettings, plan_out: Path | None) -> None:
+    """Raises GateMissed where a limit is missed, or a plan was asked for and there is none."""
+    from compressor.steps.gates import demand_gates
+    from compressor.steps.prune.write import demand_single_plan
+
+    demand_gates(result.report, settings)
+    if plan_out is not None:
+        demand_single_plan(result)
 
 
 def _demand_open(plan: Path | None) -> None:

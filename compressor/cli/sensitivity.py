@@ -73,4 +73,8 @@ def sensitivity_command(
         report = sensitivity_file(source, target, settings, progress)
     if plot is not None:
         write_plot(report, plot)
-    view.show(report, report.warnings, lambda console: render_sensitivity(report, console, verbose=view.verbose))
+    view.show(
+        report,
+        report.warnings,
+        lambda console: render_sensitivity(report, console, place=target, verbose=view.verbose),
+    )

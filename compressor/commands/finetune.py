@@ -12,6 +12,7 @@ from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.graph import files, metadata
 from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.pruning import proof
+from compressor.pruning.interface_match import demand_teachable
 from compressor.pruning.refused_samples import samples_tried
 from compressor.steps.provenance import training_facts
 from compressor.train.defaults import training_defaults
@@ -53,7 +54,11 @@ def finetune_file(
             ``save_model``.
     """
     model = files.load_model(source)
-    original = files.load_model(teacher) if teacher is not None else None
+    original = None
+    if teacher is not None:
+        # Before data is opened and torch is asked: where sizes do not fit, torch would name a node and no file.
+        original = files.load_model(teacher)
+        demand_teachable(model, original, (str(source), str(teacher)))
     folder = folder_beside(settings.checkpoint, output)
     chosen = training_defaults(settings, model).model_copy(update={"checkpoint": folder})
     own = files.model_files(source) | (files.model_files(teacher) if teacher is not None else set())

@@ -18,7 +18,7 @@ from compressor.graph.model_result import ProvedResult
 from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.evidence import Evidence
-from compressor.pruning.interface_match import demand_same_interface
+from compressor.pruning.interface_match import demand_same_interface, demand_teachable
 from compressor.pruning.refused_samples import samples_tried
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
@@ -70,6 +70,9 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
     path = None if isinstance(model, ir.Model) else Path(model)
     with clock.phase("load"):
         source, size = run_files.open_source(model, settings)
+        if settings.teacher is not None:
+            titles = (path or "the model", settings.teacher)
+            demand_teachable(source, files.load_model(settings.teacher), (str(titles[0]), str(titles[1])))
         samples = UnifySamples.of(settings, source)
         data = None if samples is None else samples.valid
         # Before any work, so that a metric that does not fit the data is refused at once.

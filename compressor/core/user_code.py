@@ -41,7 +41,9 @@ def imported(text: str, option: str) -> Callable[..., Any]:
             ) from None
         for part in name.split("."):
             if not hasattr(target, part):
-                raise UsageError(f"{option} {text}: module {module_name!r} has no {name!r}")
+                raise UsageError(
+                    f"{option} {text}: module {module_name!r} has no {name!r}; check the name, or {module_name}.py"
+                )
             target = getattr(target, part)
     if not callable(target):
         raise UsageError(f"{option} {text}: it is {type(target).__name__}, which cannot be called; name a function")

@@ -220,7 +220,10 @@ def _as_given(found: OutputForm, text: str, values: Array) -> OutputForm:
         chosen: Literal["mse", "none"] = "mse" if kind == "mse" else "none"
         return OutputForm(found.name, found.index, chosen, reason="as asked")
     if not -values.ndim <= axis < values.ndim or axis % values.ndim == 0:
-        raise UsageError(f"output {found.name!r} has {values.ndim} axes, none of which is axis {axis} of classes")
+        raise UsageError(
+            f"output {found.name!r} has {values.ndim} axes, none of which is axis {axis} of classes; give another axis "
+            "after kl:, or mse"
+        )
     # Negative axes count from the end.
     axis %= values.ndim
     return OutputForm(found.name, found.index, "kl", axis, _sums_to_one(values) == axis, reason="as asked")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
-from compressor.graph.meta import BATCH
+from compressor.graph.meta import BATCH, SAMPLE
+
+if TYPE_CHECKING:
+    from compressor.data.batch import Dataset
 
 DeclaredDim = int | str | None
 IMAGE_CHANNELS = (1, 2, 3, 4)
@@ -104,6 +109,12 @@ def specs(model: ir.Model) -> tuple[InputSpec, ...]:
 def limit_batch(model: ir.Model, count: int) -> None:
     """Takes note that a model takes ``count`` samples at a time, whatever its file says; copies of it know."""
     model.graph.meta[BATCH] = count
+
+
+def note_sizes(model: ir.Model, data: Dataset) -> None:
+    """Takes note of the sizes that the user's samples have, by the first of them; copies of the model know."""
+    one = data.take(np.zeros(1, np.int64)).inputs
+    model.graph.meta[SAMPLE] = {name: tuple(array.shape[1:]) for name, array in one.items() if array.ndim}
 
 
 def batch_limit(model: ir.Model) -> int | None:

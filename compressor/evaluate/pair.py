@@ -19,6 +19,7 @@ from compressor.graph import files
 from compressor.graph.feeds import demand_tensors, feeds
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
+from compressor.pruning.interface_match import interface_difference
 
 
 @dataclass(frozen=True)
@@ -91,45 +92,13 @@ def demand_comparable(a: Opened, b: Opened) -> None:
     Order does not count. Floating-point types may differ, so that a float16 model can be held against its original;
     open dimensions agree with any.
     """
-    _demand_same(a, b, "input")
-    _demand_same(a, b, "output")
+    _demand_same(a, b, "input", "output")
 
 
-def _demand_same(a: Opened, b: Opened, kind: str) -> None:
-    ours, theirs = (a.inputs, b.inputs) if kind == "input" else (a.outputs, b.outputs)
-    if set(ours) != set(theirs):
-        lists = [", ".join(sorted(found)) or "none" for found in (ours, theirs)]
-        raise UsageError(f"the models have different {kind}s: {a.path} has {lists[0]}, {b.path} has {lists[1]}")
-    for name, one in ours.items():
-        two = theirs[name]
-        if not _same_type(one.dtype, two.dtype):
-            raise UsageError(f"{kind} {name!r} is {_type(one)} in {a.path} and {_type(two)} in {b.path}")
-        if not _agree(one.shape, two.shape):
-            raise UsageError(
-                f"{kind} {name!r} has shape {_shape(one)} in {a.path} and {_shape(two)} in {b.path}; "
-                "only models with the same inputs and outputs can be compared"
-            )
-
-
-def _same_type(one: ir.DataType | None, two: ir.DataType | None) -> bool:
-    if one is None or two is None or one == two:
-        return True
-    return one.is_floating_point() and two.is_floating_point()
-
-
-def _agree(one: ir.Shape | None, two: ir.Shape | None) -> bool:
-    if one is None or two is None:
-        return True
-    pairs = list(zip(one, two, strict=False))
-    return len(one) == len(two) and all(x == y for x, y in pairs if isinstance(x, int) and isinstance(y, int))
-
-
-def _type(value: ir.Value) -> str:
-    return "of unknown type" if value.dtype is None else value.dtype.name.lower()
-
-
-def _shape(value: ir.Value) -> str:
-    return "unknown" if value.shape is None else "[" + ", ".join(str(d) for d in value.shape) + "]"
+def _demand_same(a: Opened, b: Opened, *kinds: str) -> None:
+    found = interface_difference(a.model, b.model, (str(a.path), str(b.path)), kinds)
+    if found is not None:
+        raise UsageError(f"{found}; only models with the same inputs and outputs can be compared")
 
 
 def fixed_by(other: Opened, model: Opened) -> dict[str, int]:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph.binding import Binding, Bound, Declared, Given, Shape, batch, declared, fitted, numbered
-from compressor.graph.captures import captured_values
+from compressor.graph.captures import captured_values, values_of
 from compressor.graph.dims import Size, common_factor, substitute
 from compressor.graph.inference import infer_values
 from compressor.graph.known import UNMEASURED, Known, MeasuredValue, initializer_of
@@ -46,11 +46,13 @@ class Shapes:
         declared: shape of each input, with symbols for what is open.
         limits: indices that are computed from the inputs, and the axes they pick from.
         measured: what a run at the first probe showed of values that cannot be inferred.
+        cost_inputs: shape of each input that costs are counted at: of the user's samples where those are known, else
+            of the first probe.
     """
 
     def __init__(self, numbers: Known, symbolic: Known, inputs: Bound) -> None:
         self._numbers, self._symbolic = numbers, symbolic
-        self.inputs = inputs
+        self.inputs = self.cost_inputs = inputs
         self.other_inputs = inputs
         self.far_inputs: Bound | None = None
         self.near_inputs: Bound | None = None
@@ -113,6 +115,19 @@ class Shapes:
         known = numbered(self.declared, inputs)
         sizes = [substitute(dim, known) for dim in dims]
         return tuple(size if isinstance(size, int) else None for size in sizes)
+
+    def costed(self, value: ir.Value) -> Shape | None:
+        """The shape of ``value`` that costs are counted at."""
+        if self.cost_inputs is self.inputs:
+            return self(value)
+        return tuple(size for size in self.at(value, self.cost_inputs) or () if size is not None)
+
+    def count_at(self, samples: Mapping[str, Shape], graph: ir.Graph) -> None:
+        """Counts costs at the sizes that one sample has, by input, where all shapes follow from them."""
+        wanted = {name: (*shape[:1], *samples.get(name, shape[1:])) for name, shape in self.inputs.items()}
+        shaped = (value for value in values_of(graph) if self(value))
+        if self.chosen and all(None not in (self.at(value, wanted) or (None,)) for value in shaped):
+            self.cost_inputs = wanted
 
     def factor(self, value: ir.Value, axis: int) -> int:
         """What the size of an axis is a multiple of, whatever the caller chooses; 1 where nothing is known of it."""

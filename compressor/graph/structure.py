@@ -61,7 +61,9 @@ def check_header(model: onnx.ModelProto) -> None:
         ModelError: with the reason.
     """
     if not model.HasField("graph") or not model.ir_version:
-        raise ModelError("this is not an ONNX model: it has no graph or no IR version")
+        raise ModelError(
+            "this is not an ONNX model: it has no graph or no IR version; give a file that an exporter to ONNX wrote"
+        )
     if not OLDEST_IR_VERSION <= model.ir_version <= onnx.IR_VERSION:
         known = f"{OLDEST_IR_VERSION} to {onnx.IR_VERSION}"
         raise ModelError(f"IR version {model.ir_version} is not supported, only {known}; convert the model")
@@ -232,7 +234,9 @@ def _check_nodes(bodies: Iterable[Body], imports: Iterable[onnx.OperatorSetIdPro
                 raise  # said of the file, whichever name it is
             except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
                 reason = " ".join(str(error).partition("==> Context:")[0].split())
-                raise ModelError(f"ONNX's checker refuses {node_label(node)}: {reason[:400]}") from None
+                raise ModelError(
+                    f"ONNX's checker refuses {node_label(node)}: {reason[:400]}; export the model again"
+                ) from None
 
 
 def _of_the_runtime(node: onnx.NodeProto, opset: int) -> bool:

@@ -16,6 +16,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
 from compressor.core.user_code import name_of
 from compressor.errors import CompressorError, GateMissed, ProofFailed
+from compressor.graph.model_result import ModelResult
 from compressor.interface.models import ModelLike, in_memory, on_disk
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.interface.samples import is_held, store
@@ -107,8 +108,9 @@ def with_result(result: object) -> Iterator[None]:
 
 
 def _written(model: ModelLike, place: Path) -> ModelLike:
-    """A model of onnx_ir stays what it is; everything else is read from a file, with the checks of one."""
-    return model if isinstance(model, ir.Model) else on_disk(model, place)
+    """A model of onnx_ir, or of a result, stays as it is; everything else is read from a file, with its checks."""
+    made = model.model if isinstance(model, ModelResult) else model
+    return made if isinstance(made, ir.Model) else on_disk(made, place)
 
 
 def _name(index: int) -> str:

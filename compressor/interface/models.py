@@ -11,9 +11,11 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError, UsageError
 from compressor.graph import files
+from compressor.graph.model_result import ModelResult
 
-ModelLike: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
-"""A path; the bytes of a file; an ``onnx.ModelProto``; or an ``onnx_ir.Model``. None of them is changed."""
+ModelLike: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | ModelResult
+"""A path; the bytes of a file; an ``onnx.ModelProto``; an ``onnx_ir.Model``; or a result, whose model counts. None is
+changed."""
 
 
 def on_disk(model: ModelLike, place: Path) -> Path:
@@ -43,8 +45,8 @@ def _serialised(model: object) -> bytes:
     if not isinstance(model, onnx.ModelProto):
         kind = type(model)
         raise UsageError(
-            f"{kind.__module__}.{kind.__qualname__} is no model; give a path, bytes, an onnx.ModelProto or an "
-            "onnx_ir.Model (a torch module is exported first, with torch.onnx.export)"
+            f"{kind.__module__}.{kind.__qualname__} is no model; give a path, bytes, an onnx.ModelProto, an "
+            "onnx_ir.Model or a result (a torch module is exported first, with torch.onnx.export)"
         )
     # Where the files lie is known to whoever read the message, and is not in it.
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):

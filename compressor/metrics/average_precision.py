@@ -51,7 +51,10 @@ class AveragePrecision(Metric):
         labels = _demand_boxes(batch.labels, self.name)
         found = read(outputs)
         if len(found) != len(labels):
-            raise UsageError(f"there are labels of {len(labels)} images, and outputs of {len(found)}")
+            raise UsageError(
+                f"there are labels of {len(labels)} images, and outputs of {len(found)}; give labels for every image, "
+                "and a model that gives boxes for each"
+            )
         for image, rows in zip(found, labels, strict=True):
             true = rows[rows[:, 4] >= 0].astype(np.float64)
             # Classes that are only found count as well: their boxes are misses.

@@ -108,5 +108,8 @@ def wanted_numbers(metric: str, name: str, values: Array, batch: Batch, original
         )
     other = without_nan(name, original[name])
     if other.shape != values.shape:
-        raise UsageError(f"output {name!r} is {list(values.shape)}, and the original's {list(other.shape)}")
+        raise UsageError(
+            f"output {name!r} is {list(values.shape)}, and the original's {list(other.shape)}; give the model "
+            "that this one was made from"
+        )
     return other

@@ -44,7 +44,7 @@ def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes) -> int:
 
     What is computed once for all samples counts by its share, so that costs of two models stay comparable.
     """
-    return round(graph_macs(nodes, shapes) / shapes.batch)
+    return round(graph_macs(nodes, shapes.costed) / shapes.batch)
 
 
 def _itemsize(tensor: ir.TensorProtocol) -> float:
@@ -60,7 +60,7 @@ def uncounted(nodes: Iterable[ir.Node], shapes: Shapes) -> list[ir.Node]:
 
 def in_bodies(nodes: Iterable[ir.Node], shapes: Shapes) -> int:
     """Multiply-accumulates of bodies of control flow, each counted once; see :func:`graph_macs`."""
-    return sum(_macs_of(each, shapes) or 0 for node in nodes for each in nodes_inside(node))
+    return sum(_macs_of(each, shapes.costed) or 0 for node in nodes for each in nodes_inside(node))
 
 
 def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None]) -> int | None:
@@ -143,7 +143,7 @@ class CostModel:
         return gone
 
     def _shape(self, value: ir.Value, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Shape | None:
-        shape = self._coupling.shapes(value)
+        shape = self._coupling.shapes.costed(value)
         if shape is None or value not in self._terms:
             return shape
         out = list(shape)

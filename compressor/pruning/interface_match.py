@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import PLEASE, ProofFailed, UsageError
 from compressor.graph.joined import joined_of, split
 from compressor.runtime.stored import Runs
 
@@ -102,3 +102,66 @@ def demand_same_interface(before: ir.Model, after: ir.Model, free: Collection[st
                 f"{one.name!r} was {one.dtype} {one.shape} and is {two.dtype} {two.shape} in the result; nothing was "
                 "written"
             )
+
+
+def interface_difference(
+    a: ir.Model, b: ir.Model, titles: tuple[str, str], kinds: Sequence[str] = ("input", "output")
+) -> str | None:
+    """The first difference, in a clause; None where what is fed to one fits the other.
+
+    Order does not count. Floating-point types may differ, so that a float16 model can be held against its original;
+    open dimensions agree with any.
+
+    Args:
+        a: a model.
+        b: the other.
+        titles: what they are called, such as their files.
+        kinds: ``input`` and ``output``, as far as they have to agree.
+    """
+    for kind in kinds:
+        ours, theirs = (_ends(model, kind) for model in (a, b))
+        if set(ours) != set(theirs):
+            lists = [", ".join(sorted(found)) or "none" for found in (ours, theirs)]
+            return f"the models have different {kind}s: {titles[0]} has {lists[0]}, {titles[1]} has {lists[1]}"
+        for name, one in ours.items():
+            two = theirs[name]
+            if not _same_type(one.dtype, two.dtype):
+                return f"{kind} {name!r} is {_type(one)} in {titles[0]} and {_type(two)} in {titles[1]}"
+            if not _agree(one.shape, two.shape):
+                return f"{kind} {name!r} has shape {_shape(one)} in {titles[0]} and {_shape(two)} in {titles[1]}"
+    return None
+
+
+def demand_teachable(model: ir.Model, teacher: ir.Model, titles: tuple[str, str]) -> None:
+    """Raises UsageError unless a model can imitate its teacher: both take and give the same."""
+    found = interface_difference(model, teacher, titles)
+    if found is not None:
+        raise UsageError(f"{found}; give the model that {titles[0]} was made from as --teacher")
+
+
+def _ends(model: ir.Model, kind: str) -> dict[str, ir.Value]:
+    """Inputs that have to be fed, or outputs, by name."""
+    # Old files list their weights among the inputs; those do not count.
+    values = model.graph.outputs if kind == "output" else [v for v in model.graph.inputs if not v.is_initializer()]
+    return {str(value.name): value for value in values}
+
+
+def _same_type(one: ir.DataType | None, two: ir.DataType | None) -> bool:
+    if one is None or two is None or one == two:
+        return True
+    return one.is_floating_point() and two.is_floating_point()
+
+
+def _agree(one: ir.Shape | None, two: ir.Shape | None) -> bool:
+    if one is None or two is None:
+        return True
+    pairs = list(zip(one, two, strict=False))
+    return len(one) == len(two) and all(x == y for x, y in pairs if isinstance(x, int) and isinstance(y, int))
+
+
+def _type(value: ir.Value) -> str:
+    return "of unknown type" if value.dtype is None else value.dtype.name.lower()
+
+
+def _shape(value: ir.Value) -> str:
+    return "unknown" if value.shape is None else "[" + ", ".join(str(d) for d in value.shape) + "]"

@@ -19,6 +19,7 @@ from compressor.graph.captures import has_graph
 from compressor.graph.dims import Misfit
 from compressor.graph.feeds import feeds
 from compressor.graph.known import MeasuredValue
+from compressor.graph.meta import SAMPLE
 from compressor.graph.nodes import STANDARD
 from compressor.graph.shapes import Shapes, infer
 
@@ -37,7 +38,11 @@ def shapes_of(model: ir.Model, settings: RunSettings) -> Shapes:
         ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
     """
     shapes = infer(model, settings.input_shapes, settings.dims)
-    return _completed(model, shapes, settings.seed, settings.provider)
+    found = _completed(model, shapes, settings.seed, settings.provider)
+    # Costs of convolutions and of attention grow differently with sizes, so those that will be used tell more.
+    if (sample := model.graph.meta.get(SAMPLE)) is not None:
+        found.count_at(sample, model.graph)
+    return found
 
 
 def shapes_at(model: ir.Model, inputs: Bound, settings: ProofSection) -> Shapes:

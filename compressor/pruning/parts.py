@@ -150,7 +150,7 @@ def _operator(
 
 
 def _shape(value: ir.Value, coupling: Coupling, index: np.ndarray) -> tuple[PartSize, ...] | None:
-    shape = coupling.shapes(value)
+    shape = coupling.shapes.costed(value)
     if shape is None:
         return None
     sizes = [PartSize(size) for size in shape]

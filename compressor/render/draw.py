@@ -1,7 +1,6 @@
 """What the reports draw with: lines, and aligned tables that read well at 80 columns."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
@@ -18,20 +17,16 @@ FEW = 10
 """Rows shown of a list that is only an illustration; ``verbose`` shows all."""
 INPUTS_NAMED = 3
 """Inputs whose sizes a line names."""
-_RANGE_SOURCES = MappingProxyType(
-    {
-        "given": "as given",
-        "behaviour": "read from the network's behaviour",
-        "default": "by default, as nothing could be read from the network",
-    }
-)
-"""How a report says where the range of pixels is from."""
+HARDLY = 0.01
+"""Nats below which two ranges of pixels are said to be hardly told apart."""
 
 
 def times_smaller(before: int, after: int) -> str:
     """How many times smaller, or larger, a file is than it was."""
     # A file of no bytes is no model, but must not divide by zero either.
     ratio = before / max(1, after)
+    if f"{max(ratio, 1 / max(ratio, 1e-9)):.1f}" == "1.0":
+        return "As large on disk as before"
     return f"{1 / ratio:.1f} times larger on disk" if after > before > 0 else f"{ratio:.1f} times smaller on disk"
 
 
@@ -121,9 +116,23 @@ def made_up_line(console: Console, made: SyntheticRow) -> None:
         sizes = " and ".join(f"{printable(name)} taken as {size}" for name, size in made.left_open.items())
         text += f" The model leaves sizes open: {sizes}; give those it is used at with --dim or --input-shape."
     if made.range:
-        ranges = " and ".join(f"{name} ({ends})" for name, ends in zip(made.range, made.limits, strict=True))
-        text += f" Pixels: {ranges}, {_RANGE_SOURCES[made.source or 'default']}"
-        if made.runner_up is not None and made.margin is not None:
-            text += f"; next best {made.runner_up}, {made.margin:.3f} nats behind"
-        text += "." if made.source == "given" else "; --mean, --std or --input-range tell another."
+        text += f" Pixels: {_pixels(made)}"
     line(console, text)
+
+
+def _pixels(made: SyntheticRow) -> str:
+    """The range of pixels, where it is from, and what else it may be: each once."""
+    if made.source == "given":
+        return f"{' and '.join(made.limits)}, as given."
+    # Most ranges are called by their ends.
+    named = [n if n.startswith("[") else f"{n} ({ends})" for n, ends in zip(made.range, made.limits, strict=True)]
+    text, other = " and ".join(named), made.runner_up
+    if other is None or made.margin is None:
+        text += ", by default, as nothing could be read from the network"
+    elif other in made.range:
+        text += ", each for half of the samples, as the network's behaviour does not tell them apart"
+    elif made.margin < HARDLY:
+        text += f", which the network's behaviour hardly tells from {other}"
+    else:
+        text += f", read from the network's behaviour; next best {other}, {made.margin:.3f} nats behind"
+    return f"{text}; --mean, --std or --input-range tell another."

@@ -1,10 +1,11 @@
-"""A fine-tuning run as text."""
+"""A fine-tuning run as text, in the order and the words of the other commands."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compressor.core.formatting import count, printable, quantity
+from compressor.core.formatting import count, metric_value, quantity
+from compressor.render import draw
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,29 +14,41 @@ from compressor.results.finetune import EpochRow, TuneReport
 
 def render_finetune(report: TuneReport, console: Console, *, verbose: bool = False) -> None:
     """Draws the report as a few lines; with ``verbose`` one for every epoch."""
-    for line in _lines(report, verbose):
-        # Not wrapped, as lines are read by programs too, and names may be long.
-        console.print(printable(line), soft_wrap=True)
-
-
-def _lines(report: TuneReport, verbose: bool) -> list[str]:
-    rows = [*report.compared]
-    if verbose:
-        rows += [_epoch(row, report.metric_name) for row in report.epochs]
-    if report.judged is not None:
-        seen = ", which training saw too" if report.seen else ""
-        rows.append(f"before and after, on {count(report.judged, 'sample')}{seen}:")
-    rows.append(f"loss      {report.before.loss:.4g} -> {report.after.loss:.4g}")
-    if report.before.metric is not None and report.after.metric is not None:
-        rows.append(f"{report.metric_name or 'metric':<9} {report.before.metric:.4f} -> {report.after.metric:.4f}")
+    draw.line(console, f"{report.input or '(in memory)'} -> {report.output or '(not written)'}", style="bold")
+    console.print()
+    for text in report.compared:
+        draw.line(console, f"{text[:1].upper()}{text[1:]}.")
+    for row in report.epochs if verbose else ():
+        draw.line(console, _epoch(row, report.metric_name))
     kept = f"weights of epoch {report.best_epoch}" if report.best_epoch else "no epoch was better: weights from before"
     early = ", stopped early" if report.stopped_early else ""
-    rows.append(f"{report.steps:,} steps in {report.seconds:.1f} s on {report.device}; {kept}{early}")
+    done = f"{count(len(report.epochs), 'epoch')}, {count(report.steps, 'step')} on {report.device}"
+    draw.line(console, f"Trained for {done}{early}; {kept}.")
     if report.max_rel_err is not None:
-        rows.append(f"verified in ONNX Runtime: largest error {report.max_rel_err:.1e} of the largest output")
-    if report.output is not None and report.bytes is not None:
-        rows.append(f"Wrote {report.output} ({quantity(report.bytes, 'B')})")
+        text = f"Proof: the written weights give what the trained ones gave in torch; error {report.max_rel_err:.1e}"
+        draw.line(console, f"{text} (ONNX Runtime).", style="green")
+    for text in _outcome(report):
+        draw.line(console, text, style="bold")
+    size = "" if report.bytes is None else f"{quantity(report.bytes, 'B')}, "
+    wrote = f"Wrote {report.output} ({size}{report.seconds:.1f} s)" if report.output else "Nothing was written."
+    draw.line(console, wrote, style="bold")
+
+
+def _outcome(report: TuneReport) -> list[str]:
+    """Loss and metric before and after, on the same samples."""
+    about = "" if report.judged is None else f" ({count(report.judged, 'sample')}{_seen(report)})"
+    rows = [f"Loss{about}: before {report.before.loss:.4g}, result {report.after.loss:.4g}."]
+    if report.before.metric is not None and report.after.metric is not None:
+        before, after = (
+            metric_value(found, share=report.share) for found in (report.before.metric, report.after.metric)
+        )
+        name = report.metric_name or "metric"
+        rows.append(f"{name[:1].upper()}{name[1:]}{about}: before {before}, result {after}.")
     return rows
+
+
+def _seen(report: TuneReport) -> str:
+    return ", which training saw too" if report.seen else ""
 
 
 def _epoch(row: EpochRow, metric_name: str | None) -> str:

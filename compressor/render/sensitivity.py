@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 
 from compressor.core.formatting import count, metric_value, share
@@ -9,8 +11,10 @@ from compressor.render import draw
 from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
 
-def render_sensitivity(report: SensitivityReport, console: Console, *, verbose: bool = False) -> None:
-    """Prints what each group can lose; ``verbose`` adds every point."""
+def render_sensitivity(
+    report: SensitivityReport, console: Console, *, place: Path | None = None, verbose: bool = False
+) -> None:
+    """Prints what each group can lose, and the file that says so; ``verbose`` adds every point."""
     table = draw.table(("group", "channels", "can go", "share", "MACs left", "distance", metric_name(report)))
     for group in report.groups:
         draw.add_row(table, group.name, f"{group.channels:,}", *_cells(report, group, group.at_safe))
@@ -28,7 +32,12 @@ def render_sensitivity(report: SensitivityReport, console: Console, *, verbose: 
     text = f"{count(report.measured, 'measurement')}, {report.jobs} at a time"
     if report.remembered:
         text += f"; {report.remembered:,} more were remembered from an earlier run"
-    draw.line(console, f"{text} ({sum(report.seconds.values()):.1f} s).", style="bold")
+    seconds = f"({sum(report.seconds.values()):.1f} s)"
+    if place is None:
+        draw.line(console, f"{text} {seconds}.", style="bold")
+        return
+    draw.line(console, f"{text}.")
+    draw.line(console, f"Wrote {place} {seconds}", style="bold")
 
 
 def metric_name(report: SensitivityReport) -> str:

@@ -221,10 +221,12 @@ def _recovered(console: Console, report: Report) -> None:
     if report.recovery:
         before, after = (fmean(getattr(r, f"error_{when}") for r in report.recovery) for when in ("before", "after"))
         errors = f"{after:.3f}" if report.changed else f"{before:.3f} before, {after:.3f} after"
+        # A layer is fitted again in every step.
+        layers, steps = len({row.name for row in report.recovery}), report.settings.get("steps", 1)
+        fitted = count(layers, "layer") + (f" in {steps} steps" if len(report.recovery) > layers else "")
         draw.line(
             console,
-            f"Recovery ({report.settings.get('recover')}): {count(len(report.recovery), 'layer')}, mean error of their "
-            f"outputs {errors}.",
+            f"Recovery ({report.settings.get('recover')}): {fitted}, mean error of their outputs {errors}.",
         )
     if report.trainability is not None:
         row = report.trainability

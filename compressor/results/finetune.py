@@ -37,6 +37,7 @@ class TuneReport(Document):
     bytes: int | None = Field(default=None, description="Size of the written file and its external data.")
     compared: list[str] = Field(default=[], description="How each output was compared with the original's.")
     metric_name: str | None = None
+    share: bool = Field(default=False, description="The metric is a share.")
     before: Score
     after: Score
     judged: int | None = Field(default=None, description="Samples that before and after are of.")

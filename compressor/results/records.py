@@ -32,7 +32,9 @@ class ModelStats(Record):
     path: PathText | None = Field(description="The file, with its weights; null when none was written.")
     bytes: int = Field(description="Size of the file and its external data.")
     params: int = Field(description="Elements of all floating-point initializers.")
-    macs: int = Field(description="Multiply-accumulates of one sample, other dimensions as bound for the proof.")
+    macs: int = Field(
+        description="Multiply-accumulates of one sample, open dimensions as in the data, or as bound for the proof."
+    )
     macs_at: dict[str, list[int]] = Field(
         default={},
         description="Shape by input at which multiply-accumulates are counted, of inputs with sizes that are open "

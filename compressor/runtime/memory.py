@@ -81,10 +81,12 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
                 env=with_modules_of(root),
             )
         except subprocess.TimeoutExpired:
-            raise ModelError(f"the process that measures memory was not done after {MEMORY_PATIENCE} s") from None
+            raise ModelError(
+                f"the process that measures memory was not done after {MEMORY_PATIENCE} s; say --no-memory"
+            ) from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ModelError(f"the process that measures memory failed: {last[:300]}")
+        raise ModelError(f"the process that measures memory failed: {last[:300]}; say --no-memory")
     return Footprint(**json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -129,6 +129,15 @@ def taken_dynamically(operator: str) -> bool:
     return operator in IntegerOpsRegistry
 
 
+def taken_in_four_bits(operator: str) -> bool:
+    """Does :func:`four_bits` store weights of such an operator?"""
+    from onnxruntime.quantization.matmul_nbits_quantizer import (  # noqa: PLC0415 - slow to import
+        DefaultWeightOnlyQuantConfig,
+    )
+
+    return operator in DefaultWeightOnlyQuantConfig().op_types_to_quantize
+
+
 def four_bits(source: Path, output: Path, asked: Quantization) -> None:
     """Weights of matrix products in 4 bits (``com.microsoft::MatMulNBits``), a scale for every ``block`` inputs.
 

@@ -158,7 +158,9 @@ def demand_active(session: ort.InferenceSession, provider: str) -> None:
     name, taken = full_name(provider), placement(session)
     if taken and name not in taken:  # empty: it cannot be told
         others = ", ".join(f"{other} {nodes}" for other, nodes in sorted(taken.items()))
-        raise ProviderUnavailable(f"provider {name} is active but took no node of the model ({others})")
+        raise ProviderUnavailable(
+            f"provider {name} is active but took no node of the model ({others}); choose another --provider"
+        )
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def stats(path: Path | None, size: int, source: ir.Graph, params: int, counted: 
 def _counted_at(source: ir.Graph, shapes: Shapes) -> dict[str, list[int]]:
     """Shapes of one sample, by the inputs that have open sizes beside the axis of samples."""
     open_inputs = (v for v in source.inputs if v.shape is None or not all(isinstance(d, int) for d in v.shape[1:]))
-    bound = {str(v.name): shapes.inputs.get(str(v.name)) for v in open_inputs}
+    bound = {str(v.name): shapes.cost_inputs.get(str(v.name)) for v in open_inputs}
     # A number of samples that was made up is divided by; one that the model fixes is counted whole.
     return {n: [1 if shape[0] == shapes.batch else shape[0], *shape[1:]] for n, shape in bound.items() if shape}
 

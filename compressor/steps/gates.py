@@ -11,6 +11,10 @@ from compressor.core.intervals import needed
 from compressor.errors import GateMissed
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow
+from compressor.results.quantize import QuantizedRow, QuantizeReport
+
+_WHOLE, _INT8, _INT4 = 32, 8, 4
+"""Bits of a number as it was and as either mode stores it."""
 
 
 def missed(report: Report, settings: GatesSection) -> list[str]:
@@ -55,18 +59,42 @@ def _remedy(report: Report, settings: GatesSection) -> str:
     if isinstance(settings, QuantizeSettings):
         tried = "" if getattr(report, "mode", None) == "dynamic" or settings.mode == "auto" else "--mode dynamic, or "
         fits = settings.max_size is None or missed(report, settings.model_copy(update={"max_size": None}))
-        return f"try {tried}--exclude for layers that lose most" if fits else "try --mode int4, or prune first"
+        return f"try {tried}--exclude for layers that lose most" if fits else _smaller(report)
     if not isinstance(settings, PruneSettings):
         return ""
     if not missed(report, settings.model_copy(update={"max_drop": None})):
         return f"try {_less(settings)}{_more_training(settings)}"
-    return "try a larger --ratio, or --target-size"
+    amount = _amount(settings)
+    return "try a larger --ratio, or --target-size" if amount == "ratio" else f"try a smaller --{amount}"
+
+
+def _smaller(report: Report) -> str:
+    """What makes a quantised file smaller: pruning, and int4 where weights that it takes outweigh those it leaves."""
+    assert isinstance(report, QuantizeReport)
+    rows = report.weights if report.mode != "int4" else []
+    freed = sum(_bits_freed(row) * row.weights for row in rows)
+    return "try --mode int4, or prune first" if freed > 0 else "prune the model first"
+
+
+def _bits_freed(row: QuantizedRow) -> int:
+    """Bits a number that int4 takes off what int8, or nothing, made of it."""
+    # Its module loads ONNX Runtime, which a bare cut does without.
+    from compressor.runtime.quantizer import taken_in_four_bits
+
+    now = _INT8 if row.quantized else _WHOLE
+    return now - (_INT4 if taken_in_four_bits(row.operator) else _WHOLE)
 
 
 def _less(settings: PruneSettings) -> str:
+    amount = _amount(settings)
+    return f"a smaller --{amount}" if amount == "ratio" else f"a larger --{amount}"
+
+
+def _amount(settings: PruneSettings) -> str:
+    """The flag that says how much goes: a share that is removed (``ratio``), or a target of what is left."""
     ratio, *targets = AMOUNTS
-    given = next((name for name in targets if getattr(settings, name) is not None), None)
-    return f"a smaller --{ratio}" if given is None else f"a larger --{given.replace('_', '-')}"
+    given = next((name for name in targets if getattr(settings, name) is not None), ratio)
+    return given.replace("_", "-")
 
 
 def _more_training(settings: PruneSettings) -> str:

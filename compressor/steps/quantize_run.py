@@ -120,7 +120,9 @@ class _Run:
         reals = [array.astype(np.float64) for row in runs.outputs for array in row if is_real(array)]
         if reals and not any(np.isfinite(array).any() for array in reals):
             why = "; ".join(self.task.notes) or "weights or samples may hold numbers that are not"
-            raise NothingToProve(f"no output of the model is a finite number, so there is nothing to calibrate: {why}")
+            raise NothingToProve(
+                f"no output of the model is a finite number, so there is nothing to calibrate: {why}; give --data"
+            )
 
     def _try(self, path: Path) -> Runs:
         """Runs a model on the first batch; raises UsageError where there are too few samples for one."""

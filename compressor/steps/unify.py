@@ -39,6 +39,10 @@ from compressor.unification.unified import Unified, with_unified
 from compressor.unification.unpack import install
 from compressor.unification.unpacked import demand_unpacked
 
+UNIFIED_ALREADY = (
+    "the weights are unified already, in these very blocks, so that none of them changed; another --block or "
+    "--codebook makes a smaller file"
+)
 _LOST = "weights that were inputs with a default are packed, so a caller cannot replace them any more: {names}"
 
 
@@ -198,6 +202,7 @@ def unify_report(
         warnings=[
             *trained.warnings,
             *_lost_inputs(ready.model, result.model),
+            *([UNIFIED_ALREADY] if all(item.unchanged for item in result.unified) else []),
             *([f"proof: {note}"] if note else []),
         ],
         settings=settings.model_dump(mode="json"),

@@ -13,6 +13,7 @@ from compressor.config.training import demand_teacher
 from compressor.data import batch_limit
 from compressor.data.output_forms import vocabularies
 from compressor.errors import UsageError
+from compressor.pruning.interface_match import demand_teachable
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.module.upcast import is_narrow, widened
@@ -45,7 +46,7 @@ class TaughtPair:
         demand_teacher(settings, given=teacher is not None)
         # Cross-entropy compares with labels alone; building the original would only take memory.
         if teacher is not None:
-            _same_ends(model, teacher)
+            demand_teachable(model, teacher, ("the model", "the teacher"))
         imitated = settings.loss != "cross-entropy" or settings.features
         made = _module(model, [*settings.features, *values], settings.train_bn)
         # The original never updates statistics, whatever the settings say: it is what is imitated.
@@ -68,18 +69,3 @@ def _limit(model: ir.Model, teacher: ir.Model | None) -> int | None:
 def _module(model: ir.Model, values: Sequence[str], train_bn: bool) -> GraphModule:
     wide = widened(model) if is_narrow(model) else model
     return GraphModule(with_outputs(wide, values), train_bn=train_bn)
-
-
-def _same_ends(model: ir.Model, teacher: ir.Model) -> None:
-    """Raises UsageError where the two models differ in inputs or outputs."""
-    for what, ours, theirs in (
-        ("inputs", model.graph.inputs, teacher.graph.inputs),
-        ("outputs", model.graph.outputs, teacher.graph.outputs),
-    ):
-        # Old files list their weights among the inputs; those do not count.
-        names = [[str(v.name) for v in values if not v.is_initializer()] for values in (ours, theirs)]
-        if names[0] != names[1]:
-            raise UsageError(
-                f"the model has the {what} {', '.join(names[0])} and the original {', '.join(names[1])}; give the "
-                "model that this one was made from as --teacher"
-            )

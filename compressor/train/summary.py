@@ -7,9 +7,11 @@ from pathlib import Path
 
 from compressor.config import TuneSettings
 from compressor.graph.files import size_on_disk
+from compressor.metrics.evaluator import Evaluator
 from compressor.results.finetune import EpochRow, Score, TuneReport
 from compressor.train.finetune import TuneResult
 from compressor.train.loop.history import EpochRecord, Judgement
+from compressor.train.loop.losses import ACCURACY, AGREEMENT
 
 
 def tune_report(
@@ -21,7 +23,7 @@ def tune_report(
     output: Path | None = None,
 ) -> TuneReport:
     """What the run did, with the size of the written file read back."""
-    history = result.history
+    history, evaluator = result.history, Evaluator.of(settings)
     return TuneReport(
         input=None if source is None else str(source),
         teacher=None if teacher is None else str(teacher),
@@ -30,6 +32,7 @@ def tune_report(
         bytes=None if output is None else size_on_disk(output),
         compared=result.compared,
         metric_name=history.metric_name,
+        share=history.metric_name in (ACCURACY, AGREEMENT) if evaluator is None else evaluator.share,
         before=_score(history.before),
         after=_score(history.after),
         judged=None if result.judged is None else result.judged.samples,

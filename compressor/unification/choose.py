@@ -16,6 +16,7 @@ from compressor.pruning.allocate import Alternative, Move, final_options, line_o
 from compressor.unification.layers import UnifiedLayer
 
 SCHEMA = 1
+REMEDY = "give a file that unify --plan-out wrote"
 REFUSALS = 4
 """Layers whose next move breaks the budget before no more are tried."""
 REPLAYED_SETTINGS = ("unify_share", "prune_share", "permute", "magnitudes", "simplify")
@@ -51,7 +52,10 @@ class UnifyPlan:
         """Raises PlanError unless these are the layers of the plan."""
         differ = {layer.name for layer in layers} ^ set(self.blocks)
         if differ:
-            raise PlanError(f"the plan cannot be applied to this model: it does not fit weight {min(differ)!r}")
+            raise PlanError(
+                f"the plan cannot be applied to this model: it does not fit weight {min(differ)!r}; give the model "
+                "that it was made from"
+            )
 
     def to_json(self) -> str:
         """The plan as JSON text, the same for the same plan."""
@@ -65,7 +69,7 @@ class UnifyPlan:
             data = json.loads(text)
             demand_kind(data, dict, "the plan")
             if data["schema"] != SCHEMA:
-                raise PlanError(f"the plan has schema {data['schema']!r}, this version reads {SCHEMA}")
+                raise PlanError(f"the plan has schema {data['schema']!r}, this version reads {SCHEMA}; {REMEDY}")
             # Raises here, where the file is named, and not when the plan is applied.
             for key in ("blocks", "policy"):
                 demand_kind(data[key], dict, key)
@@ -80,7 +84,7 @@ class UnifyPlan:
                 )
             return plan
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise PlanError(f"not a plan of unification: {fault_of(error)}") from None
+            raise PlanError(f"not a plan of unification: {fault_of(error)}; {REMEDY}") from None
 
     @staticmethod
     def load(path: Path) -> UnifyPlan:
@@ -88,9 +92,9 @@ class UnifyPlan:
         try:
             return UnifyPlan.from_json(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise PlanError(f"cannot read the plan {path}: {error.strerror or error}") from None
+            raise PlanError(f"cannot read the plan {path}: {error.strerror or error}; check the path") from None
         except UnicodeDecodeError:
-            raise PlanError(f"cannot read the plan {path}: it is no text") from None
+            raise PlanError(f"cannot read the plan {path}: it is no text; {REMEDY}") from None
 
 
 def notation(block: BlockShape) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
@@ -35,6 +36,11 @@ class Unified:
     def weight(self) -> Array:
         """The constrained weight, as it is written."""
         return self.packed.decode()
+
+    @property
+    def unchanged(self) -> bool:
+        """Is the weight, to the bit, what it was when it came?"""
+        return np.array_equal(self.weight, self.original)
 
     def satisfied(self, weight: Array) -> bool:
         """Whether ``weight`` satisfies the constraint that was packed, to the last bit."""

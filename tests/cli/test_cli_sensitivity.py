@@ -38,6 +38,8 @@ def test_report_and_measurements_lie_beside_the_model(net):
     document = json.loads(net.with_name("net.sensitivity.json").read_text())
     assert document["synthetic"]["kinds"] == {"x": "image"}
     assert f"{document['measured']} measurements, 1 at a time" in done.stdout
+    # Long paths are folded wherever they end.
+    assert f"Wrote{net.with_name('net.sensitivity.json')}(" in "".join(done.stdout.split())
     assert len(net.with_name("net.sensitivity.jsonl").read_text().splitlines()) == document["measured"]
     again = invoke(net, *QUICK)
     assert "more were remembered from an earlier run" in again.stdout

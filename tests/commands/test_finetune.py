@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 pytest.importorskip("torch")
@@ -101,3 +102,19 @@ def test_the_input_is_never_overwritten(place: Path) -> None:
             teacher=place / "big.onnx",
         )
     assert (place / "big.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize(("end", "index"), [("input", 0), ("output", 0)])
+def test_a_teacher_of_other_sizes_is_refused_before_any_work(
+    place: Path, monkeypatch: pytest.MonkeyPatch, end: str, index: int
+) -> None:
+    other = net()
+    value = getattr(other.graph, end)[index]
+    dim = value.type.tensor_type.shape.dim[1]
+    dim.dim_value += 1
+    onnx.save(other, place / "big.onnx")
+    monkeypatch.setattr(files, "load_model", lambda path: ir.from_proto(onnx.load(path)))
+    monkeypatch.delattr("compressor.commands.finetune.training_defaults")
+    said = f"{end} '{value.name}' has shape .*{dim.dim_value - 1}.* in .*small.onnx and .*{dim.dim_value}.* in "
+    with pytest.raises(UsageError, match=f"{said}.*big.onnx; give the model that .*small.onnx was made from as"):
+        run_file(place)

@@ -350,6 +350,7 @@ def test_recurrent_weights_that_no_mode_takes_are_said(tmp_path: Path) -> None:
         ({"max_distance": 1e-6}, "static", "; try --mode dynamic, or --exclude for layers that lose most"),
         ({"max_distance": 1e-6}, "auto", "; try --exclude for layers that lose most"),
         ({"max_size": 0.01}, "static", "; try --mode int4, or prune first"),
+        ({"max_size": 0.01}, "int4", "; prune the model first"),
     ],
 )
 def test_a_missed_gate_says_what_to_try(gate: dict[str, float], mode: str, remedy: str, tmp_path: Path) -> None:
@@ -358,6 +359,13 @@ def test_a_missed_gate_says_what_to_try(gate: dict[str, float], mode: str, remed
     with pytest.raises(GateMissed) as error:
         demand_gates(report, settings)
     assert str(error.value).endswith(remedy)
+
+
+def test_int4_is_no_remedy_for_weights_that_it_leaves_as_they_were(tmp_path: Path) -> None:
+    settings = QuantizeSettings(samples=4, mode="dynamic", max_size=0.01)
+    report = quantize_file(written(tmp_path, CONVOLUTIONS), tmp_path / "q.onnx", settings)
+    with pytest.raises(GateMissed, match=r"; prune the model first$"):
+        demand_gates(report, settings)
 
 
 def test_what_was_compared_is_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageErro
 from compressor.graph import files
 from compressor.graph.restore_packed import restore
 from compressor.steps import unify as steps
+from compressor.steps.unify import UNIFIED_ALREADY
 from compressor.train import GraphModule
 from compressor.unification import packed, unpack
 from tests import models
@@ -281,6 +282,8 @@ def test_a_packed_result_can_be_unified_again_without_change() -> None:
     once.model.metadata_props.clear()  # the second is said to come of two steps
     again.model.metadata_props.clear()
     assert ir.to_proto(once.model).SerializeToString() == ir.to_proto(again.model).SerializeToString()
+    assert UNIFIED_ALREADY in again.report.warnings
+    assert UNIFIED_ALREADY not in once.report.warnings
 
 
 def test_the_model_in_memory_is_left_alone() -> None:

@@ -52,6 +52,7 @@ def test_every_function_takes_what_is_in_memory(proto, tmp_path, kind) -> None:
         compressor.clean(given).report,
         compressor.quantize(given, samples=4).report,
         compressor.diff(given, small.model),
+        compressor.diff(given, small),
         compressor.verify(given, given),
         compressor.bench(given, small.model, runs=10, seconds=0, rounds=1, warmup_seconds=0, memory=False),
         compressor.sensitivity(given, ratios=(0.5,), samples=4),
@@ -60,6 +61,7 @@ def test_every_function_takes_what_is_in_memory(proto, tmp_path, kind) -> None:
         assert "/onnx-compressor-" not in report.to_json(), type(report)
         assert 10 < len(repr(report)) < 400
         assert report._repr_html_().startswith("<table>")
+    assert reports[3] == reports[4], "a result stands for its model"
     assert "proof passed" in repr(small)
     assert repr(small) == f"<PruneResult: {repr(small.report).partition(': ')[2]}"
 

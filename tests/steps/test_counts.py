@@ -36,6 +36,17 @@ def test_sizes_at_which_macs_are_counted_are_told_where_they_are_open(sizes: str
     assert found.macs == (4 if sizes[0] == "4" else 1) * 4 * 3 * 9 * 6 * 7
 
 
+def test_costs_are_counted_at_the_sizes_of_the_users_samples() -> None:
+    text = """(float[n,3,h,w] x) => (float[n,2,p,q] y) <float[8,3,3,3] u, float[2,8,1,1] v> {
+        a = Conv<pads=[1,1,1,1]>(x, u)  y = Conv(a, v) }"""
+    given = {"x": np.random.default_rng(0).standard_normal((80, 3, 20, 12)).astype(np.float32)}
+    report = compressor.prune(in_memory(model(text)), target_macs=0.5, round_to=1, data=given, recover="none").report
+    assert report.output is not None
+    assert report.input.macs_at == report.output.macs_at == {"x": [1, 3, 20, 12]}
+    assert report.input.macs == 20 * 12 * (8 * 3 * 9 + 2 * 8)
+    assert report.output.macs * 2 == report.input.macs
+
+
 def test_both_models_are_counted_at_the_same_sizes(tmp_path: Path) -> None:
     """At the sizes that come first the values of the original are too large, those of the smaller model are not."""
     text = """(float[n,3,h,w] x) => (float[n,2,p,q] y) <float[400,3,1,1] u, float[2,400,1,1] v> {

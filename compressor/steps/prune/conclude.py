@@ -47,7 +47,7 @@ def concluded(
         report = report_rows.with_not_proved(report.warned(functions.notes), functions.not_proved)
         pruned = functions.pruned
     stamp_provenance(pruned.model, "prune", request.settings, request.digest(), pruning_facts(report, plan))
-    proved, inputs = pruned.still_proved(run.settings), start.analysis.shapes.inputs
+    proved, inputs = pruned.still_proved(run.settings), start.analysis.shapes.cost_inputs
     return PruneResult(pruned.model, plan, report, proved, start.tokens, pruned.sealed, inputs)
 
 

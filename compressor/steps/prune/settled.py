@@ -14,7 +14,7 @@ from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.contradictions import contradiction
 from compressor.core.beside import beside
 from compressor.core.clock import Clock
-from compressor.data import Dataset
+from compressor.data import Dataset, note_sizes
 from compressor.errors import ModelError, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
 from compressor.graph.joined import ModelOrigin, joined_of
@@ -148,6 +148,9 @@ def settled(request: PruneRequest, distrusted: Mapping[str, str], clock: Clock) 
     Raises:
         CompressorError: settings do not fit the model, or no samples do.
     """
+    # Changed layers are counted at the sizes that they are run at.
+    if request.samples is not None and not request.settings.changes_layers:
+        note_sizes(request.model, request.samples.train)
     with clock.phase("analyse"):
         given = Original(request.given, request.model)
         read = of_tokens(given, request.settings) or given

@@ -6,20 +6,29 @@ from pathlib import Path
 
 from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
-from compressor.errors import PlanError
+from compressor.errors import GateMissed, PlanError
 from compressor.results import ModelStats
 from compressor.steps import run_files
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.tokens import write_mapping
 
-NO_PLAN = "{reason}; leave --plan-out out, or prune with --steps 1 and --structure channels"
-LAYERS_CHANGE = "a plan holds channels alone"
+LAYERS_CHANGE = "a plan holds channels alone; leave --plan-out out, or say --structure channels"
+NO_SINGLE_PLAN = (
+    "no plan was written: what these steps removed cannot be removed in one, which a plan does; for a plan prune with "
+    "--steps 1"
+)
 
 
 def demand_channels_alone(settings: PruneSettings) -> None:
     """Raises PlanError where a plan is to be written and layers change, which no plan holds."""
     if settings.changes_layers:
-        raise PlanError(NO_PLAN.format(reason=LAYERS_CHANGE))
+        raise PlanError(LAYERS_CHANGE)
+
+
+def demand_single_plan(result: PruneResult) -> None:
+    """Raises GateMissed where several steps are no single plan; which shows after the last, so all else is written."""
+    if result.plan is None:
+        raise GateMissed(NO_SINGLE_PLAN)
 
 
 def write(result: PruneResult, output: Path | None, plan_out: Path | None, settings: PruneSettings) -> ModelStats:
@@ -28,17 +37,12 @@ def write(result: PruneResult, output: Path | None, plan_out: Path | None, setti
     Args:
         result: of the run.
         output: where the model goes.
-        plan_out: where the plan goes; None: nowhere.
+        plan_out: where the plan goes, if there is one, see :func:`demand_single_plan`; None: nowhere.
         settings: how the model is written and proved.
 
     Raises:
-        PlanError: there is no single plan to write.
         CompressorError: as :func:`compressor.steps.run_files.put_in_place`.
     """
-    # Before the model is written, so that a failed run leaves no file behind.
-    if plan_out is not None and result.plan is None:
-        reason = LAYERS_CHANGE if result.report.changed else "these steps are no single plan"
-        raise PlanError(NO_PLAN.format(reason=reason))
     stats = run_files.put_in_place(result.model, output, settings, result.evidence, result.sealed, inputs=result.inputs)
     if plan_out is not None and result.plan is not None:
         write_text(plan_out, result.plan.to_json())

@@ -71,7 +71,10 @@ class SaliencyLoss:
         pairs = zip(outputs, self._probabilities, strict=False)
         found = [log_clamped(y) if p else y for y, p in pairs if y.is_floating_point()]
         if not found:
-            raise ModelError("no output of the model is a real number, so nothing has a gradient")
+            raise ModelError(
+                "no output of the model is a real number, so nothing has a gradient; choose a --criterion of "
+                "weights, such as l2"
+            )
         return [y if y.dtype == torch.float64 else y.float() for y in found]
 
     def _scaled(self, outputs: Tensors) -> Tensors:

@@ -111,7 +111,9 @@ class Jacobian:
         outputs = found if isinstance(found, tuple) else (found,)
         self._outputs = [y for y in outputs if isinstance(y, Tensor) and y.requires_grad]
         if not self._outputs:
-            raise ModelError("no output depends on an input of real numbers, so that there is no Jacobian")
+            raise ModelError(
+                "no output depends on an input of real numbers, so that there is no Jacobian; leave --trainability out"
+            )
         self.samples = len(self._inputs[0])
         for tensor in (*self._inputs, *self._outputs):
             if tensor.dim() == 0 or len(tensor) != self.samples:

@@ -69,7 +69,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             # Nothing is there any more after the rename; after a failure the half-written file goes.
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"checkpoint {folder} cannot be written: {error.strerror or error}") from error
+        raise UsageError(
+            f"checkpoint {folder} cannot be written: {error.strerror or error}; choose another --checkpoint"
+        ) from error
 
 
 def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint:

@@ -20,7 +20,7 @@ from compressor.train.loop.objective import DeviceBatch, LossTerm, Objective
 from compressor.train.module.pieces import ModuleOutputs
 
 Tensor = torch.Tensor
-ACCURACY = "accuracy"
+ACCURACY, AGREEMENT = "accuracy", "agreement"
 """Name of the metric that is read off outputs and labels while training lasts."""
 
 
@@ -132,7 +132,7 @@ class Own:
         found = self.function(outputs, batch, taught)
         if not isinstance(found, torch.Tensor) or found.dim() or not found.is_floating_point():
             shape = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            raise UsageError(f"loss {self.name} returned {shape} instead of one number as a tensor")
+            raise UsageError(f"loss {self.name} returned {shape} instead of one number as a tensor; return a mean")
         return found
 
 
@@ -284,7 +284,7 @@ def _metric(forms: Sequence[OutputForm], classes: OutputForm | None, taught: boo
         return ACCURACY, Agreement(classes, labelled=True)
     first = next((form for form in forms if form.kind == "kl"), None)
     if taught and first is not None:
-        return "agreement", Agreement(first, labelled=False)
+        return AGREEMENT, Agreement(first, labelled=False)
     squared = [Squared.of(form) for form in forms if form.kind == "mse"]
     return ("r2", Explained(squared)) if taught and squared else None
 

@@ -141,7 +141,9 @@ def overparameterise(
     for name, count in groups.items():
         _replace(module, name, WeightProduct(module.tensors()[name], count, expansion, generator))
     if include and not groups and not skipped:
-        raise UsageError(f"no weight of a convolution or matrix product is called {' or '.join(include)}")
+        raise UsageError(
+            f"no weight of a convolution or matrix product is called {' or '.join(include)}; inspect -v lists the names"
+        )
     return ModuleExpansion(tuple(groups), skipped)
 
 

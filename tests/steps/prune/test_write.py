@@ -9,8 +9,8 @@ import pytest
 from compressor.channels.plan import PruningPlan
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.errors import PlanError
-from compressor.steps.prune.write import demand_channels_alone, write
+from compressor.errors import GateMissed, PlanError
+from compressor.steps.prune.write import demand_channels_alone, demand_single_plan, write
 from tests.models import in_memory
 from tests.steps.prune.run_case import CHAIN
 
@@ -30,12 +30,14 @@ def test_without_an_output_the_plan_alone_is_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
 
 
-def test_no_single_plan_leaves_no_file(tmp_path: Path) -> None:
+def test_steps_that_are_no_single_plan_leave_the_model_alone_and_say_so(tmp_path: Path) -> None:
     result = prune(in_memory(CHAIN), SETTINGS)
+    demand_single_plan(result)
     result.plan = None
-    with pytest.raises(PlanError, match="these steps are no single plan"):
-        write(result, tmp_path / "small.onnx", tmp_path / "plan.json", SETTINGS)
-    assert not list(tmp_path.iterdir())
+    write(result, tmp_path / "small.onnx", tmp_path / "plan.json", SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
+    with pytest.raises(GateMissed, match=r"no plan was written: .*; for a plan prune with --steps 1"):
+        demand_single_plan(result)
 
 
 def test_layers_that_change_are_in_no_plan() -> None:
