@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.core.compare import Distance, Tolerance, distance, is_finite, rounding_spread
+from compressor.core.row_order import in_order_of
 from compressor.core.scratch import scratch
 from compressor.errors import PLEASE, ProofFailed
 from compressor.graph.evaluate import may_draw
@@ -26,6 +27,8 @@ from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
 NOISE_FACTOR = 16.0
 """Rounding happens at every node, the measured noise at the inputs only. A margin that hides
 faults is seen, as a wrong cut is judged by it too (docs/decisions/0005)."""
+MOST_OTHERS = 0.05
+"""Share of rows that may be other ones, at most: those at the edge of what a TopK keeps."""
 NUDGES = 2
 """Sets of inputs that differ from the proof's in the last bit."""
 REPEATS = 3
@@ -45,6 +48,8 @@ class Standard:
         noise: what rounding does to each output of each run, with a margin; empty where that was not asked.
         note: what a reader of the numbers should know.
         left_out: places of outputs of which nothing is compared, and why.
+        any_order: places of outputs whose rows are compared in any order, as rounding decides that, and how many of
+            these rows may be other ones.
     """
 
     runs: Runs
@@ -52,6 +57,7 @@ class Standard:
     noise: Sequence[Sequence[Array]] = ()
     note: str = ""
     left_out: Mapping[int, str] = field(default_factory=dict)
+    any_order: Mapping[int, int] = field(default_factory=dict)
 
     def distances(self, actual: Runs) -> list[list[Distance]]:
         """How far each output of each run is; ``actual`` has the same feeds.
@@ -65,6 +71,8 @@ class Standard:
         for number, (expected, given) in enumerate(zip(self.runs.outputs, actual.outputs, strict=True)):
             noise: list[Array | None] = list(self.noise[number]) if self.noise else [None] * len(expected)
             pairs = list(zip(expected, given, strict=True))
+            for place, others in self.any_order.items():
+                pairs[place] = _in_order(*pairs[place], others)
             for place in self.left_out:
                 # Nothing is compared of what rounding decides, and sizes may differ there.
                 noise[place], pairs[place] = np.full((), np.inf), (expected[place], expected[place])
@@ -116,12 +124,43 @@ def with_tolerance(
     # By whole outputs instead of channels: where these agree, only small channels in which numbers cancel do not.
     rough = replace(strict, tolerance=Tolerance(tolerance.rtol, tolerance.atol))
     note = "" if rough.met_by(runs) else AMPLIFIED  # numbers that cancel are no news
-    noisy = replace(strict, noise=noise_of([(strict.runs, moved)], but=left_out), note=note)
+    strict = replace(strict, note=note)
+    noisy = _with_noise(strict, [(strict.runs, moved)])
     if noisy.met_by(runs):
         return noisy, runs
     # Last, the noise of the smaller model counts too; it may round in places that the reference has not.
-    sides = [(strict.runs, moved), (runs, _moved_in(actual, failing))]
-    return replace(strict, noise=noise_of(sides, but=left_out), note=note), runs
+    return _with_noise(strict, [(strict.runs, moved), (runs, _moved_in(actual, failing))]), runs
+
+
+def _with_noise(standard: Standard, sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> Standard:
+    """The standard with the noise of runs, see :func:`noise_of`; rows that rounding puts elsewhere are told by what
+    they hold, so that their order is no noise.
+    """
+    order: dict[int, int] = {}
+    alike = []
+    for base, variants in sides:
+        ordered = []
+        for other in variants:
+            outputs = [list(row) for row in other.outputs]
+            for number, (one, two) in enumerate(zip(base.outputs, other.outputs, strict=True)):
+                for place, (a, b) in enumerate(zip(one, two, strict=True)):
+                    rows = None if place in standard.left_out else in_order_of(a, b)
+                    if rows is not None and rows.moved:
+                        order[place] = max(order.get(place, 0), int(rows.strangers.sum()))
+                        outputs[number][place] = rows.without_strangers(a)
+            ordered.append(Runs(other.names, other.feeds, outputs))
+        alike.append((base, ordered))
+    noise = noise_of(alike, but=standard.left_out)
+    return replace(standard, noise=noise, any_order={k: int(NOISE_FACTOR * count) for k, count in order.items()})
+
+
+def _in_order(expected: Array, found: Array, others: int) -> tuple[Array, Array]:
+    """The two with their rows in one order, and without up to so many that have no counterpart."""
+    rows = in_order_of(expected, found)
+    if rows is None:
+        return expected, found
+    few = int(rows.strangers.sum()) <= min(others, MOST_OTHERS * rows.strangers.size)
+    return expected, rows.without_strangers(expected) if few else rows.array
 
 
 def drawn_of(answers: Answers, tolerance: Tolerance) -> dict[int, str]:

@@ -113,3 +113,15 @@ def test_norms_are_those_of_numbers_and_not_of_places_that_differ():
     one, two = np.asarray([3 + 4j, 0], np.complex64), np.asarray([3 + 4j, 1j], np.complex64)
     assert squares(one, two) == (pytest.approx(1.0), pytest.approx(25.0))
     assert not is_finite(np.asarray([complex(0, np.inf)]))
+
+
+def test_rounding_moves_numbers_by_a_step_of_their_grid_at_least() -> None:
+    """Small results of a logistic function are multiples of 2^-25, and stand still until they jump."""
+    grid = (np.random.default_rng(0).integers(3000, 6000, (1, 4, 50)) * 2.0**-25).astype(np.float32)
+    fine = np.random.default_rng(1).uniform(1e-4, 2e-4, (1, 4, 50)).astype(np.float32)
+    array = np.concatenate([grid, fine, np.zeros((1, 4, 50), np.float32)], axis=1)
+    noise = rounding_spread(array, [array])
+    assert (noise[:, :4] == 2.0**-25).all()
+    assert (noise[:, 4:] < 2.0**-32).all()
+    whole = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
+    assert (rounding_spread(whole, [whole]) <= 2.0**-23).all(), "counts come in steps of 1, which are no rounding"

@@ -11,7 +11,7 @@ import pytest
 
 from compressor.core.compare import Tolerance, distance, rounding_spread
 from compressor.pruning.piecewise import Lent, Piecewise
-from compressor.pruning.standard import nudged, with_tolerance
+from compressor.pruning.standard import Standard, nudged, with_tolerance
 from compressor.runtime.stored import Answers, Runnable, Stored
 from tests.models import in_memory, model
 
@@ -46,6 +46,34 @@ def test_saturation_has_the_tolerance_that_it_needs(tmp_path: Path) -> None:
     assert asked.noise
     far = answers(scaled(SATURATED, 1.05), tmp_path, x)
     asked, runs = with_tolerance(one, far, STRICT)
+    assert not asked.met_by(runs)
+
+
+TIED = """(float[64,8] x) => (float y) <float[8] v, int64[1] kept> {{
+    axis = Constant <value_ints = [1]> ()  shape = Constant <value_ints = [-1]> ()  {scores}
+    flat = Reshape(s, shape)  best, i = TopK(flat, kept)  n = Gather(x, i)  y = Mul(n, v) }}"""
+ONE_WAY = "s = ReduceSum(x, axis)"
+ANOTHER = "a, b = Split <axis = 1, num_outputs = 2> (x)  c = ReduceSum(b, axis)  d = ReduceSum(a, axis)  s = Add(c, d)"
+
+
+@pytest.mark.parametrize("kept", [64, 61])
+def test_rows_that_tie_are_compared_in_any_order(kept: int, tmp_path: Path) -> None:
+    """As a detector's: which of some equal scores comes first, or is kept at all, is for rounding to say."""
+    x = np.random.default_rng(0).standard_normal((64, 8), np.float32)
+    # Scores come in fours that differ by rounding alone.
+    x[:, 7] = np.repeat(np.arange(16, dtype=np.float32), 4) - x[:, :7].sum(axis=1)
+
+    def sorted_by(scores: str, factor: float = 1.0) -> Answers:
+        made = in_memory(model(TIED.format(scores=scores)))
+        for name, array in {"v": np.full(8, factor, np.float32), "kept": np.asarray([kept])}.items():
+            made.graph.initializers[name].const_value = ir.tensor(array, name=name)
+        return answers(made, tmp_path, x)
+
+    one = sorted_by(ONE_WAY)
+    asked, runs = with_tolerance(one, sorted_by(ANOTHER), STRICT)
+    assert not Standard(one.runs, STRICT).met_by(runs), "the tolerance alone would not do"
+    assert asked.met_by(runs)
+    asked, runs = with_tolerance(one, sorted_by(ANOTHER, 1.01), STRICT)
     assert not asked.met_by(runs)
 
 
@@ -112,7 +140,7 @@ def test_a_small_channel_is_not_hidden_by_a_huge_one() -> None:
 def test_noise_is_by_channel_and_infinite_where_rounding_decides() -> None:
     base = np.asarray([[1.0, 5.0, np.nan], [2.0, 6.0, 1.0]], np.float32)
     other = np.asarray([[1.5, 5.0, 1.0], [2.0, 6.0, 1.0]], np.float32)
-    np.testing.assert_array_equal(rounding_spread(base, [other]), [[0.5, 0.0, np.inf]] * 2)
+    np.testing.assert_array_equal(rounding_spread(base, [other]), [[0.5, 2.0**-23, np.inf]] * 2)
     found = np.asarray([[1.4, 5.0, 7.0], [2.0, 6.0, -3.0]], np.float32)
     gap = distance(base, found, STRICT, rounding_spread(base, [other]))
     assert gap.passed

@@ -125,7 +125,7 @@ class WrittenFile:
         cut = cut_of(choice.plan, analysis)
         small = apply_cut(analysis, cut)
         if self.settings.recover != "none":
-            from compressor.reconstruct.biases import add_biases  # noqa: PLC0415 - loaded for a recovery only
+            from compressor.reconstruct.biases import add_biases
 
             add_biases(small, analysis.model, cut)
         return self.expected(small)
