@@ -356,4 +356,6 @@ def demand_removal(plan: PruningPlan, cut: ChannelMask) -> None:
     weights = (cut.coupling.deferred_labels.get(value) for value in cut.coupling.graph.initializers.values())
     units = [term.units.ravel() for labels in weights if labels is not None for term in labels.terms]
     if units and _unnamed(plan, cut, np.concatenate(units)).size:
-        raise ProofFailed(f"units were paired by other scores than the plan's, so that more than it says goes; {PLEASE}")
+        raise ProofFailed(
+            f"units were paired by other scores than the plan's, so that more than it says goes; {PLEASE}"
+        )

@@ -13,6 +13,8 @@ from compressor.core.user_code import NAMED
 Change = Literal["flip", "crop"]
 Std = Annotated[float, Field(gt=0)]
 _CHANGES = ("flip", "crop")
+CALIBRATION_SAMPLES = 256
+"""Samples that layers are fitted to and models compared on, where nobody says how many (docs/recovery.md)."""
 
 
 def _changes(value: object) -> object:
@@ -81,7 +83,7 @@ class DataSection(Section):
         description=f"What a model is judged by: {', '.join(METRICS)}; or package.module:function, which is called "
         "with the model and gives a number. Default: top-1, where labels are classes.",
     )
-    samples: int = Field(default=256, ge=1, le=10**7, description="Samples to calibrate on.")
+    samples: int = Field(default=CALIBRATION_SAMPLES, ge=1, le=10**7, description="Samples to calibrate on.")
     batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")
     mean: Annotated[tuple[float, ...], BeforeValidator(parse_numbers), Shown("X,X,X")] = Field(
         default=(),
