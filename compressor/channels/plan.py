@@ -22,7 +22,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.channels.residual import by_name
-from compressor.errors import PLEASE, PlanError, ProofFailed
+from compressor.errors import PlanError, tool_fault
 
 SCHEMA = 1
 POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
@@ -348,14 +348,12 @@ def demand_removal(plan: PruningPlan, cut: ChannelMask) -> None:
     for removal in plan.removals:
         keep = cut.keep(cut.coupling.graph.initializers[removal.initializer], removal.axes).ravel()
         if keep[list(removal.indices)].any():
-            raise ProofFailed(f"the cut leaves positions of {removal.initializer!r} that the plan removes; {PLEASE}")
+            raise tool_fault(f"the cut leaves positions of {removal.initializer!r} that the plan removes")
     # A unit takes one position at least, so more units than positions means that something else goes too.
     if cut.removed > sum(len(removal.indices) for removal in plan.removals) + len(plan.blocks):
-        raise ProofFailed(f"the cut removes more than the plan says; {PLEASE}")
+        raise tool_fault("the cut removes more than the plan says")
     # Scores that are not the plan's may have paired what it names with what it does not, which then goes as one unit.
     weights = (cut.coupling.deferred_labels.get(value) for value in cut.coupling.graph.initializers.values())
     units = [term.units.ravel() for labels in weights if labels is not None for term in labels.terms]
     if units and _unnamed(plan, cut, np.concatenate(units)).size:
-        raise ProofFailed(
-            f"units were paired by other scores than the plan's, so that more than it says goes; {PLEASE}"
-        )
+        raise tool_fault("units were paired by other scores than the plan's, so that more than it says goes")

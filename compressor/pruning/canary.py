@@ -23,7 +23,7 @@ from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.residual import DEPTH
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, same_bits
-from compressor.errors import PLEASE, ModelError, ProofFailed
+from compressor.errors import ModelError, tool_fault
 from compressor.graph.nodes import dims_of
 from compressor.graph.weights import DerivedTensor
 from compressor.pruning.cost import graph_macs
@@ -232,7 +232,7 @@ class Case:
             own = inside[member.name]
             # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
             if right.intersection(own) and finite_everywhere(Runs(own, feeds, [[arrays[name] for name in own]])):
-                raise ProofFailed(f"no output shows it, but values inside differ behind {member.name!r}; {PLEASE}")
+                raise tool_fault(f"no output shows it, but values inside differ behind {member.name!r}")
             told = own and not right.intersection(own)
             if not told or not fails(self._cut_wrongly([wrong[member.name]])).intersection(own):
                 dead.append(member)

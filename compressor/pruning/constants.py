@@ -16,7 +16,7 @@ from onnx_ir.convenience import extract
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, distance
 from compressor.core.scratch import scratch
-from compressor.errors import PLEASE, ModelError, ProofFailed
+from compressor.errors import ModelError, tool_fault
 from compressor.graph.captures import has_graph, values_of
 from compressor.graph.evaluate import draws
 from compressor.graph.shapes import initializer_of
@@ -54,7 +54,7 @@ def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> l
             if value.graph is before.graph and _is_constant(value, known):
                 computed[value] = tensor
         elif held.dtype == tensor.dtype and tuple(held.shape) == tuple(tensor.shape) and not same_tensors(held, tensor):
-            raise ProofFailed(f"weight {value.name!r} is not what the file holds; {PLEASE}")
+            raise tool_fault(f"weight {value.name!r} is not what the file holds")
     return _demand_computed(before, computed, provider) if computed else []
 
 
@@ -112,7 +112,7 @@ def _demand_computed(before: ir.Model, computed: dict[ir.Value, ir.TensorProtoco
     for value, array in zip(values, arrays, strict=True):
         wanted = computed[value].numpy()
         if wanted.shape == array.shape and wanted.dtype == array.dtype and not distance(array, wanted, FOLDED).passed:
-            raise ProofFailed(f"{value.name!r} was folded to other numbers than ONNX Runtime computes; {PLEASE}")
+            raise tool_fault(f"{value.name!r} was folded to other numbers than ONNX Runtime computes")
     return []
 
 

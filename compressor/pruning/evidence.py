@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from compressor.core.compare import Distance
-from compressor.errors import PLEASE, NothingToProve, ProofFailed
+from compressor.errors import NothingToProve, tool_fault
 from compressor.pruning.standard import Standard
 from compressor.runtime.stored import Runs
 
@@ -137,9 +137,9 @@ def demand_proof(evidence: Evidence) -> None:
 def demand_passed(evidence: Evidence) -> None:
     """Raises ProofFailed unless every output is within tolerance."""
     if not evidence.passed:
-        raise ProofFailed(
+        raise tool_fault(
             f"output {evidence.worst!r} of the smaller model is off by {evidence.max_rel_err:.2g} of its range "
-            f"(tolerance {evidence.tolerance:g}); {PLEASE}"
+            f"(tolerance {evidence.tolerance:g})"
         )
 
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.core.arrays import Array
 from compressor.core.compare import same_bits
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import tool_fault
 from compressor.graph.weights import DerivedTensor, paired_weights, parts
 from compressor.pruning.written import told
 
@@ -47,9 +47,7 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
         count += 1
         # One object is equal to itself, and nothing was cut of it.
         if whole is not kept and not stays(whole, kept, cut.mask(value)):
-            raise ProofFailed(
-                f"weight {value.name!r} of the smaller model does not hold what stays of the original's; {PLEASE}"
-            )
+            raise tool_fault(f"weight {value.name!r} of the smaller model does not hold what stays of the original's")
     return count
 
 
@@ -62,7 +60,7 @@ def _demand_settings(before: ir.Graph, after: ir.Graph) -> None:
         for name, attribute in twin.attributes.items():
             left = node.attributes.get(name)
             if attribute.type in NUMBERS_AND_NAMES and (left is None or told(left) != told(attribute)):
-                raise ProofFailed(f"attribute {name!r} of node {node.name!r} is not what the original has; {PLEASE}")
+                raise tool_fault(f"attribute {name!r} of node {node.name!r} is not what the original has")
 
 
 def stays(whole: ir.TensorProtocol, kept: ir.TensorProtocol, mask: Mask | None) -> bool:

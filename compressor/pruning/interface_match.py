@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import ProofFailed, tool_fault
 from compressor.graph.joined import joined_of, split
 from compressor.runtime.stored import Runs
 
@@ -40,9 +40,7 @@ def demand_declared(model: ir.Model, runs: Runs, names: Collection[str]) -> None
             if len(shape) != len(value.shape) or any(
                 isinstance(dim, int) and dim != size for dim, size in zip(value.shape, shape, strict=True)
             ):
-                raise ProofFailed(
-                    f"output {value.name!r} is declared as {value.shape} and gives {list(shape)}; {PLEASE}"
-                )
+                raise tool_fault(f"output {value.name!r} is declared as {value.shape} and gives {list(shape)}")
 
 
 def _sizes(value: ir.Value, *, declared: bool) -> tuple[str, ...] | int | None:

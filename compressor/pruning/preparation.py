@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
-from compressor.errors import PLEASE, ModelError, ProofFailed
+from compressor.errors import ModelError, tool_fault
 from compressor.graph.joined import ModelOrigin
 from compressor.graph.normalise import normalise, with_node_names
 from compressor.graph.shapes import Shapes, infer
@@ -81,9 +81,9 @@ def prove_preparation(
         # Shapes in external data, say, which the runtime does not read.
         return [*missing, NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
     if not evidence.passed:
-        raise ProofFailed(
+        raise tool_fault(
             f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
-            f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g}); {PLEASE}"
+            f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g})"
         )
     if numbers:
         demand_numbers(evidence)
@@ -127,7 +127,7 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
     try:
         evidence = same_outputs(Original(kept, kept), plain, inputs.both, settings, inputs.instead())
     except ModelError as error:
-        raise ProofFailed(f"the model does not run with its functions: {error}; {PLEASE}") from None
+        raise tool_fault(f"the model does not run with its functions: {error}") from None
     demand_proof(evidence)
     return [*missing, *evidence.not_proved]
 

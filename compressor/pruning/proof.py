@@ -21,7 +21,7 @@ from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.core.compare import Tolerance
 from compressor.core.scratch import scratch
-from compressor.errors import PLEASE, ModelError, ProofFailed
+from compressor.errors import ModelError, tool_fault
 from compressor.graph import files
 from compressor.graph.evaluate import may_draw
 from compressor.graph.joined import split
@@ -63,7 +63,7 @@ def answers_of(model: Runnable, inputs: Sequence[Feed]) -> Answers:
     try:
         return Answers.of(model, inputs)
     except ModelError as error:
-        raise ProofFailed(f"a model made from the original fails: {error}; {PLEASE}") from None
+        raise tool_fault(f"a model made from the original fails: {error}") from None
 
 
 def unlike(reference: Runnable, other: Runnable, inputs: Inputs, settings: ProofSection) -> list[NotProved]:
@@ -153,9 +153,9 @@ def _demand_shapes(runs: Runs, coupling: Coupling, shapes: Shapes) -> None:
         if wanted is not None and (
             len(wanted) != len(shape) or any(w not in (None, f) for w, f in zip(wanted, shape, strict=True))
         ):
-            raise ProofFailed(
+            raise tool_fault(
                 f"output {value.name!r} of the smaller model has shape {list(shape)} at inputs of {bound}, where "
-                f"{[w if w is not None else '?' for w in wanted]} follows from the graph; {PLEASE}"
+                f"{[w if w is not None else '?' for w in wanted]} follows from the graph"
             )
 
 
@@ -218,7 +218,7 @@ def prove_written(path: Path | Sequence[Path], settings: RunSettings, model: ir.
             )
     evidence = Evidence.of(standard, answers.runs)
     if not evidence.passed:
-        raise ProofFailed(
+        raise tool_fault(
             f"the written file differs from the model in memory: output {evidence.worst!r} is off by "
-            f"{evidence.max_rel_err:.2g} of its range; {PLEASE}"
+            f"{evidence.max_rel_err:.2g} of its range"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import tool_fault
 from compressor.graph.vocabulary import NumberedAnew
 from compressor.graph.weights import paired_weights, same_tensors
 from compressor.pruning.exact import stays
@@ -82,4 +82,4 @@ def demand_rows(whole: ir.Model, fewer: ir.Model, tokens: Sequence[int]) -> None
             mask.reshape(-1)[list(tokens)] = True
             same = stays(old, new, mask)
         if not same:
-            raise ProofFailed(f"weight {value.name!r} does not hold what the original has for these tokens; {PLEASE}")
+            raise tool_fault(f"weight {value.name!r} does not hold what the original has for these tokens")

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.core.compare import Distance, Tolerance, distance, is_finite, rounding_spread
 from compressor.core.scratch import scratch
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import tool_fault
 from compressor.graph.evaluate import may_draw
 from compressor.graph.weights import with_weights
 from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
@@ -65,7 +65,7 @@ class Standard:
         """
         rows = []
         if list(actual.names) != list(self.runs.names):
-            raise ProofFailed(f"outputs {list(self.runs.names)} came as {list(actual.names)}; {PLEASE}")
+            raise tool_fault(f"outputs {list(self.runs.names)} came as {list(actual.names)}")
         for number, (expected, given) in enumerate(zip(self.runs.outputs, actual.outputs, strict=True)):
             noise: list[Array | None] = list(self.noise[number]) if self.noise else [None] * len(expected)
             pairs = list(zip(expected, given, strict=True))

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
-from compressor.errors import PLEASE, ModelError, ProofFailed
+from compressor.errors import ModelError, ProofFailed, tool_fault
 from compressor.graph.nodes import dims_of, optional_input
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import all_finite, same_tensors
@@ -50,15 +50,15 @@ def prove_only_weights(before: ir.Model, after: ir.Model, feeds: Sequence[Feed],
             actual = Answers.of(runnable(again, folder, settings.provider), feeds)
         except ModelError as error:
             why = f"the recovered model does not run with the weights from before: {error}"
-            raise ProofFailed(f"{why}; {PLEASE}") from None
+            raise tool_fault(f"{why}") from None
         shown = [Evidence.of(*with_tolerance(known, actual, tolerance, before))]
         # What a branch holds that these inputs do not take.
         shown += prove_routes(ModelPair(before, again), feeds, tolerance, folder, settings.provider).shown
     for told in shown:
         if not told.passed:
-            raise ProofFailed(
+            raise tool_fault(
                 f"recovery changed more than weights: with those from before, output {told.worst!r} is off by "
-                f"{told.max_rel_err:.2g} of its range (tolerance {told.tolerance:g}); {PLEASE}"
+                f"{told.max_rel_err:.2g} of its range (tolerance {told.tolerance:g})"
             )
 
 
@@ -85,15 +85,15 @@ def _demand_weights(before: ir.Model, after: ir.Model) -> None:
         # Masks of infinities are no weights either.
         if old is not None and known is not None and not (floats and _is_weight(old) and all_finite(known)):
             if not same_tensors(known, new):
-                raise ProofFailed(f"recovery changed {name!r}, which holds no weights; {PLEASE}")
+                raise tool_fault(f"recovery changed {name!r}, which holds no weights")
             continue
         if floats and not all_finite(new):
             raise ProofFailed(f"recovery left numbers in {name!r} that are not finite; nothing was written; {REMEDY}")
         # One more axis would make a bias that fits one batch alone. A number that grows to a vector is a bias still.
         if known is not None and known.size > 1 and tuple(known.shape) != tuple(new.shape):
-            raise ProofFailed(f"recovery changed the shape of {name!r}; {PLEASE}")
+            raise tool_fault(f"recovery changed the shape of {name!r}")
         if known is None and not all(_biases(*use) for use in value.uses()):
-            raise ProofFailed(f"recovery put {name!r} where no bias belongs; {PLEASE}")
+            raise tool_fault(f"recovery put {name!r} where no bias belongs")
 
 
 def _is_weight(value: ir.Value) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import tool_fault
 from compressor.graph.weights import is_large, same_tensors
 
 ComparableValue = tuple[object, ...]
@@ -29,9 +29,9 @@ def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file
         ProofFailed: a node, an attribute, a body, a weight or a version of operators is another.
     """
     if proved.functions.keys() != other.functions.keys():
-        raise ProofFailed(f"{what} has other functions than were proved; {PLEASE}")
+        raise tool_fault(f"{what} has other functions than were proved")
     if _read_by(proved) != _read_by(other):
-        raise ProofFailed(f"{what} is of other versions of the format or of operator sets than was proved; {PLEASE}")
+        raise tool_fault(f"{what} is of other versions of the format or of operator sets than was proved")
     graphs = [(proved.graph, other.graph)]
     graphs += [(function.graph, other.functions[name].graph) for name, function in proved.functions.items()]
     for one, two in graphs:
@@ -44,7 +44,7 @@ def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file
         if whole is None or whole is kept or (large and kept is not None):
             continue
         if kept is None or not same_tensors(whole, kept):
-            raise ProofFailed(f"weight {name!r} of {what} is another than was proved; {PLEASE}")
+            raise tool_fault(f"weight {name!r} of {what} is another than was proved")
 
 
 def _read_by(model: ir.Model) -> ComparableValue:
@@ -57,9 +57,9 @@ def _demand_same_nodes(proved: ir.Graph, other: ir.Graph, what: str) -> None:
     wanted, written = list(_nodes(proved)), list(_nodes(other))
     for one, two in zip(wanted, written, strict=False):
         if one != two:
-            raise ProofFailed(f"node {two[2] or one[2]!r} of {what} is another than was proved; {PLEASE}")
+            raise tool_fault(f"node {two[2] or one[2]!r} of {what} is another than was proved")
     if len(wanted) != len(written):
-        raise ProofFailed(f"{what} has {len(written)} nodes where {len(wanted)} were proved; {PLEASE}")
+        raise tool_fault(f"{what} has {len(written)} nodes where {len(wanted)} were proved")
 
 
 def _nodes(graph: ir.Graph) -> Iterator[ComparableValue]:

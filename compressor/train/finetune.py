@@ -17,7 +17,7 @@ from compressor.core.compare import Tolerance
 from compressor.data import Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
-from compressor.errors import ModelError, ProofFailed, UsageError
+from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
 from compressor.graph.model_result import ModelResult
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.evidence import Evidence
@@ -314,6 +314,6 @@ def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: Tu
     if not evidence.passed:
         raise ProofFailed(
             f"output {evidence.worst!r} of the trained model differs by {evidence.max_rel_err:.1e} between torch and "
-            f"ONNX Runtime, more than --rtol {settings.rtol:g} allows; please report it"
+            f"ONNX Runtime, more than --rtol {settings.rtol:g} allows; {FAULT}"
         )
     return evidence.max_rel_err

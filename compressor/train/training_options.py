@@ -13,7 +13,7 @@ from compressor.config import TuneSettings
 from compressor.config.training import StepsSection
 from compressor.data import Batch, Dataset, batch_limit, batches
 from compressor.data.spec import too_few
-from compressor.errors import ProofFailed
+from compressor.errors import FAULT, ProofFailed
 from compressor.pruning.preparation import Original, same_outputs
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.history import History
@@ -91,7 +91,7 @@ def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset)
         if not evidence.passed:
             raise ProofFailed(
                 f"folding BatchNormalization changes output {evidence.worst!r} by {evidence.max_rel_err:.1e} of its "
-                "range; train without --insert-bn, and please report it"
+                f"range; train without --insert-bn; {FAULT}"
             )
     return folded
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.config.blocks import BlockShape
 from compressor.core.arrays import Array
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import tool_fault
 from compressor.graph.edit import constant_array, free_name
 from compressor.structures.interspace.composed import stored_as
 from compressor.unification.assignment import FREE, PRUNED
@@ -52,7 +52,7 @@ def demand_bits(model: ir.Model, parts: dict[str, Packed]) -> None:
     for optimise in (False, True):
         for name, found in unpacked(model, list(parts), optimise=optimise).items():
             if found.tobytes() != parts[name].decode().tobytes():
-                raise ProofFailed(f"coefficients {name!r} are not unpacked to the bits that were packed; {PLEASE}")
+                raise tool_fault(f"coefficients {name!r} are not unpacked to the bits that were packed")
 
 
 def _packed(array: Array) -> Packed:
