@@ -330,7 +330,7 @@ class Coupling:
         if why is not None:
             del self.balances[balances:]  # what a rule asked for before it gave up is void
             for each in [*nodes_inside(node), node]:
-                self.unexplained(each, why)
+                self.freeze_unexplained(each, why)
 
     def _couple(self, node: ir.Node) -> str | None:
         """Lets the rule of ``node`` couple it; the sentence that says why it cannot, or is not believed.
@@ -368,7 +368,7 @@ class Coupling:
         for value in node.outputs:
             self.follow_users(value)
 
-    def unexplained(self, node: ir.Node, text: str) -> None:
+    def freeze_unexplained(self, node: ir.Node, text: str) -> None:
         """Closed world: freezes everything the node touches, what its bodies capture too; outputs get no labels."""
         self.opaque[node] = text
         self.claims.pop(node, None)

@@ -20,9 +20,9 @@ from compressor.graph.edit import copy_of
 from compressor.metrics.evaluator import demand_metric
 from compressor.pruning.analysis import without_faulty_rules
 from compressor.pruning.refused_samples import samples_tried
-from compressor.steps.prune.conclude import bytes_to_spare, concluded, held_to_size
+from compressor.steps.prune.conclude import bytes_to_spare, conclude, held_to_size
 from compressor.steps.prune.judgement import ResultJudge
-from compressor.steps.prune.pruned import begun, ended
+from compressor.steps.prune.pruned import begin, finish
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.settled import PruneRequest, settled
@@ -70,10 +70,10 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
     start = settled(request, distrusted, clock)
     judge = ResultJudge(start.source, start.settings, start.samples, clock)
     run = PruningRun.of(request, start, distrusted, clock)
-    pruned = begun(run, start)
+    pruned = begin(run, start)
     for settings in run.schedule():
         pruned = pruned.after(step(run, settings, pruned))
-    result = concluded(run, request, start, ended(run, pruned), judge)
+    result = conclude(run, request, start, finish(run, pruned), judge)
     if spare := bytes_to_spare(run, request, result):
         return _prune(replace(given, spare=spare), clock, distrusted)
     return held_to_size(run, request, result)

@@ -66,7 +66,7 @@ def _enter(flow: Flow, walker: Walker) -> None:
     known = walker.known
     for value, dtype in zip(flow.counters, (ir.DataType.INT64, ir.DataType.BOOL), strict=False):
         known.shapes[value], known.dtypes[value] = (), dtype
-        walker.unfollowed(value)
+        walker.assign_symbols(value)
     for state in flow.states:
         known.shapes[state.inside] = known.shapes.get(state.before)
         known.dtypes[state.inside] = known.dtypes.get(state.before)
@@ -74,12 +74,12 @@ def _enter(flow: Flow, walker: Walker) -> None:
             known.sequences[state.inside] = known.sequences[state.before]
         if state.before in known.empty:
             known.empty.add(state.inside)
-        walker.unfollowed(state.inside)
+        walker.assign_symbols(state.inside)
     for part in flow.read:
         shape = known.shapes.get(part.whole)
         known.shapes[part.slice] = None if not shape else _sizes(sliced_shape(shape, part.axis))
         known.dtypes[part.slice] = known.dtypes.get(part.whole)
-        walker.unfollowed(part.slice)
+        walker.assign_symbols(part.slice)
     for value in {v: None for body in flow.bodies for v in body.initializers.values()}:
         tensor = value.const_value
         if tensor is not None:
@@ -172,7 +172,7 @@ def _leave(walker: Walker, value: ir.Value, shape: PartShape, like: ir.Value) ->
         return
     full = walker.filled(value, shape)
     known.shapes[value], known.dtypes[value] = walker.resolve(value, full, known.dtypes.get(like))
-    walker.unfollowed(value)
+    walker.assign_symbols(value)
 
 
 def iterations(node: ir.Node, flow: Flow, walker: Walker) -> Dim | None:

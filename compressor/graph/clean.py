@@ -119,7 +119,7 @@ def drop_identities(model: ir.Model) -> None:
     for graph in list(model.graphs()):
         # A list, because nodes are removed on the way.
         for node in list(graph):
-            if _is_identity(node) and _passed_on(node, graph):
+            if _is_identity(node) and _pass_on(node, graph):
                 graph.remove(node, safe=True)
 
 
@@ -132,7 +132,7 @@ def _is_identity(node: ir.Node) -> bool:
     return node.op_type == "Dropout" and len(node.inputs) < 3 and idle
 
 
-def _passed_on(node: ir.Node, graph: ir.Graph) -> bool:
+def _pass_on(node: ir.Node, graph: ir.Graph) -> bool:
     """Put the input of an identity in the place of its output; False where it has to stay.
 
     A result of the graph keeps its name: its maker takes it over, if it is a node of the same graph and makes no

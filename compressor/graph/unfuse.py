@@ -147,13 +147,13 @@ def _sum(parts: Parts) -> dict[int, ir.Value]:
     return {0: parts.total(*parts.node.inputs)}
 
 
-def _normalised(parts: Parts, x: ir.Value, axis: int, epsilon: float) -> ir.Value:
+def _normalise(parts: Parts, x: ir.Value, axis: int, epsilon: float) -> ir.Value:
     """Root-mean-square normalisation without scale: ``x / sqrt(mean(x²) + epsilon)``."""
     power = parts.mean(parts.add("Mul", [x, x]), axis)
     return parts.add("Div", [x, parts.add("Sqrt", [parts.add("Add", [power, parts.number(epsilon, x)])])])
 
 
-def _scaled(parts: Parts, x: ir.Value, gamma: ir.Value | None, beta: ir.Value | None) -> ir.Value:
+def _scale(parts: Parts, x: ir.Value, gamma: ir.Value | None, beta: ir.Value | None) -> ir.Value:
     return parts.total(x if gamma is None else parts.add("Mul", [x, gamma]), beta)
 
 
@@ -167,14 +167,14 @@ def _skip_norm(parts: Parts) -> dict[int, ir.Value]:
         affine = [gamma] if beta is None else [gamma, beta]
         return {0: parts.add("LayerNormalization", [total, *affine], axis=-1, epsilon=epsilon), 3: total}
     centred = parts.add("Sub", [total, parts.mean(total, -1)])
-    return {0: _scaled(parts, _normalised(parts, centred, -1, epsilon), gamma, beta), 3: total}
+    return {0: _scale(parts, _normalise(parts, centred, -1, epsilon), gamma, beta), 3: total}
 
 
 def _skip_rms(parts: Parts) -> dict[int, ir.Value]:
     """``gamma * x / rms(x)`` of ``x = input + skip + bias``, and that sum."""
     total = parts.total(parts.first(), parts.operand(1), parts.operand(3))
     epsilon = parts.epsilon()
-    return {0: _scaled(parts, _normalised(parts, total, -1, epsilon), parts.operand(2), None), 3: total}
+    return {0: _scale(parts, _normalise(parts, total, -1, epsilon), parts.operand(2), None), 3: total}
 
 
 def _rms(parts: Parts) -> dict[int, ir.Value] | None:
@@ -182,7 +182,7 @@ def _rms(parts: Parts) -> dict[int, ir.Value] | None:
     if parts.node.attributes.get_int("axis", -1) != -1:
         return None
     epsilon = parts.epsilon(1e-5)  # the default of the standard's norms, which this one follows
-    return {0: _scaled(parts, _normalised(parts, parts.first(), -1, epsilon), parts.operand(1), None)}
+    return {0: _scale(parts, _normalise(parts, parts.first(), -1, epsilon), parts.operand(1), None)}
 
 
 FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({

@@ -91,7 +91,7 @@ def _reads_alike(mask: ir.Value, x: ir.Value) -> bool:
     return len(mask.shape) in _MASK_RANKS
 
 
-def biased(parts: Parts) -> dict[int, ir.Value] | None:
+def add_bias(parts: Parts) -> dict[int, ir.Value] | None:
     """MultiHeadAttention with the joint bias added to queries, keys and values before."""
     bias, operands = parts.operand(3), [parts.operand(k) for k in range(3)]
     widths = [width(v) for v in operands]
@@ -153,6 +153,6 @@ FUSED_ATTENTION: Mapping[tuple[str, str], Expansion] = MappingProxyType({
     (MICROSOFT, "Attention"): split_attention,
     (MICROSOFT, "EmbedLayerNormalization"): embedding,
     (MICROSOFT, "GroupQueryAttention"): packed_attention,
-    (MICROSOFT, "MultiHeadAttention"): biased,
+    (MICROSOFT, "MultiHeadAttention"): add_bias,
 })  # fmt: skip
 """(domain, operator) -> its parts, where it is one of the forms that have any."""

@@ -106,7 +106,7 @@ def declare_anew(graph: ir.Graph, cut: ChannelMask, originals: Mapping[str, ir.V
     for place, value in enumerate(graph.inputs):
         keeps = _kept(cut, originals, value, free)
         if keeps:
-            graph.inputs[place] = _filled(graph, value, keeps)
+            graph.inputs[place] = _shrink_input(graph, value, keeps)
     for place, value in enumerate(graph.outputs):
         keeps = _kept(cut, originals, value, free)
         if keeps:
@@ -128,7 +128,7 @@ def _kept(
     return {axis: keep for axis, keep in masks.items() if not keep.all()}
 
 
-def _filled(graph: ir.Graph, value: ir.Value, keeps: Mapping[int, np.ndarray]) -> ir.Value:
+def _shrink_input(graph: ir.Graph, value: ir.Value, keeps: Mapping[int, np.ndarray]) -> ir.Value:
     """A smaller input in the place of ``value``, whose users read it filled up to its old size."""
     dims: list[int | ir.SymbolicDim | None] = list(value.shape or ())
     for axis, keep in keeps.items():

@@ -127,8 +127,8 @@ def finetune(
         return fit(pair.module, objective, parts, asked, extensions=[*chosen, *more], observe=observe)
 
     try:
-        with training_options.expanded(pair.module, model, settings) as more:
-            # The sweep runs inside ``expanded``: the best rate for factors is another one than for plain weights.
+        with training_options.expand_weights(pair.module, model, settings) as more:
+            # The sweep runs inside ``expand_weights``: the best rate for factors is another one than for plain weights.
             settings, notes = training_options.best_rate(pair.module, settings, lambda asked: train(asked, *more))
             history = train(settings, *more)
     except TrainingDiverged as error:

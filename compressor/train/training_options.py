@@ -31,7 +31,7 @@ def extensions_of(settings: StepsSection) -> list[Extension]:
 
 
 @contextmanager
-def expanded(module: GraphModule, model: ir.Model, settings: TuneSettings) -> Iterator[list[Extension]]:
+def expand_weights(module: GraphModule, model: ir.Model, settings: TuneSettings) -> Iterator[list[Extension]]:
     """Weights as products while it lasts, merged at the end whatever happens; yields what training then needs."""
     if not settings.expand:
         yield []

@@ -153,7 +153,7 @@ class UnificationTraining:
         # Without means of weights and patience: what is judged are projections, and the last phase decides.
         settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=TOWARDS_A_SET)
         method = METHODS.find(self.settings.method)(self.settings, self.targets)
-        self._tuned(trained, settings, method, partial(self._tell, "approach", method))
+        self._tune(trained, settings, method, partial(self._tell, "approach", method))
         trained.residuals = method.residuals
 
     def _retrain(self, trained: SetTraining) -> None:
@@ -164,9 +164,9 @@ class UnificationTraining:
         held = SubspaceProjection(
             {name: partial(subspace_of, t, trained.kinds[name]) for name, t in self.targets.items()}
         )
-        self._tuned(trained, settings, held, partial(self._tell, "retrain", None))
+        self._tune(trained, settings, held, partial(self._tell, "retrain", None))
 
-    def _tuned(self, trained: SetTraining, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
+    def _tune(self, trained: SetTraining, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
         """Fine-tunes, between normalisations that keep what blocks share where they are asked for."""
         from compressor.train import training_options  # noqa: PLC0415 - torch is loaded for training only
         from compressor.train.constraints.constrained import WentAway  # noqa: PLC0415

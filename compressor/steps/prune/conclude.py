@@ -22,9 +22,7 @@ MARGIN = 256
 """Bytes by which a file of changed layers may come out larger when it is made again."""
 
 
-def concluded(
-    run: PruningRun, request: PruneRequest, start: Settled, pruned: Pruned, judge: ResultJudge
-) -> PruneResult:
+def conclude(run: PruningRun, request: PruneRequest, start: Settled, pruned: Pruned, judge: ResultJudge) -> PruneResult:
     """The model that is to be written, with its plan and report.
 
     Args:

@@ -137,7 +137,7 @@ class Pruned:
         return self.evidence[-1] if self.evidence and untouched else None
 
 
-def begun(run: PruningRun, start: Settled) -> Pruned:
+def begin(run: PruningRun, start: Settled) -> Pruned:
     """A run before its first step, with the weights that channels are chosen by and those that they are cut from."""
     settings, first = run.settings, Analysed(start.analysis, start.read)
     # From here on the fresh model is what the proof starts from.
@@ -156,13 +156,13 @@ def begun(run: PruningRun, start: Settled) -> Pruned:
     return Pruned(chosen_by, start.source, start.source, kept.model, curves=curves, warnings=warnings)
 
 
-def ended(run: PruningRun, pruned: Pruned) -> Pruned:
+def finish(run: PruningRun, pruned: Pruned) -> Pruned:
     """A run after its last step: with the last layer fitted to labels where that is asked for, in place."""
     if not run.settings.refit_last or run.samples is None:
         return pruned
-    from compressor.steps.prune.refit import refitted
+    from compressor.steps.prune.refit import refit_and_tell
 
     with run.clock.phase("refit"):
-        said = refitted(pruned.model, run.samples.train)
+        said = refit_and_tell(pruned.model, run.samples.train)
     run.demand_only_weights(pruned.analysed.analysis, pruned.sealed, pruned.model)
     return replace(pruned, sealed=pruned.model.clone(), warnings=(*pruned.warnings, said))

@@ -40,7 +40,7 @@ def with_stored(model: ir.Model, names: Sequence[str], dtype: str) -> ir.Model:
         array = constant_array(value)
         held = stored_as(array, np.dtype(dtype))
         if held.dtype != array.dtype:
-            value = _narrowed(copy.graph, value, held)
+            value = _narrow(copy.graph, value, held)
         parts[str(value.name)] = _packed(held)
     install(copy, {copy.graph.initializers[name]: packed for name, packed in parts.items()})
     demand_bits(copy, parts)
@@ -61,7 +61,7 @@ def _packed(array: Array) -> Packed:
     return pack_blocks(array, Blocking(view, ONE), kinds)
 
 
-def _narrowed(graph: ir.Graph, value: ir.Value, array: Array) -> ir.Value:
+def _narrow(graph: ir.Graph, value: ir.Value, array: Array) -> ir.Value:
     """The initializer in another type, under a name of its own; who reads it reads it in the old type as before."""
     old = value.const_value
     assert old is not None

@@ -109,7 +109,7 @@ class _Run:
         # The running mean comes last, so that it averages the weights as the other extensions leave them.
         self._extensions = [*extensions, *([RunningMean(settings.ema)] if settings.ema else [])]
         self._keeps_best = not any(extension.keeps_last for extension in extensions)
-        self._placing = _placed(module, objective, self._world.device)
+        self._placing = _place(module, objective, self._world.device)
         self._judge = WeightJudge(module, objective, courses, self._extensions, self._placing, self._world)
         self._pace, self._steps = Pace(), courses.steps * settings.epochs
         # Where the last weights count whatever they cost, worse ones are what was asked for.
@@ -348,7 +348,7 @@ class _Run:
         return {name: torch.empty_like(own[name]).copy_(tensor) for name, tensor in parts["good"].items()}
 
 
-def _placed(module: torch.nn.Module, objective: Objective, device: torch.device) -> Placing:
+def _place(module: torch.nn.Module, objective: Objective, device: torch.device) -> Placing:
     """Moves the module and its teacher to a device; what brings samples there in the form that they take."""
     last = prefers_channels_last(module)
     for moved in (module, objective.teacher):
