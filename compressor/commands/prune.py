@@ -23,9 +23,10 @@ from compressor.pruning.refused_samples import samples_tried
 from compressor.steps.prune.conclude import bytes_to_spare, conclude, held_to_size
 from compressor.steps.prune.judgement import ResultJudge
 from compressor.steps.prune.pruned import begin, finish
+from compressor.steps.prune.request import PruneRequest
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
-from compressor.steps.prune.settled import PruneRequest, settled
+from compressor.steps.prune.start import start_run
 from compressor.steps.prune.step import step
 
 
@@ -67,7 +68,7 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     # How many samples it takes at a time is noted on the model, and each try finds that out, and says so.
     given, request = request, replace(request, model=copy_of(request.model))
-    start = settled(request, distrusted, clock)
+    start = start_run(request, distrusted, clock)
     judge = ResultJudge(start.source, start.settings, start.samples, clock)
     run = PruningRun.of(request, start, distrusted, clock)
     pruned = begin(run, start)

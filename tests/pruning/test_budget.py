@@ -10,7 +10,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.steps.counts import stats_in_memory
-from compressor.steps.prune import settled
+from compressor.steps.prune import start
 from compressor.steps.prune.result import PruneResult
 from tests.models import between, in_memory, model, weight
 
@@ -220,7 +220,7 @@ def test_a_target_out_of_reach_is_said_before_samples_are_made_up(target: str, m
     grouped = between("b = Conv<group=4,pads=[1,1,1,1]>(a, u)", more="float[16,4,3,3] u")
     with pytest.raises(TargetOutOfReach) as late:
         run(grouped, criterion="l2", recover="none", **{target: 0.001})
-    monkeypatch.setattr(settled, "made_up", never)
+    monkeypatch.setattr(start, "made_up", never)
     with pytest.raises(TargetOutOfReach) as soon:
         run(grouped, criterion="l2", recover="lstsq", **{target: 0.001})
     said = [str(error.value) for error in (soon, late)]

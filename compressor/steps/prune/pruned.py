@@ -20,7 +20,7 @@ from compressor.results import GroupRow
 from compressor.results.detail import Curve, RecoveryRow
 from compressor.steps.prune.recover import Recovered
 from compressor.steps.prune.run import Analysed, PruningRun
-from compressor.steps.prune.settled import Settled
+from compressor.steps.prune.start import RunStart
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Pruned:
         return self.evidence[-1] if self.evidence and untouched else None
 
 
-def begin(run: PruningRun, start: Settled) -> Pruned:
+def begin(run: PruningRun, start: RunStart) -> Pruned:
     """A run before its first step, with the weights that channels are chosen by and those that they are cut from."""
     settings, first = run.settings, Analysed(start.analysis, start.read)
     # From here on the fresh model is what the proof starts from.

@@ -19,11 +19,11 @@ from compressor.steps.prune.objective import macs_lag_time
 from compressor.steps.prune.pruned import Pruned
 from compressor.steps.prune.recover import BEFORE_TRAINING, Recovered
 from compressor.steps.prune.run import PruningRun
-from compressor.steps.prune.settled import Settled
+from compressor.steps.prune.start import RunStart
 from compressor.steps.run_samples import RunSamples
 
 
-def prune_report(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict) -> Report:
+def prune_report(run: PruningRun, start: RunStart, pruned: Pruned, verdict: Verdict) -> Report:
     """What was done, and what came of it.
 
     Args:

@@ -24,7 +24,8 @@ from compressor.pruning.schedule import steps_of
 from compressor.pruning.weights_only import prove_only_weights, some_feeds
 from compressor.steps.prune.choose import Means, means_of
 from compressor.steps.prune.recover import Recovery
-from compressor.steps.prune.settled import PruneRequest, Settled
+from compressor.steps.prune.request import PruneRequest
+from compressor.steps.prune.start import RunStart
 from compressor.steps.prune.trainer import Trainer
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
@@ -48,7 +49,7 @@ class PruningRun:
     """What every step of one run is done with.
 
     Attributes:
-        settings: of the run, as they were settled.
+        settings: of the run, nothing left open.
         plan: says what goes, where one is replayed.
         distrusted: node -> why its rule is not believed.
         size: bytes of the file that was given.
@@ -66,8 +67,8 @@ class PruningRun:
     clock: Clock
 
     @staticmethod
-    def of(request: PruneRequest, start: Settled, distrusted: Mapping[str, str], clock: Clock) -> PruningRun:
-        """The run that was asked for, from what it was settled to start from.
+    def of(request: PruneRequest, start: RunStart, distrusted: Mapping[str, str], clock: Clock) -> PruningRun:
+        """The run that was asked for, with what it starts from.
 
         Raises:
             ProviderUnavailable: a latency is asked for, and the provider is not there.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -14,6 +16,7 @@ from compressor.pruning.apply import CutModel, cut_of
 from compressor.pruning.budget import unrounded
 from compressor.pruning.evidence import Evidence, NotProved
 from compressor.pruning.select import Choice, policy_of
+from compressor.results.detail import Curve
 from compressor.steps import report_rows
 from compressor.steps.prune.choose import chosen, chosen_changes, demand_met, reasons_given, replayed_choice
 from compressor.steps.prune.layer_options import Selected
@@ -23,6 +26,9 @@ from compressor.steps.prune.pruned import Pruned, StepResult
 from compressor.steps.prune.run import Analysed, PruningRun
 from compressor.steps.prune.sparsify import choice_after, train_towards
 from compressor.steps.prune.trainer import TrainedTowards
+
+if TYPE_CHECKING:
+    from compressor.structures.layer.change import LayerChange
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,13 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Target:
-    """What a step cuts: ``choice`` goes from the ``prepared`` model."""
+    """What a step cuts: ``choice`` goes from the ``prepared`` model; with what the report has to say until there."""
 
     prepared: _Prepared
     choice: Choice
+    notes: tuple[str, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult:
@@ -55,20 +64,30 @@ def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult
     # Before anything is measured on the prepared graph, which could be wrong.
     prepared = _prepared(run, pruned.next_start(run))
     selected = _selected(run, settings, prepared.analysis, pruned)
-    trained = train_towards(run, prepared.analysis, selected.choice, pruned.steps)
-    target = _Target(prepared, selected.choice)
+    target = _target(run, settings, _Target(prepared, selected.choice), pruned)
+    return _cut_and_recover(run, target, selected.changes, pruned, last=settings.steps == 1)
+
+
+def _target(run: PruningRun, settings: PruneSettings, target: _Target, pruned: Pruned) -> _Target:
+    """The same after training towards it, in the weights that it is cut from: the trained ones, or the ticket's."""
+    trained = train_towards(run, target.prepared.analysis, target.choice, pruned.steps)
     if trained is not None:
         target = _in_trained(run, settings, target, trained)
-    notes = _unrounded(run, target.choice)
-    if pruned.ticket is not None:
-        target = _in_ticket(run, target, pruned.ticket)
+    target = replace(target, notes=_unrounded(run, target.choice))
+    return target if pruned.ticket is None else _in_ticket(run, target, pruned.ticket)
+
+
+def _cut_and_recover(
+    run: PruningRun, target: _Target, changes: Mapping[str, LayerChange], pruned: Pruned, *, last: bool
+) -> StepResult:
+    """Cuts what was decided on, recovers, and proves both."""
     analysis, choice = target.prepared.analysis, target.choice
     cut = cut_of(choice.plan, analysis)
     small = cut_and_prove(analysis, choice, cut, run.settings, run.clock)
     # Recovery edits the other one; a clone shares its weights. Layers are fitted to what stood right before this cut,
     # and not to the original.
     bare, ticket = small.model.clone(), None if pruned.ticket is None else small.model.clone()
-    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut), selected.changes, pruned.steps + 1)
+    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut), changes, pruned.steps + 1)
     evidence = [*small.evidence, *prove_recovered(run, analysis, replace(small, model=bare), recovered)]
     rows = report_rows.with_scores(report_rows.group_rows(choice.groups, cut, pruned.rows), choice.scored, cut)
     return StepResult(
@@ -79,10 +98,10 @@ def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult
         recovered=recovered,
         rows=tuple(rows),
         ticket=ticket,
-        last=settings.steps == 1,
-        notes=notes,
-        curves=(*(trained.curves if trained is not None else ()), *recovered.curves),
-        warnings=(*(trained.warnings if trained is not None else ()), *recovered.warnings),
+        last=last,
+        notes=target.notes,
+        curves=(*target.curves, *recovered.curves),
+        warnings=(*target.warnings, *recovered.warnings),
     )
 
 
@@ -116,14 +135,14 @@ def _in_trained(run: PruningRun, settings: PruneSettings, target: _Target, train
         # Units are numbered anew in the trained model, so that the choice has to be made in its terms.
         same = choice_after(trained, prepared.analysis, target.choice)
         choice = same or chosen(prepared.analysis, settings, target.choice.origin, run.size, run.means)
-    return _Target(prepared, choice)
+    return _Target(prepared, choice, curves=tuple(trained.curves), warnings=tuple(trained.warnings))
 
 
 def _in_ticket(run: PruningRun, target: _Target, ticket: ir.Model) -> _Target:
     """What was chosen on trained weights, as it goes from those of the ticket."""
     prepared = _prepared(run, run.analysed(ticket))
     choice = replayed_choice(target.choice.plan, prepared.analysis)
-    return _Target(prepared, replace(choice, origin=target.choice.origin))
+    return replace(target, prepared=prepared, choice=replace(choice, origin=target.choice.origin))
 
 
 def _unrounded(run: PruningRun, choice: Choice) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
-from compressor.steps.prune.settled import settings_of_plan
+from compressor.steps.prune.request import settings_of_plan
 
 
 def test_a_plan_brings_what_decides_what_hangs_together() -> None:
