@@ -66,7 +66,8 @@ def check_destinations(
         demand_named(source)
     taken = {source: "the input" for source in sources if source is not None}
     # Weights beyond a size lie in a file beside the model.
-    taken |= {_beside(place): f"for weights of the file of {flag}" for flag, place in _given(written, _OUTPUTS)}
+    for flag, model in _given(written, _OUTPUTS):
+        taken |= dict.fromkeys(_files(model)[1:], f"for weights of the file of {flag}")
     for flag, place in written.items():
         if place is None or (flag == "--json" and str(place) == "-"):
             continue
@@ -84,24 +85,28 @@ def check_destinations(
     # Outside of a command, as in tests, there is nothing to take back.
     context = click.get_current_context(silent=True)
     if context is not None:
-        files = [path for _, model in _given(written, _RESULTS) for path in (model, _beside(model))]
-        context.meta[_WITHDRAWN] = {path: _identity(path) for path in files}
+        models = [model for _, model in _given(written, _RESULTS)]
+        context.meta[_WITHDRAWN] = models, {path: _identity(path) for model in models for path in _files(model)}
 
 
 def _given(written: Mapping[str, str | Path | None], flags: Collection[str]) -> list[tuple[str, Path]]:
     return [(flag, Path(place)) for flag, place in written.items() if place is not None and flag in flags]
 
 
-def _beside(model: Path) -> Path:
-    # Not with_name, which takes no path without a name; whoever writes the model refuses that.
-    return model.parent / (model.name + ".data")
+def _files(model: Path) -> list[Path]:
+    """A file that is written, and those that its weights may lie in."""
+    from compressor.graph.files import data_files
+
+    return [model, *data_files(model)]
 
 
 def withdraw(context: click.Context) -> None:
     """Removes the results that the command has put in place, because it fails after all."""
-    for path, before in context.meta.get(_WITHDRAWN, {}).items():
+    models, before = context.meta.get(_WITHDRAWN, ((), {}))
+    # Looked for again: how many files the weights took is known only now.
+    for path in (path for model in models for path in _files(model)):
         # A file that was there before and was not replaced is the user's.
-        if path.is_file() and _identity(path) != before:
+        if path.is_file() and _identity(path) != before.get(path):
             path.unlink(missing_ok=True)
 
 
