@@ -1,16 +1,23 @@
 """Where a command writes: default names, and no file that is also an input."""
 
+from __future__ import annotations
+
 import errno
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import click
 
 from compressor.errors import CompressorError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from compressor.results import Document
 
 _OUTPUTS = ("--output", "output")
 _RESULTS = (*_OUTPUTS, "--plan-out")
@@ -23,6 +30,46 @@ _KINDS = MappingProxyType(
     {"--report": _PAGE, "--plot": _PAGE, "report": _PAGE, "--card": ("Markdown", (".md", ".markdown"))}
 )
 """What is written for a flag, and what names of such files end in."""
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """What a command that makes a model writes; None for what nobody asked for.
+
+    Attributes:
+        place: of the model.
+        named: that place was asked for.
+        dry_run: all is done but writing the model.
+        plan: what goes, as JSON.
+        report: one HTML file.
+        card: Markdown.
+    """
+
+    place: Path
+    named: bool
+    dry_run: bool = False
+    plan: Path | None = None
+    report: Path | None = None
+    card: Path | None = None
+
+    @property
+    def model(self) -> Path | None:
+        """Where the model is written; None where it is not."""
+        return None if self.dry_run else self.place
+
+    def check(self, sources: Collection[Path | None], more: Mapping[str, str | Path | None]) -> None:
+        """:func:`check_destinations` of all these and ``more``, by flag."""
+        # With --dry-run a place that was named is checked all the same, as the next run will want it.
+        model = self.place if self.named or not self.dry_run else None
+        own = {"--output": model, "--plan-out": self.plan, "--report": self.report, "--card": self.card}
+        check_destinations(sources, {**own, **more}, dry_run=self.dry_run)
+
+    def write_card(self, report: Document) -> None:
+        """Writes the model card, where one is asked for."""
+        if self.card is not None:
+            from compressor.render.card import write_card
+
+            write_card(self.card, self.model, report)
 
 
 def default_output(source: Path, suffix: str) -> Path:
