@@ -18,9 +18,10 @@ from compressor.core.arrays import Array
 from compressor.core.formatting import printable
 from compressor.data.batch import Dataset
 from compressor.data.source import open_data
-from compressor.data.spec import batch_limit, sizes_of
+from compressor.data.spec import sizes_of
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import CompressorError, DoesNotRun, UsageError
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
 from compressor.operators.input_use import table_size

@@ -12,10 +12,11 @@ import onnx_ir as ir
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.formatting import count, quantity
 from compressor.core.globs import any_match
-from compressor.data import batch_limit, open_data, open_parts
+from compressor.data import open_data, open_parts
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, stand_in
 from compressor.graph import clean, files, metadata
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
 from compressor.graph.opsets import version_of

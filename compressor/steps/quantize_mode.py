@@ -9,8 +9,8 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from compressor.config.quantize import QuantizeSettings
-from compressor.data import batch_limit
 from compressor.errors import ModelError, NotPossible, ProofFailed
+from compressor.graph.batch_limit import batch_limit
 from compressor.operators.table import RULES, operator_of
 from compressor.pruning.interface_match import demand_same_interface
 from compressor.results.detail import OutputsRow

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from compressor.config import PruneSettings
-from compressor.data import Batch, Dataset, batch_limit
+from compressor.data import Batch, Dataset
 from compressor.errors import ModelError, UsageError
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.feeds import feeds
 from compressor.graph.weights import is_large
 from compressor.pruning import activations

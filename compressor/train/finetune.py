@@ -14,10 +14,11 @@ from compressor.config import TuneSettings
 from compressor.config.training import demand_teacher
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance
-from compressor.data import Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
+from compressor.data import Dataset, augmentation, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
 from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.model_result import ModelResult
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.evidence import Evidence

@@ -11,9 +11,10 @@ import onnx_ir as ir
 
 from compressor.config import TuneSettings
 from compressor.config.training import StepsSection
-from compressor.data import Batch, Dataset, batch_limit, batches
+from compressor.data import Batch, Dataset, batches
 from compressor.data.spec import too_few
 from compressor.errors import FAULT, ProofFailed
+from compressor.graph.batch_limit import batch_limit
 from compressor.pruning.preparation import Original, same_outputs
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.history import History
