@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from compressor.core.compare import Distance
@@ -37,7 +37,7 @@ class Noticed:
     together: list[str]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Evidence:
     """What the runs showed.
 
@@ -62,14 +62,14 @@ class Evidence:
     max_rel_err: float = 0.0
     max_abs_err: float = 0.0
     passed: bool = True
-    inputs: list[dict[str, list[int]]] = field(default_factory=list)
+    inputs: Sequence[Mapping[str, list[int]]] = ()
     worst: str = ""
     masked_statistics: bool = False
     note: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
     noticed: int = 0
-    not_proved: list[NotProved] = field(default_factory=list)
-    shifted_together: list[str] = field(default_factory=list)
+    not_proved: Sequence[NotProved] = ()
+    shifted_together: Sequence[str] = ()
     runs: Runs | None = None
     reference: str = ""
 
@@ -80,32 +80,42 @@ class Evidence:
         Raises:
             ProofFailed: outputs have other names, or another order; how far they are is for :func:`demand_proof`.
         """
-        evidence = Evidence(standard.tolerance.rtol, note=standard.note, runs=runs)
-        evidence.inputs = [{k: list(v.shape) for k, v in feed.items()} for feed in standard.runs.feeds]
-        # Below every rank, so that an output is named even where nothing differs.
-        worst = -1.0
-        evidence.not_proved = [
-            NotProved(standard.runs.names[place], why) for place, why in sorted(standard.left_out.items())
+        names = standard.runs.names
+        gaps = [
+            (name, gap)
+            for row in standard.distances(runs)
+            for place, (name, gap) in enumerate(zip(names, row, strict=True))
+            if place not in standard.left_out
         ]
-        for row in standard.distances(runs):
-            for place, (name, gap) in enumerate(zip(standard.runs.names, row, strict=True)):
-                if place in standard.left_out:
-                    continue
-                evidence.counts[name] = evidence.counts.get(name, 0) + gap.compared
-                evidence.passed = evidence.passed and gap.passed
-                evidence.tolerance = max(evidence.tolerance, gap.tolerance)
-                evidence.max_rel_err = max(evidence.max_rel_err, gap.max_rel)
-                evidence.max_abs_err = max(evidence.max_abs_err, gap.max_abs)
-                if (rank := _rank(gap)) >= worst:
-                    worst, evidence.worst, of_worst = rank, name, gap
-        if not evidence.passed:
-            evidence.max_rel_err, evidence.tolerance = of_worst.max_rel, of_worst.tolerance
-        return evidence
+        counts: dict[str, int] = {}
+        for name, gap in gaps:
+            counts[name] = counts.get(name, 0) + gap.compared
+        # From behind, so that of equals the last one is named; one is even where nothing differs.
+        worst, of_worst = max(reversed(gaps), key=lambda pair: _rank(pair[1]), default=("", None))
+        passed = all(gap.passed for _, gap in gaps)
+        # What failed is told as it is, and not beside the looser tolerance of another output.
+        told = [gap for _, gap in gaps] if passed or of_worst is None else [of_worst]
+        return Evidence(
+            tolerance=max([standard.tolerance.rtol if passed else 0.0, *(gap.tolerance for gap in told)]),
+            max_rel_err=max((gap.max_rel for gap in told), default=0.0),
+            max_abs_err=max([0.0, *(gap.max_abs for _, gap in gaps)]),
+            passed=passed,
+            inputs=[{k: list(v.shape) for k, v in feed.items()} for feed in standard.runs.feeds],
+            worst=worst,
+            note=standard.note,
+            counts=counts,
+            not_proved=[NotProved(names[place], why) for place, why in sorted(standard.left_out.items())],
+            runs=runs,
+        )
 
-    def take(self, noticed: Noticed) -> None:
-        """Adds what came of wrong models."""
-        self.noticed, self.shifted_together = noticed.count, noticed.together
-        self.not_proved += noticed.missing
+    def with_wrong_models(self, noticed: Noticed) -> Evidence:
+        """The same with what came of models that were made wrong on purpose."""
+        wrong = replace(self, noticed=noticed.count, shifted_together=noticed.together)
+        return wrong.with_missing(noticed.missing)
+
+    def with_missing(self, missing: Iterable[NotProved]) -> Evidence:
+        """The same, of which more is not proved."""
+        return replace(self, not_proved=[*self.not_proved, *missing])
 
     @property
     def compared(self) -> int:

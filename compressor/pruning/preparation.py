@@ -103,8 +103,7 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     # The original refused one of the probed sizes.
     if len(evidence.inputs) < len(inputs.both):
         missing.append(NotProved(PREPARATION, ONE_SIZE))
-    evidence.not_proved += [*evidence.silent, *missing, *_unlike(original, cleaned, inputs, settings)]
-    return evidence
+    return evidence.with_missing([*evidence.silent, *missing, *_unlike(original, cleaned, inputs, settings)])
 
 
 def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings) -> list[NotProved]:
@@ -180,6 +179,4 @@ def same_outputs(
     failed = next((told for told in routed.shown if not told.passed), None)
     if failed is not None:
         return failed
-    evidence = with_comparisons(evidence, routed.shown)
-    evidence.not_proved += routed.missing
-    return evidence
+    return with_comparisons(evidence, routed.shown).with_missing(routed.missing)

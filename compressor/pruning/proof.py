@@ -127,14 +127,13 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     # Without the run at the second size, which has no counterpart.
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     standard, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings), masked.model)
-    evidence = Evidence.of(standard, held)
-    if isinstance(masked.stored, Piecewise):
-        evidence.note = "; ".join(filter(None, [evidence.note, masked.stored.note]))
-    evidence.masked_statistics = masked.masks is not None and masked.masks.statistics > 0
+    evidence, missing = Evidence.of(standard, held), unlike(masked.stored, small, inputs, settings)
     if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
-        evidence.not_proved.append(NotProved(SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
-    evidence.not_proved += unlike(masked.stored, small, inputs, settings)
-    return evidence, standard
+        missing.insert(0, NotProved(SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
+    notes = [evidence.note, masked.stored.note if isinstance(masked.stored, Piecewise) else ""]
+    statistics = masked.masks is not None and masked.masks.statistics > 0
+    evidence = replace(evidence, note="; ".join(filter(None, notes)), masked_statistics=statistics)
+    return evidence.with_missing(missing), standard
 
 
 def _sizes_of(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -175,7 +175,7 @@ def prove_unified(ready: Prepared, result: PackedModel, settings: UnifySettings)
     if settings.verify == "full":
         prove_only_weights(ready.model, result.dense, standard.runs.feeds, settings)
     demand_proof(evidence)
-    evidence.not_proved = list(ready.not_proved)
+    evidence = replace(evidence, not_proved=ready.not_proved)
     return UnifyProof(evidence, output_error(before, standard.runs))
 
 

@@ -119,12 +119,11 @@ class _Case:
         # The reference ran at one size: its masks may fit no other, while the file takes it.
         if masked.masks is not None and any(item.reason in proof.ONE_SIZE_ALONE for item in evidence.not_proved):
             evidence = self._at_second_size(evidence, stored)
-        evidence = replace(evidence, not_proved=[*evidence.not_proved, *evidence.silent, *routed.missing])
+        evidence = evidence.with_missing([*evidence.silent, *routed.missing])
         if self.settings.verify != "full":
             return evidence
         demand_exact(self.cut, small)
-        evidence.take(self._wrong_cuts(masked, small, standard, routed))
-        return evidence
+        return evidence.with_wrong_models(self._wrong_cuts(masked, small, standard, routed))
 
     def _compared(self, masked: MaskedReference, small: Runnable) -> tuple[MaskedReference, Evidence, Standard]:
         """A reference that is a number everywhere, what the smaller model shows beside it, and what was asked of that.
