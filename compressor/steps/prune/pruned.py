@@ -17,7 +17,7 @@ from compressor.pruning.plan_history import PlanHistory
 from compressor.pruning.preparation import Original
 from compressor.pruning.select import Choice
 from compressor.results import GroupRow
-from compressor.results.detail import Curve, RecoveryRow
+from compressor.results.detail import Curve, LatencyResult, RecoveryRow
 from compressor.steps.prune.recover import Recovered
 from compressor.steps.prune.run import Analysed, PruningRun
 from compressor.steps.prune.start import RunStart
@@ -37,6 +37,8 @@ class StepResult:
         ticket: the smaller model at the weights that are rewound to; None without rewinding.
         last: no step comes after it.
         notes: what the report has to say of the choice.
+        latency: that was measured for it; None where none is aimed at.
+        by_losses: channels went by losses that were measured.
         curves: of all training in the step.
         warnings: what the report has to say of training and recovery.
     """
@@ -50,6 +52,8 @@ class StepResult:
     ticket: ir.Model | None
     last: bool
     notes: tuple[str, ...]
+    latency: LatencyResult | None
+    by_losses: bool
     curves: tuple[Curve, ...]
     warnings: tuple[str, ...]
 
@@ -71,7 +75,9 @@ class Pruned:
         rows: of the report, by group.
         layers: of the report, what was fitted.
         curves: of all training.
-        notes: what the report has to say of the choice.
+        notes: what the report has to say of the choices.
+        latency: that was measured last; None where none is aimed at.
+        by_losses: channels went by losses that were measured.
         warnings: what it has to say of training and recovery.
     """
 
@@ -88,6 +94,8 @@ class Pruned:
     layers: tuple[RecoveryRow, ...] = ()
     curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+    latency: LatencyResult | None = None
+    by_losses: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -124,8 +132,9 @@ class Pruned:
             rows=step.rows,
             layers=(*self.layers, *step.recovered.layers),
             curves=(*self.curves, *step.curves),
-            # Later steps have the same groups, narrower.
-            notes=self.notes if self.steps else step.notes,
+            notes=(*self.notes, *step.notes),
+            latency=step.latency or self.latency,
+            by_losses=step.by_losses or self.by_losses,
             warnings=(*self.warnings, *step.warnings),
         )
 

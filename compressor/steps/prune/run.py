@@ -2,9 +2,8 @@
 
 No step exchanges any of it. What is dear is measured once and remembered by who measured it: samples that were read and
 what ratios leave (:class:`~compressor.steps.prune.losses.Losses`), layers that may change
-(:class:`~compressor.steps.prune.layer_options.LayerOptions`) and the latency that was reached
-(:class:`~compressor.latency.LatencyTarget`); and what these have to say of it is kept there until the report, which is
-made after the last step, asks for it.
+(:class:`~compressor.steps.prune.layer_options.LayerOptions`) and the latency of the original
+(:class:`~compressor.latency.LatencyTarget`). What the report has to say of it goes with what a step chose.
 """
 
 from __future__ import annotations

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -27,9 +25,6 @@ from compressor.steps.prune.run import Analysed, PruningRun
 from compressor.steps.prune.sparsify import choice_after, train_towards
 from compressor.steps.prune.trainer import TrainedTowards
 
-if TYPE_CHECKING:
-    from compressor.structures.layer.change import LayerChange
-
 
 @dataclass(frozen=True)
 class _Prepared:
@@ -41,10 +36,10 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Target:
-    """What a step cuts: ``choice`` goes from the ``prepared`` model; with what the report has to say until there."""
+    """What a step takes from the ``prepared`` model; with what the report has to say of it and of training for it."""
 
     prepared: _Prepared
-    choice: Choice
+    selected: Selected
     notes: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -64,30 +59,31 @@ def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult
     # Before anything is measured on the prepared graph, which could be wrong.
     prepared = _prepared(run, pruned.next_start(run))
     selected = _selected(run, settings, prepared.analysis, pruned)
-    target = _target(run, settings, _Target(prepared, selected.choice), pruned)
-    return _cut_and_recover(run, target, selected.changes, pruned, last=settings.steps == 1)
+    target = _target(run, settings, _Target(prepared, selected, selected.notes), pruned)
+    return _cut_and_recover(run, target, pruned, last=settings.steps == 1)
 
 
 def _target(run: PruningRun, settings: PruneSettings, target: _Target, pruned: Pruned) -> _Target:
     """The same after training towards it, in the weights that it is cut from: the trained ones, or the ticket's."""
-    trained = train_towards(run, target.prepared.analysis, target.choice, pruned.steps)
+    trained = train_towards(run, target.prepared.analysis, target.selected.choice, pruned.steps)
     if trained is not None:
         target = _in_trained(run, settings, target, trained)
-    target = replace(target, notes=_unrounded(run, target.choice))
+    # Once: later steps have the same groups, narrower.
+    if not pruned.steps:
+        target = replace(target, notes=(*_unrounded(run, target.selected.choice), *target.notes))
     return target if pruned.ticket is None else _in_ticket(run, target, pruned.ticket)
 
 
-def _cut_and_recover(
-    run: PruningRun, target: _Target, changes: Mapping[str, LayerChange], pruned: Pruned, *, last: bool
-) -> StepResult:
+def _cut_and_recover(run: PruningRun, target: _Target, pruned: Pruned, *, last: bool) -> StepResult:
     """Cuts what was decided on, recovers, and proves both."""
-    analysis, choice = target.prepared.analysis, target.choice
+    analysis, selected = target.prepared.analysis, target.selected
+    choice = selected.choice
     cut = cut_of(choice.plan, analysis)
     small = cut_and_prove(analysis, choice, cut, run.settings, run.clock)
     # Recovery edits the other one; a clone shares its weights. Layers are fitted to what stood right before this cut,
     # and not to the original.
     bare, ticket = small.model.clone(), None if pruned.ticket is None else small.model.clone()
-    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut), changes, pruned.steps + 1)
+    recovered = run.recovery.recover(CutModel(analysis.model, small.model, cut), selected.changes, pruned.steps + 1)
     evidence = [*small.evidence, *prove_recovered(run, analysis, replace(small, model=bare), recovered)]
     rows = report_rows.with_scores(report_rows.group_rows(choice.groups, cut, pruned.rows), choice.scored, cut)
     return StepResult(
@@ -100,6 +96,8 @@ def _cut_and_recover(
         ticket=ticket,
         last=last,
         notes=target.notes,
+        latency=selected.latency,
+        by_losses=selected.by_losses,
         curves=(*target.curves, *recovered.curves),
         warnings=(*target.warnings, *recovered.warnings),
     )
@@ -114,7 +112,7 @@ def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, prun
     """What the step does: what a plan says, or what is chosen."""
     with run.clock.phase("choose"), reasons_given(analysis):
         if run.plan is not None:
-            return Selected(replayed_choice(run.plan, analysis), {})
+            return Selected(replayed_choice(run.plan, analysis))
         try:
             return chosen_changes(analysis, settings, pruned.origin, run.size, run.means)
         except NothingToPrune:
@@ -123,26 +121,32 @@ def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, prun
             # What earlier steps took stands, and is all that may go.
             if pruned.origin is not None:
                 demand_met(analysis, pruned.origin, run.means)
-            return Selected(Choice(PruningPlan((), policy_of(settings)), [], pruned.origin), {})
+            return Selected(Choice(PruningPlan((), policy_of(settings)), [], pruned.origin))
 
 
 def _in_trained(run: PruningRun, settings: PruneSettings, target: _Target, trained: TrainedTowards) -> _Target:
     """The same in the model that was trained towards it, or what its weights decide instead."""
-    before = target.prepared.analysis
-    run.demand_only_weights(before, before.model, trained.model)
+    analysis = target.prepared.analysis
+    run.demand_only_weights(analysis, analysis.model, trained.model)
     prepared = _prepared(run, run.analysed(trained.model))
     with run.clock.phase("choose"):
         # Units are numbered anew in the trained model, so that the choice has to be made in its terms.
-        same = choice_after(trained, prepared.analysis, target.choice)
-        choice = same or chosen(prepared.analysis, settings, target.choice.origin, run.size, run.means)
-    return _Target(prepared, choice, curves=tuple(trained.curves), warnings=tuple(trained.warnings))
+        before, same = target.selected, choice_after(trained, prepared.analysis, target.selected.choice)
+        if same is not None:
+            selected = replace(before, choice=same)
+        else:
+            selected = chosen(prepared.analysis, settings, before.choice.origin, run.size, run.means)
+            selected = replace(selected, changes=before.changes)
+    notes = dict.fromkeys([*target.notes, *selected.notes])
+    return _Target(prepared, selected, tuple(notes), tuple(trained.curves), tuple(trained.warnings))
 
 
 def _in_ticket(run: PruningRun, target: _Target, ticket: ir.Model) -> _Target:
     """What was chosen on trained weights, as it goes from those of the ticket."""
     prepared = _prepared(run, run.analysed(ticket))
-    choice = replayed_choice(target.choice.plan, prepared.analysis)
-    return replace(target, prepared=prepared, choice=replace(choice, origin=target.choice.origin))
+    chosen_before = target.selected.choice
+    choice = replace(replayed_choice(chosen_before.plan, prepared.analysis), origin=chosen_before.origin)
+    return replace(target, prepared=prepared, selected=replace(target.selected, choice=choice))
 
 
 def _unrounded(run: PruningRun, choice: Choice) -> tuple[str, ...]:
