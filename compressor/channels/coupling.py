@@ -357,7 +357,7 @@ class Coupling:
             doubt: str | None = fault.sentence
         else:
             self._claims = Claims()  # what is looked at from here on is no claim of the rule
-            doubt = verify.doubt_of(self, node, claims)
+            doubt = verify.mismatch_of(self, node, claims)
         if doubt is not None:
             self.distrusted[str(node.name)] = doubt  # for all passes to come, too
         return doubt

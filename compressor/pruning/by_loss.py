@@ -75,7 +75,7 @@ def _counted(cost: CostModel, origin: Origin) -> tuple[str, Callable[[UnitArray]
     return ("macs", cost.macs_after) if origin.macs else ("params", cost.params_after)
 
 
-class Spending:
+class CostShares:
     """What the parts of a graph cost, as shares of the whole original.
 
     Args:
@@ -226,14 +226,14 @@ class ByLoss:
         if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
             lines = self.lines(self.settings)
             return units_at(lines, [0] * len(lines))
-        spending = Spending(self.coupling, list(self.ranked), goal)
+        costs = CostShares(self.coupling, list(self.ranked), goal)
 
         def within(settings: PruneSettings) -> Removed:
             lines = self.lines(settings)
-            widths = Widths(lines, spending.parts, spending.share)
+            widths = Widths(lines, costs.parts, costs.share)
             return units_at(
                 lines,
-                levels_within(widths, spending.rest, goal, lambda levels: goal.left_without(units_at(lines, levels))),
+                levels_within(widths, costs.rest, goal, lambda levels: goal.left_without(units_at(lines, levels))),
             )
 
         # Coarse multiples run faster, so finer ones are tried only where the target cannot be met with them.

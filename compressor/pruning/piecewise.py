@@ -48,7 +48,7 @@ def runnable(model: ir.Model, folder: Path, provider: str) -> Runnable:
         return Piecewise(model, folder, provider)
     # Other providers copy weights to memory of their own, so there is nothing to lend.
     if provider == "cpu":
-        return Lent(model, folder)
+        return ExternalWeights(model, folder)
     return Stored.write(model, folder, provider)
 
 
@@ -74,7 +74,7 @@ def fits(size: int) -> bool:
     return size <= (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // MEMORY_SHARE))
 
 
-class Lent(Runnable):
+class ExternalWeights(Runnable):
     """A model whose weights the runtime reads where they are: mapped from its file, or in memory.
 
     Only the graph is written, when this is made; what becomes of the model later matters to :meth:`changed` alone. On
@@ -109,9 +109,9 @@ class Lent(Runnable):
         setup = Setup(optimise=optimise, lent=lent, packed=not optimise, waits=True)
         return Live(start_session(self._path, "cpu", setup), lent)
 
-    def changed(self, change: WeightChange, folder: Path) -> Lent:
+    def changed(self, change: WeightChange, folder: Path) -> ExternalWeights:
         """The same with other weights; the model must not have been edited since this was made."""
-        return Lent(change(self._model), folder)
+        return ExternalWeights(change(self._model), folder)
 
 
 def _is_lent(tensor: ir.TensorProtocol) -> bool:

@@ -16,7 +16,7 @@ from compressor.core.arrays import Floats
 from compressor.core.compare import at_most
 from compressor.errors import TargetOutOfReach
 from compressor.pruning.budget import Goal, Removed
-from compressor.pruning.by_loss import Spending, levels_within
+from compressor.pruning.by_loss import CostShares, levels_within
 from compressor.pruning.parts import OperatorChain
 from compressor.pruning.widths import WidthLine, Widths, units_at
 from compressor.structures.layer.change import ChangeLine, LayerChange
@@ -54,7 +54,7 @@ class _LayerLine:
         return float(level)
 
 
-class _Costs(Spending):
+class _Costs(CostShares):
     """What parts cost where widths and options are chosen together.
 
     Options of layers come after the groups in what is gone.

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.core.compare import Tolerance, distance, rounding_spread
-from compressor.pruning.piecewise import Lent, Piecewise
+from compressor.pruning.piecewise import ExternalWeights, Piecewise
 from compressor.pruning.standard import nudged, with_tolerance
 from compressor.runtime.stored import Answers, Runnable, Stored
 from tests.models import in_memory, model
@@ -53,7 +53,7 @@ TOKENS = SATURATED.replace("float[2,8] x", "int64[2,3] x").replace("<float[8,4] 
 TOKENS = TOKENS.replace("l = MatMul(x, w)", "t = Gather(w, x)  l = MatMul(t, v)")
 KINDS: dict[str, Callable[[ir.Model, Path], Runnable]] = {
     "whole": lambda made, folder: Stored.write(made, folder, "cpu"),
-    "lent": Lent,
+    "lent": ExternalWeights,
     "pieces": lambda made, folder: Piecewise(made, folder, "cpu"),
 }
 

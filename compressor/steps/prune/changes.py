@@ -21,7 +21,7 @@ NOT_FITTED = (
 
 
 @dataclass(frozen=True)
-class Making:
+class ChangeOptions:
     """How changes are made.
 
     Attributes:
@@ -51,7 +51,7 @@ class Making:
             return change_layers(spare, cut.dense, cut.cut, changes, bare, self.settings), [note]
 
 
-def make_changes(cut: CutModel, changes: Mapping[str, LayerChange], making: Making) -> tuple[Changed, list[str]]:
+def make_changes(cut: CutModel, changes: Mapping[str, LayerChange], making: ChangeOptions) -> tuple[Changed, list[str]]:
     """Makes changes and decides which of them are written as something else; and what the report has to say.
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 from compressor.config import BenchSettings, PruneSettings, RunSettings, SparsifySettings, VerifySettings
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
-from compressor.config.section import Heard
+from compressor.config.section import Applies
 from compressor.errors import UsageError
 
 Values = dict[str, Any]
@@ -81,5 +81,5 @@ def test_every_entry_has_a_case_and_names_settings() -> None:
     assert {name for entry in entries for name in entry.fields} <= known
 
 
-def _entries(kind: type[RunSettings]) -> list[Heard]:
-    return [each for base in kind.__mro__ for each in vars(base).get("heard", ())]
+def _entries(kind: type[RunSettings]) -> list[Applies]:
+    return [each for base in kind.__mro__ for each in vars(base).get("applies", ())]
