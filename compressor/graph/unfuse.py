@@ -72,6 +72,7 @@ def _conv(parts: Parts) -> dict[int, ir.Value] | None:
     kept = [a for a in parts.node.attributes.values() if a.name not in own]
     made = ir.Node("", "Conv", list(parts.node.inputs[:3]), kept)
     parts.made.append(made)
+    # Z is added before the activation: it is the skip of a residual block (ContribOperators.md, FusedConv).
     total = parts.total(made.outputs[0], parts.operand(3))
     found = _activated(parts, total, parts.node.attributes.get_floats("activation_params", ()) or ())
     return None if found is None else {0: found}
@@ -90,6 +91,7 @@ def _matmul(parts: Parts) -> dict[int, ir.Value] | None:
     """``alpha A B``, each transposed on request; left alone where the number of axes is not written in the file."""
     attributes = parts.node.attributes
     moved = [attributes.get_int(k, 0) for k in ("transBatchA", "transBatchB")]
+    # These take the batch between rows and columns, which no standard product does.
     if any(moved):
         return None
     sides = []
@@ -128,6 +130,7 @@ def _biased_gelu(parts: Parts) -> dict[int, ir.Value]:
 def _fast_gelu(parts: Parts) -> dict[int, ir.Value]:
     """``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x³)))``."""
     x = parts.total(*parts.node.inputs)
+    # Gelu is an operator from version 20 on; before, the constants are those of arXiv 1606.08415, section 2.
     if exists("Gelu", parts.opset):
         return {0: parts.add("Gelu", [x], approximate="tanh")}
     cube = parts.add("Mul", [parts.add("Mul", [x, x]), x])
@@ -139,6 +142,7 @@ def _fast_gelu(parts: Parts) -> dict[int, ir.Value]:
 def _quick_gelu(parts: Parts) -> dict[int, ir.Value]:
     """QuickGelu (com.microsoft): ``x * sigmoid(alpha x)``."""
     x = parts.first()
+    # The default of the operator, the sigmoid that comes nearest to GELU (arXiv 1606.08415, section 2).
     alpha = parts.number(parts.node.attributes.get_float("alpha", 1.702), x)
     return {0: parts.add("Mul", [x, parts.add("Sigmoid", [parts.add("Mul", [x, alpha])])])}
 

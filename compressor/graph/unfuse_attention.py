@@ -52,6 +52,7 @@ def split_attention(parts: Parts) -> dict[int, ir.Value] | None:
         return None
     joint = parts.add("MatMul", [x, weight])
     joint = joint if bias is None else parts.add("Add", [joint, bias])
+    # Without qkv_hidden_sizes all three are equally wide (ContribOperators.md, Attention).
     query, key, value = parts.split(joint, sizes or [total // 3] * 3, 2)
     cache: list[ir.Value | None] = [None, None]
     # Keys and values lie one after the other on axis 0.
@@ -123,6 +124,7 @@ def packed_attention(parts: Parts) -> dict[int, ir.Value] | None:
 def embedding(parts: Parts) -> dict[int, ir.Value] | None:
     """``LayerNormalization`` of the sum of rows for words, positions and segments; the sum; how long each row is."""
     ids, segments, words, places, kinds, gamma, beta, mask, at = (parts.operand(k) for k in range(9))
+    # An operator from version 17 on; written out by parts, sums in other precision would not be those of the kernel.
     new_enough = exists("LayerNormalization", parts.opset)
     if not new_enough or ids is None or words is None or places is None or gamma is None:
         return None
