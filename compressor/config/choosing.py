@@ -13,6 +13,7 @@ from compressor.config.unify import UnifySettings
 from compressor.core.notation import split_commas
 
 LADDER = ("8x8", "4x8", "4x4", "1x8", "1x4")
+"""Blocks that are tried by default, coarse to fine: fewer numbers are stored the larger a block is."""
 CODEBOOKS = ("values:4/output", "values:8/output", "values:16/output")
 """What a budget of bytes chooses from as well; a limit on what is lost takes it where the ladder says so."""
 

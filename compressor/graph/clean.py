@@ -28,6 +28,7 @@ SMALL_CONSTANT = 1 << 16
 NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node, and below which a weight may be copied."""
 CLEANING_ROUNDS = 8
+"""Rounds, at most: merging makes identities and the other way round, and a chain of those is rarely longer."""
 LOOP_INPUTS = 2
 """How many times it goes round, and whether it goes on: inputs that a Loop has to name, empty or not."""
 DRAW = "draw"

@@ -11,6 +11,7 @@ Kinds = npt.NDArray[np.uint8]
 Damage = npt.NDArray[np.floating]
 
 _HALVINGS = 200
+"""Halvings of the price, at most: prices of float64 meet before; where damages tie, none gives the exact count."""
 _TIE = 1e-13
 """Relative size of what tells equal damages apart: below all that matters, above rounding."""
 

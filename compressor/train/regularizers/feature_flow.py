@@ -35,6 +35,7 @@ from compressor.train.loop.extension import Values
 from compressor.train.regularizers.regularizer import Regularizer, RegularizerRow, TrainedChannels, scaled
 
 SHARE = 0.1
+"""Of the loss: the penalty's first value."""
 PENALTY_SHARE = 2 / 3
 """Share of the run after which there is no penalty."""
 SMALLEST = 1e-12
