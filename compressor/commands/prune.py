@@ -18,8 +18,8 @@ from compressor.core.clock import Clock
 from compressor.errors import ProofFailed, RuleFault
 from compressor.graph.edit import copy_of
 from compressor.metrics.evaluator import demand_metric
-from compressor.pruning.analysis import without_faulty_rules
-from compressor.pruning.refused_samples import samples_tried
+from compressor.pruning.cut.analysis import without_faulty_rules
+from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.steps.prune.conclude import bytes_to_spare, conclude, held_to_size
 from compressor.steps.prune.judgement import ResultJudge
 from compressor.steps.prune.pruned import begin, finish

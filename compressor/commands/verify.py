@@ -22,8 +22,8 @@ from compressor.graph.batch_limit import batch_limit
 from compressor.graph.evaluate import may_draw
 from compressor.graph.provenance import changes_outputs, steps_since
 from compressor.metrics.evaluator import evaluator_for
-from compressor.pruning.refused_samples import samples_tried
-from compressor.pruning.standard import Standard, drawn_outputs
+from compressor.pruning.proofs.refused_samples import samples_tried
+from compressor.pruning.proofs.standard import Standard, drawn_outputs
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.verify import Divergence, OutputRow, VerifyReport, VerifyRun

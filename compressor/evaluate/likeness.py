@@ -24,7 +24,7 @@ from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.evaluate.statistics import DRAWS
 from compressor.graph.batch_limit import batch_limit
 from compressor.graph.evaluate import may_draw
-from compressor.pruning.standard import REPEATS
+from compressor.pruning.proofs.standard import REPEATS
 from compressor.results.detail import OutputsRow, Share
 
 

@@ -41,7 +41,7 @@ from compressor.data.synthetic import (
 from compressor.graph.batch_limit import batch_limit
 from compressor.graph.shapes import Shapes
 from compressor.operators.linear_outputs import LinearOutput, linear_outputs
-from compressor.pruning.cost import macs_per_sample
+from compressor.pruning.budgets.cost import macs_per_sample
 
 PixelRows = npt.NDArray[np.float32]
 

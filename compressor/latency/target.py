@@ -14,15 +14,15 @@ from compressor.latency.candidates import Candidates, fingerprint
 from compressor.latency.search import Aim, MeasuredWidths, WidthSearch
 from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
-from compressor.pruning.allocate import scores_by_loss
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Removed, line_up
+from compressor.pruning.budgets.allocate import scores_by_loss
+from compressor.pruning.budgets.budget import Removed, line_up
+from compressor.pruning.budgets.curves import Curves, lines_of
+from compressor.pruning.budgets.parts import operator_chains
+from compressor.pruning.budgets.schedule import kept
+from compressor.pruning.budgets.select import Choice, Ranking, choose_by_scores
+from compressor.pruning.budgets.widths import Levels, WidthLine, Widths, lines, units_at
 from compressor.pruning.by_loss import choose_by_loss, chunks_of, scored_by_loss
-from compressor.pruning.curves import Curves, lines_of
-from compressor.pruning.parts import operator_chains
-from compressor.pruning.schedule import kept
-from compressor.pruning.select import Choice, Ranking, choose_by_scores
-from compressor.pruning.widths import Levels, WidthLine, Widths, lines, units_at
+from compressor.pruning.cut.analysis import Analysis
 from compressor.results.detail import LatencyResult
 from compressor.results.sensitivity import SensitivityReport
 

@@ -7,7 +7,7 @@ operators:
     factors: [0, 1]
 
 What such a file claims is trusted no more than a record of this package: labels are held against shapes, and the proof
-against both models (``channels/verify.py``, ``pruning/proof.py``).
+against both models (``channels/verify.py``, ``pruning/proofs/proof.py``).
 """
 
 from __future__ import annotations

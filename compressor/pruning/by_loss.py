@@ -1,8 +1,9 @@
 """A budget spent where outputs lose least: loss curves of all groups in, widths out.
 
-The widths that lose least at a cost of at most the budget are a knapsack (:mod:`compressor.pruning.widths`); a layer
-costs about the product of two widths, so costs are taken around some widths, the knapsack is solved, and again around
-its answer. The currency is whatever the run has a target for: multiply-accumulates, parameters, bytes or milliseconds.
+The widths that lose least at a cost of at most the budget are a knapsack (:mod:`compressor.pruning.budgets.widths`); a
+layer costs about the product of two widths, so costs are taken around some widths, the knapsack is solved, and again
+around its answer. The currency is whatever the run has a target for: multiply-accumulates, parameters, bytes or
+milliseconds.
 
 A ratio says how small, not where: the budget is the multiply-accumulates that are left where every group loses that
 share of its channels.
@@ -23,8 +24,7 @@ from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.errors import TargetOutOfReach
 from compressor.operators import quantization_grid
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import (
+from compressor.pruning.budgets.budget import (
     Chunk,
     Goal,
     Origin,
@@ -35,12 +35,13 @@ from compressor.pruning.budget import (
     too_coarse,
     too_much,
 )
-from compressor.pruning.cost import CostModel
-from compressor.pruning.curves import Curves, GroupScores, lines_of
-from compressor.pruning.nearest import finer, nearest_of
-from compressor.pruning.parts import OperatorChain, operator_chains
-from compressor.pruning.select import Choice, Ranking, Scored
-from compressor.pruning.widths import Levels, WidthLine, Widths, units_at
+from compressor.pruning.budgets.cost import CostModel
+from compressor.pruning.budgets.curves import Curves, GroupScores, lines_of
+from compressor.pruning.budgets.nearest import finer, nearest_of
+from compressor.pruning.budgets.parts import OperatorChain, operator_chains
+from compressor.pruning.budgets.select import Choice, Ranking, Scored
+from compressor.pruning.budgets.widths import Levels, WidthLine, Widths, units_at
+from compressor.pruning.cut.analysis import Analysis
 
 SPARE = 0.05
 """A budget counts as spent where less is left of it than this share of what a target may be missed by."""

@@ -24,9 +24,9 @@ from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.weights import all_finite, weight_bytes
 from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
 from compressor.operators.table import operator_of
-from compressor.pruning.analysis import prepared_model
-from compressor.pruning.matching import nearest
-from compressor.pruning.refused_samples import samples_tried
+from compressor.pruning.cut.analysis import prepared_model
+from compressor.pruning.cut.matching import nearest
+from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results import ModelStats
 from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport

@@ -12,9 +12,9 @@ from compressor.channels.groups import ChannelGroup, blocked
 from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.graph.joined import joined_of
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.evidence import Evidence, NotProved
-from compressor.pruning.select import Scored
+from compressor.pruning.budgets.select import Scored
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.proofs.evidence import Evidence, NotProved
 from compressor.results import (
     FrozenRow,
     GroupRow,

@@ -16,8 +16,8 @@ from compressor.evaluate.likeness import outputs_row
 from compressor.graph.batch_limit import batch_limit, limit_batch
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.pruning.cost import affordable_samples, macs_per_sample
-from compressor.pruning.piecewise import runnable
+from compressor.pruning.budgets.cost import affordable_samples, macs_per_sample
+from compressor.pruning.proofs.piecewise import runnable
 from compressor.results.detail import OutputsRow
 
 COMPARED, COMPARED_MACS = 512, 50e9

@@ -21,8 +21,8 @@ from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
 from compressor.graph.batch_limit import batch_limit
 from compressor.graph.model_result import ModelResult
 from compressor.metrics.evaluator import evaluator_for, labels_unread
-from compressor.pruning.evidence import Evidence
-from compressor.pruning.standard import Standard
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.standard import Standard
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options

@@ -15,7 +15,7 @@ from compressor.data import Batch, Dataset, batches
 from compressor.data.spec import too_few
 from compressor.errors import FAULT, ProofFailed
 from compressor.graph.batch_limit import batch_limit
-from compressor.pruning.preparation import Original, same_outputs
+from compressor.pruning.proofs.preparation import Original, same_outputs
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.history import History
 from compressor.train.loop.sweep import RATES, sweep_rates

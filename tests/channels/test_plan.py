@@ -20,9 +20,9 @@ from compressor.channels.plan import PruningPlan, Removal
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import PlanError, ProofFailed
-from compressor.pruning import apply
-from compressor.pruning.analysis import analyse
-from compressor.pruning.select import choose_channels
+from compressor.pruning.budgets.select import choose_channels
+from compressor.pruning.cut import apply
+from compressor.pruning.cut.analysis import analyse
 from tests.models import between, in_memory, tokens
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)

@@ -21,7 +21,7 @@ from compressor.errors import (
     TargetOutOfReach,
     UsageError,
 )
-from compressor.pruning import surgery
+from compressor.pruning.cut import surgery
 from tests.commands.file_case import SETTINGS, files_in, frozen, good
 from tests.models import between, in_memory, model
 

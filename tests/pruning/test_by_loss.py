@@ -10,12 +10,12 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning import by_loss
-from compressor.pruning.analysis import analyse
-from compressor.pruning.budget import Goal, goal_of
+from compressor.pruning.budgets.budget import Goal, goal_of
+from compressor.pruning.budgets.cost import CostModel
+from compressor.pruning.budgets.curves import LossCurve
+from compressor.pruning.budgets.select import ranking_of
 from compressor.pruning.by_loss import ByLoss, CostShares, choose_by_loss, uniform_share
-from compressor.pruning.cost import CostModel
-from compressor.pruning.curves import LossCurve
-from compressor.pruning.select import ranking_of
+from compressor.pruning.cut.analysis import analyse
 from tests.latency.case import residual
 from tests.models import in_memory
 

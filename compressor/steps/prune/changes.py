@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ModelError
-from compressor.pruning.apply import CutModel
+from compressor.pruning.cut.apply import CutModel
 from compressor.steps.prune.lowering import lowered
 from compressor.steps.remarks import left_alone
 from compressor.structures.apply import Calibration, Changed, change_layers

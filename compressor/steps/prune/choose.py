@@ -14,14 +14,14 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import NothingToPrune, NotPossible, TargetOutOfReach
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Origin, demand_reachable, goal_of
+from compressor.pruning.budgets.budget import Origin, demand_reachable, goal_of
+from compressor.pruning.budgets.cost import CostModel
+from compressor.pruning.budgets.schedule import kept, part_of
+from compressor.pruning.budgets.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
 from compressor.pruning.by_loss import choose_by_loss
-from compressor.pruning.cost import CostModel
+from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
-from compressor.pruning.schedule import kept, part_of
-from compressor.pruning.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
 from compressor.steps import report_rows
 from compressor.steps.prune.layer_options import LayerOptions, Selected, structure_of
 from compressor.steps.prune.losses import Losses, RunCurves, follows_losses, with_measured_scores

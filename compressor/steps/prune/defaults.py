@@ -23,8 +23,8 @@ from compressor.data.synthetic.dataset import REMEMBERED
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import ModelError, UsageError
 from compressor.graph.shapes import Shapes
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
+from compressor.pruning.budgets.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
+from compressor.pruning.cut.analysis import Analysis
 from compressor.results import Report
 from compressor.steps.prune.effort import Effort, RecoveryWork
 from compressor.steps.prune.losses import follows_losses

@@ -11,12 +11,12 @@ from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.core.clock import Clock
 from compressor.errors import NothingToPrune, UsageError
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Goal
+from compressor.pruning.budgets.budget import Goal
+from compressor.pruning.budgets.cost import graph_macs
+from compressor.pruning.budgets.nearest import finer, nearest_of
+from compressor.pruning.budgets.select import Choice, Ranking, origin_of, policy_of
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
-from compressor.pruning.cost import graph_macs
-from compressor.pruning.nearest import finer, nearest_of
-from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
+from compressor.pruning.cut.analysis import Analysis
 from compressor.steps import remarks
 from compressor.steps.offers import offer_of, ranks_of
 from compressor.steps.prune.losses import Losses, RunCurves

@@ -14,12 +14,12 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError, UsageError
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.budgets.cost import macs_per_sample
+from compressor.pruning.budgets.curves import Curves, GroupScores
+from compressor.pruning.budgets.select import Ranking, by_weights
 from compressor.pruning.by_loss import uniform_share
-from compressor.pruning.cost import macs_per_sample
-from compressor.pruning.curves import Curves, GroupScores
-from compressor.pruning.depth import with_depth
-from compressor.pruning.select import Ranking, by_weights
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.depth import with_depth
 
 if TYPE_CHECKING:
     from compressor.allocation.judge import ExactLosses

@@ -10,12 +10,12 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
-from compressor.pruning import proof
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.constants import demand_same_constants
-from compressor.pruning.evidence import Evidence, demand_proof
-from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import MaskedReference
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.proofs import proof
+from compressor.pruning.proofs.constants import demand_same_constants
+from compressor.pruning.proofs.evidence import Evidence, demand_proof
+from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.proof import MaskedReference
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed

@@ -9,13 +9,13 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Origin
-from compressor.pruning.evidence import Evidence
+from compressor.pruning.budgets.budget import Origin
+from compressor.pruning.budgets.select import Choice
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.plan_history import PlanHistory
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.pruning.plan_history import PlanHistory
-from compressor.pruning.preparation import Original
-from compressor.pruning.select import Choice
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.preparation import Original
 from compressor.results import GroupRow
 from compressor.results.detail import Curve, LatencyResult, RecoveryRow
 from compressor.steps.prune.recover import Recovered

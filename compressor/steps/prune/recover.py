@@ -13,7 +13,7 @@ from compressor.config.choices import RECOVERIES
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError
-from compressor.pruning.apply import CutModel
+from compressor.pruning.cut.apply import CutModel
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.results.detail import Curve, RecoveryRow

@@ -13,7 +13,7 @@ from compressor.config.contradictions import contradiction
 from compressor.errors import ModelError, UsageError
 from compressor.graph.joined import ModelOrigin, joined_of
 from compressor.pruning.lossless import with_no_loss
-from compressor.pruning.refusal import refusal
+from compressor.pruning.proofs.refusal import refusal
 from compressor.steps import run_files
 from compressor.steps.run_samples import RunSamples
 

@@ -16,11 +16,11 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.pruning.analysis import Analysis, analyse
-from compressor.pruning.evidence import Evidence
-from compressor.pruning.preparation import Original
-from compressor.pruning.schedule import steps_of
-from compressor.pruning.weights_only import prove_only_weights, some_feeds
+from compressor.pruning.budgets.schedule import steps_of
+from compressor.pruning.cut.analysis import Analysis, analyse
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.preparation import Original
+from compressor.pruning.proofs.weights_only import prove_only_weights, some_feeds
 from compressor.steps.prune.choose import Means, means_of
 from compressor.steps.prune.recover import Recovery
 from compressor.steps.prune.request import PruneRequest

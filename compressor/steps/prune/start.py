@@ -12,11 +12,11 @@ from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
 from compressor.graph.restore_packed import is_packed
-from compressor.pruning.analysis import Analysis, analyse
-from compressor.pruning.apply import cut_of
-from compressor.pruning.matching import demand_matches
-from compressor.pruning.preparation import Original
-from compressor.pruning.select import demand_target
+from compressor.pruning.budgets.select import demand_target
+from compressor.pruning.cut.analysis import Analysis, analyse
+from compressor.pruning.cut.apply import cut_of
+from compressor.pruning.cut.matching import demand_matches
+from compressor.pruning.proofs.preparation import Original
 from compressor.results import ModelStats
 from compressor.steps import counts
 from compressor.steps.prune.choose import Means, reasons_given

@@ -11,7 +11,7 @@ from compressor.config import PruneSettings
 from compressor.config.choices import CRITERIA, STRUCTURES
 from compressor.config.selection import CRITERION
 from compressor.core.clock import Clock
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.steps.prune.choose import chosen_changes, means_of
 from compressor.steps.prune.losses import Losses, RunCurves
 from compressor.steps.prune.objective import with_latency_target
