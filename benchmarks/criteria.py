@@ -33,10 +33,10 @@ from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
 from compressor.errors import TargetOutOfReach
 from compressor.graph import clean, files
-from compressor.pruning import surgery
-from compressor.pruning.analysis import analyse
+from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.criteria import CRITERIA, Need, criterion
-from compressor.pruning.select import choose_channels
+from compressor.pruning.cut import surgery
+from compressor.pruning.cut.analysis import analyse
 from compressor.runtime.library import ort
 from compressor.steps.score import measure_for_criterion
 

@@ -42,7 +42,7 @@ from compressor.channels import channel_mask, labels, plan
 from compressor.graph import clean, files, inference, normalise, shapes, stream, unfuse
 from compressor.operators import repair
 from compressor.operators.table import RULES
-from compressor.pruning import analysis, apply, surgery
+from compressor.pruning.cut import analysis, apply, surgery
 from compressor.steps.prune import recover
 
 RECOVERING = "recovering"

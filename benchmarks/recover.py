@@ -48,9 +48,9 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
     from compressor.config import PruneSettings
     from compressor.data import Batch
     from compressor.graph import files
-    from compressor.pruning import surgery
-    from compressor.pruning.analysis import analyse
-    from compressor.pruning.select import choose_channels
+    from compressor.pruning.budgets.select import choose_channels
+    from compressor.pruning.cut import surgery
+    from compressor.pruning.cut.analysis import analyse
     from compressor.reconstruct import ReconstructOptions, recover
 
     class Noise:

@@ -28,9 +28,9 @@ from compressor.channels.groups import group
 from compressor.config import PruneSettings
 from compressor.config.choices import REGULARIZERS
 from compressor.graph import files
-from compressor.pruning.analysis import analyse
-from compressor.pruning.apply import cut_of
-from compressor.pruning.select import choose_channels
+from compressor.pruning.budgets.select import choose_channels
+from compressor.pruning.cut.analysis import analyse
+from compressor.pruning.cut.apply import cut_of
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.regularizers.coupled_channels import couple

@@ -30,9 +30,9 @@ from compressor.errors import CompressorError
 from compressor.graph.files import load_model
 from compressor.graph.normalise import unshare
 from compressor.operators.table import RULES
-from compressor.pruning.analysis import Policy, prepared_model
-from compressor.pruning.select import choose_channels
-from compressor.pruning.surgery import remove
+from compressor.pruning.budgets.select import choose_channels
+from compressor.pruning.cut.analysis import Policy, prepared_model
+from compressor.pruning.cut.surgery import remove
 
 
 def measure(path: Path, settings: PruneSettings) -> dict[str, float | int | str]:

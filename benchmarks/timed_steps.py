@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from compressor.config import TuneSettings
-from compressor.train.loop.distributed import world_of
+from compressor.train.loop.distributed import processes_of
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.stepping import Stepper
@@ -29,7 +29,7 @@ class TimedSteps:
     ) -> None:
         self.module, self.index = module.train(), 0
         objective = Objective([(1.0, lambda ours, batch, _: torch.nn.functional.cross_entropy(ours[0], batch.labels))])
-        self._stepper = Stepper(self.module, objective, extensions, settings, world_of("cpu"))
+        self._stepper = Stepper(self.module, objective, extensions, settings, processes_of("cpu"))
         self._stepper.start(steps)
         rng = np.random.default_rng(0)
         images = torch.from_numpy(rng.standard_normal((batch, 3, 32, 32)).astype(np.float32))

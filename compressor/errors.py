@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-FAULT = "this is a fault of this tool, please report it"
-PLEASE = f"nothing was written; {FAULT}"
+REPORT = "please report it"
+FAULT = f"this is a fault of this tool, {REPORT}"
 """How a message about a fault of ours ends."""
 
 
@@ -71,6 +71,11 @@ class ProofFailed(CompressorError):  # noqa: N818
 
     exit_code = 5
     result: object = None
+
+
+def tool_fault(fact: str) -> ProofFailed:
+    """The error where a proof caught a fault of this tool, and not of the model; ``fact`` is what it saw."""
+    return ProofFailed(f"{fact}; nothing was written; {FAULT}")
 
 
 class GateMissed(CompressorError):  # noqa: N818

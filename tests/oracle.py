@@ -27,9 +27,9 @@ from compressor.graph.feeds import feeds
 from compressor.graph.normalise import unshare
 from compressor.graph.shapes import Shapes
 from compressor.operators import table
-from compressor.pruning import surgery
-from compressor.pruning.analysis import prepared_model
-from compressor.pruning.select import choose_channels
+from compressor.pruning.budgets.select import choose_channels
+from compressor.pruning.cut import surgery
+from compressor.pruning.cut.analysis import prepared_model
 
 Array = NDArray[np.generic]
 
@@ -60,7 +60,7 @@ def without(op: str) -> Iterator[None]:
 
 
 def couple(source: ir.Model, settings: PruneSettings) -> tuple[ir.Model, Coupling]:
-    """What :func:`compressor.pruning.analysis.analyse` does, before anything is sealed."""
+    """What :func:`compressor.pruning.cut.analysis.analyse` does, before anything is sealed."""
     model, shapes = prepared_model(source, settings)
     unshare(model)
     give_each_its_own(model.graph, shapes, table.RULES)

@@ -19,9 +19,9 @@ from compressor.allocation.layer_samples import Floats32, Rows
 from compressor.allocation.removal import Reader, way_down
 from compressor.allocation.views import LinearView
 from compressor.channels.groups import ChannelGroup
+from compressor.pruning.budgets.curves import Curves, GroupScores, LossCurve
 from compressor.pruning.criteria import Scores
 from compressor.pruning.criteria.base import weakest_first
-from compressor.pruning.curves import Curves, GroupScores, LossCurve
 
 LOOKS = 16
 """Widths of a group at which its loss is judged, at most; between them it is interpolated."""

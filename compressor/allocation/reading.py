@@ -16,8 +16,9 @@ from compressor.allocation.layer_samples import POSITIONS, Collector, Rows
 from compressor.allocation.views import LinearView
 from compressor.channels.coupling import Coupling
 from compressor.core.arrays import Array
-from compressor.data import Batch, Dataset, batch_limit
-from compressor.pruning.cost import affordable_samples
+from compressor.data import Batch, Dataset
+from compressor.graph.batch_limit import batch_limit
+from compressor.pruning.budgets.cost import affordable_samples
 
 ROWS_BYTES = 3 << 28
 """Of the rows of all layers together, at most."""

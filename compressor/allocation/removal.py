@@ -24,10 +24,9 @@ import numpy.typing as npt
 
 from compressor.channels.labels import UnitArray
 from compressor.reconstruct.form import Matrix
+from compressor.reconstruct.options import RIDGE
 
 RowArray = npt.NDArray[np.floating]
-RIDGE = 1e-2
-"""Ridge, as a share of the mean variance of a layer's inputs."""
 REMOVAL_STEPS = 32
 """Steps in which a group goes, at most: a step removes several units at once where there are more."""
 

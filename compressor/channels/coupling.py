@@ -116,6 +116,7 @@ class Coupling:
         return (value, NO_AXIS) in self._closed
 
     def _merge(self) -> None:
+        # A weight takes on labels of readers further down, so one pass is not enough; each merges two units at least.
         for _ in range(PASS_LIMIT):
             version = self.units.version
             self._pass()
@@ -125,6 +126,7 @@ class Coupling:
 
     def on(self, graph: ir.Graph) -> Coupling:
         """What a cut asks of this coupling, for ``graph``, a clone that nobody has edited; units are shared."""
+        # Not coupled again: a clone has the same nodes, and units of two couplings could not be compared.
         twins = Twins.of(self.graph, graph)
         found = Coupling(graph, self.shapes.on(twins), self._rules, self.policy)
         found.units, found.balances, found.opaque = self.units, self.balances, twins.of_nodes(self.opaque)
@@ -154,6 +156,7 @@ class Coupling:
         found = self.deferred_labels.get(value)
         if found is None and value.is_initializer():
             shape = self.shapes(value) or ()
+            # An axis of size 1 is broadcast by whoever reads it, and has no position to spare.
             still = {a for a, size in enumerate(shape) if size > 1 and (value, a) not in self._closed}
             found = DeferredLabels(open=still, shape=shape)
             self.deferred_labels[value] = found
@@ -193,6 +196,7 @@ class Coupling:
     def fresh(self, value: ir.Value, axis: int) -> UnitArray:
         """Units of an axis of ``value``, the same at every call."""
         key = (value, axis)
+        # Were they new in every pass, there would be something to merge in every pass, and no end.
         if key not in self._fresh:
             self._fresh[key] = self.units.fresh(self.shape(value)[axis])
         return self._fresh[key]
@@ -273,8 +277,7 @@ class Coupling:
 
     def terms(self) -> Iterable[Term[int]]:
         """Every term of some value, each once where values share it."""
-        values = [*self._layouts, *self.deferred_labels]
-        found = {id(t): t for value in values for t in self.layout(value, assign_fresh=False)}
+        found = {id(t): t for v in (*self._layouts, *self.deferred_labels) for t in self.layout(v, assign_fresh=False)}
         return found.values()
 
     def joint_terms(self) -> Iterable[tuple[ir.Value, Term[int]]]:
@@ -287,12 +290,10 @@ class Coupling:
     # ---- the pass -------------------------------------------------------------------------------------------
 
     def _pass(self) -> None:
-        self._layouts = {}  # given anew in every pass; units and deferred labels stay
-        self.balances = []
-        self.node_operands = {}
-        self.claims = {}
-        self.opaque = {}
+        # Given anew in every pass; units and deferred labels stay.
+        self._layouts, self.balances, self.node_operands, self.claims, self.opaque = {}, [], {}, {}, {}
         for value in self.graph.inputs:
+            # A plan names positions, of which an axis has none whose size the caller chooses.
             open_ = [a for a in self.policy.free.get(str(value.name), ()) if not self.shapes.dynamic(value)[a]]
             self.label(value, [Term((a,), self.fresh(value, a)) for a in open_])
         self._visit_all(self.graph)
@@ -329,8 +330,9 @@ class Coupling:
         why = self._couple(node)
         if why is not None:
             del self.balances[balances:]  # what a rule asked for before it gave up is void
+            # Nodes inside may have been coupled already, to labels of body inputs that nobody vouches for any more.
             for each in [*nodes_inside(node), node]:
-                self.unexplained(each, why)
+                self.freeze_unexplained(each, why)
 
     def _couple(self, node: ir.Node) -> str | None:
         """Lets the rule of ``node`` couple it; the sentence that says why it cannot, or is not believed.
@@ -357,7 +359,7 @@ class Coupling:
             doubt: str | None = fault.sentence
         else:
             self._claims = Claims()  # what is looked at from here on is no claim of the rule
-            doubt = verify.doubt_of(self, node, claims)
+            doubt = verify.mismatch_of(self, node, claims)
         if doubt is not None:
             self.distrusted[str(node.name)] = doubt  # for all passes to come, too
         return doubt
@@ -368,7 +370,7 @@ class Coupling:
         for value in node.outputs:
             self.follow_users(value)
 
-    def unexplained(self, node: ir.Node, text: str) -> None:
+    def freeze_unexplained(self, node: ir.Node, text: str) -> None:
         """Closed world: freezes everything the node touches, what its bodies capture too; outputs get no labels."""
         self.opaque[node] = text
         self.claims.pop(node, None)
@@ -390,6 +392,7 @@ class Coupling:
         found: Layout = []
         for term in terms:
             short = self.units.canonical(term)
+            # Merged along all of its axes, it is one unit that holds the whole tensor, of which nothing would be left.
             if short is not None and not short.axes:
                 self.units.freeze(short.units, Reason(str(value.name), ",".join(map(str, term.axes)), "", WHOLE_AXIS))
             elif short and all(short.axes != t.axes or not np.array_equal(short.units, t.units) for t in found):

@@ -20,6 +20,7 @@ from compressor.graph.nodes import fill_number, input_of, record_of
 from compressor.graph.shapes import Shapes
 
 MANY = 2
+"""Readers from which on each gets a copy: a lone one ties nothing together."""
 
 
 @dataclass

@@ -50,7 +50,7 @@ class ChannelGroup:
         slots: where they live; the first is the one that gives the name.
         width: positions that one unit takes in the first slot (a head of 64 dimensions: 64).
         blocks: what the units stand for in the group of residual blocks, which has no slots; see
-            :mod:`compressor.pruning.depth`.
+            :mod:`compressor.pruning.cut.depth`.
     """
 
     name: str

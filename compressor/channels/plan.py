@@ -22,7 +22,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.channels.residual import by_name
-from compressor.errors import PLEASE, PlanError, ProofFailed
+from compressor.errors import PlanError, tool_fault
 
 SCHEMA = 1
 POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
@@ -273,12 +273,13 @@ def names_all(plan: PruningPlan, cut: ChannelMask) -> bool:
 
     Not where something goes that stands in no weight and follows from none that does.
     """
-    coupling = cut.coupling
-    if not coupling.units.paired:
-        return True
-    every = np.arange(len(coupling.units))
-    gone = coupling.units.find_unpaired(every[~cut.keeps_units(every)])
-    return bool(np.isin(gone, coupling.units.find_unpaired(_units_named(plan, coupling))).all())
+    return not _unnamed(plan, cut, np.arange(len(cut.coupling.units))).size
+
+
+def _unnamed(plan: PruningPlan, cut: ChannelMask, units: UnitArray) -> UnitArray:
+    """Those of ``units`` that go, as they stood before any were paired by scores, and that no position names."""
+    find = cut.coupling.units.find_unpaired
+    return np.setdiff1d(find(units[~cut.keeps_units(units)]), find(_units_named(plan, cut.coupling)))
 
 
 def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
@@ -347,7 +348,12 @@ def demand_removal(plan: PruningPlan, cut: ChannelMask) -> None:
     for removal in plan.removals:
         keep = cut.keep(cut.coupling.graph.initializers[removal.initializer], removal.axes).ravel()
         if keep[list(removal.indices)].any():
-            raise ProofFailed(f"the cut leaves positions of {removal.initializer!r} that the plan removes; {PLEASE}")
+            raise tool_fault(f"the cut leaves positions of {removal.initializer!r} that the plan removes")
     # A unit takes one position at least, so more units than positions means that something else goes too.
     if cut.removed > sum(len(removal.indices) for removal in plan.removals) + len(plan.blocks):
-        raise ProofFailed(f"the cut removes more than the plan says; {PLEASE}")
+        raise tool_fault("the cut removes more than the plan says")
+    # Scores that are not the plan's may have paired what it names with what it does not, which then goes as one unit.
+    weights = (cut.coupling.deferred_labels.get(value) for value in cut.coupling.graph.initializers.values())
+    units = [term.units.ravel() for labels in weights if labels is not None for term in labels.terms]
+    if units and _unnamed(plan, cut, np.concatenate(units)).size:
+        raise tool_fault("units were paired by other scores than the plan's, so that more than it says goes")

@@ -79,13 +79,13 @@ def mismatches(coupling: Coupling) -> dict[str, str]:
     found = {}
     for node in coupling.graph.all_nodes():
         claims = coupling.claims.get(node)
-        doubt = doubt_of(coupling, node, claims) if claims is not None else None
+        doubt = mismatch_of(coupling, node, claims) if claims is not None else None
         if doubt is not None:
             found[str(node.name)] = doubt
     return found
 
 
-def doubt_of(coupling: Coupling, node: ir.Node, claims: Claims) -> str | None:
+def mismatch_of(coupling: Coupling, node: ir.Node, claims: Claims) -> str | None:
     """What is wrong with the claims of a rule at ``node``; None where they hold."""
     doubts = chain(
         (_unsigned_output(node, v, claims) for v in node.outputs),

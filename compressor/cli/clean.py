@@ -7,7 +7,7 @@ import click
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, card_option, model_option, view_options
 from compressor.cli.options import settings_options
-from compressor.cli.paths import check_destinations, default_output
+from compressor.cli.paths import Destinations
 from compressor.config import CleanSettings
 
 _EPILOG = f"""\b
@@ -24,21 +24,16 @@ Examples:
 @model_option(".clean.onnx")
 @card_option
 @view_options
-def clean_command(
-    *, source: Path, output: Path | None, card_to: Path | None, settings: CleanSettings, view: View
-) -> None:
+def clean_command(*, source: Path, destinations: Destinations, settings: CleanSettings, view: View) -> None:
     """Remove from the model IN what its outputs do not need: dead nodes, unused and duplicate weights,
     identities, stale shape information. No channel is removed and no output changes.
     """
     from compressor.commands.clean import clean_file
-    from compressor.render.card import write_card
     from compressor.render.text import render_report
 
-    target = output or default_output(source, ".clean.onnx")
     # Before the model is read: a place that cannot be written to is found at once.
-    check_destinations([source], {"--output": target, "--json": view.json_to, "--card": card_to})
+    destinations.check([source], {"--json": view.json_to})
     with view.phases() as progress:
-        report = clean_file(source, target, settings, progress)
-    if card_to is not None:
-        write_card(card_to, target, report)
+        report = clean_file(source, destinations.place, settings, progress)
+    destinations.write_card(report)
     view.show(report, report.warnings, lambda console: render_report(report, console, verbose=view.verbose))

@@ -22,7 +22,7 @@ from compressor.cli.paths import withdraw
 from compressor.core.checkpoint_folder import has_checkpoint
 from compressor.core.choices import plugin_at_fault
 from compressor.core.formatting import printable
-from compressor.errors import CompressorError, GateMissed, OutOfMemory
+from compressor.errors import REPORT, CompressorError, GateMissed, OutOfMemory
 
 INTERRUPTED = 130
 """128 and SIGINT, as shells report it."""
@@ -193,7 +193,7 @@ def _sentence(error: Exception, verbose: bool) -> str:
     package = plugin_at_fault(error)
     if package is not None:
         return f"Error in the plug-in package {package!r}: {fact.rstrip(':')}; {hint}, and tell its authors."
-    return f"Internal error: {fact.rstrip(':')}; {hint}, and please report it."
+    return f"Internal error: {fact.rstrip(':')}; {hint}, and {REPORT}."
 
 
 def discard_stdout() -> None:

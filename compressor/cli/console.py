@@ -5,16 +5,18 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
 
 from compressor.cli.command import Option, discard_stdout
 from compressor.cli.export_folder import ExportFolder
+from compressor.cli.paths import Destinations, default_output
 from compressor.core.atomic import write_text
 from compressor.core.clock import LastingText, Progress
 from compressor.core.formatting import printable
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 LOG_SECONDS = 10.0
 _TRAILING = re.compile(r"[ \t]+(?=\n)")
+_ASKED = MappingProxyType({"dry_run": "dry_run", "plan_out": "plan", "report_to": "report", "card_to": "card"})
+"""Parameters of a command -> what :class:`Destinations` call them."""
 output_option = functools.partial(click.option, cls=Option, section="Output")
 """`click.option` for what a command writes or prints."""
 file_option = functools.partial(output_option, type=click.Path(path_type=Path))
@@ -44,6 +48,8 @@ dry_run_option = output_option("--dry-run", is_flag=True, help="Do everything bu
 def model_option(suffix: str) -> Callable[[F], F]:
     """``-o`` of a command that writes a model; ``suffix`` is what its default name ends in.
 
+    The command is called with one record of ``destinations`` for all that it was told to write.
+
     Where IN is the folder of an exporter, the command gets the model in it, and the folder's other files are copied
     beside the result.
     """
@@ -53,29 +59,34 @@ def model_option(suffix: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def placed(*, source: Path, output: Path | None, **values: Any) -> None:
+            def called(*, source: Path, output: Path | None) -> None:
+                place = output or default_output(source, suffix)
+                function(source=source, destinations=Destinations(place, output is not None, **asked), **values)
+
+            quiet, asked = values["quiet"], {name: values.pop(key) for key, name in _ASKED.items() if key in values}
             if ExportFolder.at(source):
-                _in_folder(function, ExportFolder.of(source, output, suffix), values)
+                _in_folder(called, ExportFolder.of(source, output, suffix), quiet=quiet)
             else:
-                function(source=source, output=output, **values)
+                called(source=source, output=output)
 
         return option(cast("F", placed))
 
     return decorate
 
 
-def _in_folder(command: Callable[..., object], folder: ExportFolder, values: Mapping[str, Any]) -> None:
+def _in_folder(command: Callable[..., object], folder: ExportFolder, *, quiet: bool) -> None:
     """Calls a command on the model of a folder, and fills the folder of the result."""
     folder.prepare()
     # At the very end, when the results of a command that failed are gone.
     click.get_current_context().call_on_close(folder.withdraw)
     missed: GateMissed | None = None
     try:
-        command(source=folder.source / folder.model, output=folder.target / folder.model, **values)
+        command(source=folder.source / folder.model, output=folder.target / folder.model)
     # The model is written all the same.
     except GateMissed as gate:
         missed = gate
     notes = folder.complete()
-    for note in [] if values["quiet"] else notes:
+    for note in [] if quiet else notes:
         click.echo(f"Warning: {printable(note)}", err=True)
     if missed is not None:
         raise missed

@@ -7,7 +7,7 @@ import click
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resume_from
 from compressor.cli.console import View, card_option, file_option, model_option, view_options
 from compressor.cli.options import part, settings_options
-from compressor.cli.paths import check_destinations, default_output
+from compressor.cli.paths import Destinations
 from compressor.cli.training import watched
 from compressor.config import SparsifySettings
 from compressor.config.data import DataSection
@@ -59,8 +59,7 @@ def finetune_command(
     *,
     source: Path,
     teacher: Path | None,
-    output: Path | None,
-    card_to: Path | None,
+    destinations: Destinations,
     settings: SparsifySettings,
     view: View,
 ) -> None:
@@ -69,23 +68,19 @@ def finetune_command(
 
     Ctrl-C leaves a checkpoint that --resume goes on from.
     """
-    target = output or default_output(source, ".tuned.onnx")
-    written = {"--output": target, "--metrics": settings.metrics, "--json": view.json_to, "--card": card_to}
     # Before torch is imported, which takes seconds.
-    check_destinations([source, teacher], written)
+    destinations.check([source, teacher], {"--metrics": settings.metrics, "--json": view.json_to})
     demand_teacher(settings, given=teacher is not None)
     from compressor.commands.finetune import finetune_file
-    from compressor.render.card import write_card
     from compressor.render.finetune import render_finetune
     from compressor.train.summary import tune_report
 
-    resume_from(folder_beside(settings.checkpoint, target))
+    resume_from(folder_beside(settings.checkpoint, destinations.place))
     with watched(view, settings.metrics, resumed=settings.resume) as observe:
-        result = finetune_file(source, target, settings, teacher=teacher, observe=observe)
+        result = finetune_file(source, destinations.place, settings, teacher=teacher, observe=observe)
     # Of several processes one reports.
     if not result.main:
         return
-    report = tune_report(result, settings, source=source, teacher=teacher, output=target)
-    if card_to is not None:
-        write_card(card_to, target, report)
+    report = tune_report(result, settings, source=source, teacher=teacher, output=destinations.place)
+    destinations.write_card(report)
     view.show(report, report.warnings, lambda console: render_finetune(report, console, verbose=view.verbose))

@@ -1,16 +1,23 @@
 """Where a command writes: default names, and no file that is also an input."""
 
+from __future__ import annotations
+
 import errno
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import click
 
 from compressor.errors import CompressorError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from compressor.results import Document
 
 _OUTPUTS = ("--output", "output")
 _RESULTS = (*_OUTPUTS, "--plan-out")
@@ -23,6 +30,46 @@ _KINDS = MappingProxyType(
     {"--report": _PAGE, "--plot": _PAGE, "report": _PAGE, "--card": ("Markdown", (".md", ".markdown"))}
 )
 """What is written for a flag, and what names of such files end in."""
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """What a command that makes a model writes; None for what nobody asked for.
+
+    Attributes:
+        place: of the model.
+        named: that place was asked for.
+        dry_run: all is done but writing the model.
+        plan: what goes, as JSON.
+        report: one HTML file.
+        card: Markdown.
+    """
+
+    place: Path
+    named: bool
+    dry_run: bool = False
+    plan: Path | None = None
+    report: Path | None = None
+    card: Path | None = None
+
+    @property
+    def model(self) -> Path | None:
+        """Where the model is written; None where it is not."""
+        return None if self.dry_run else self.place
+
+    def check(self, sources: Collection[Path | None], more: Mapping[str, str | Path | None]) -> None:
+        """:func:`check_destinations` of all these and ``more``, by flag."""
+        # With --dry-run a place that was named is checked all the same, as the next run will want it.
+        model = self.place if self.named or not self.dry_run else None
+        own = {"--output": model, "--plan-out": self.plan, "--report": self.report, "--card": self.card}
+        check_destinations(sources, {**own, **more}, dry_run=self.dry_run)
+
+    def write_card(self, report: Document) -> None:
+        """Writes the model card, where one is asked for."""
+        if self.card is not None:
+            from compressor.render.card import write_card
+
+            write_card(self.card, self.model, report)
 
 
 def default_output(source: Path, suffix: str) -> Path:
@@ -66,7 +113,8 @@ def check_destinations(
         demand_named(source)
     taken = {source: "the input" for source in sources if source is not None}
     # Weights beyond a size lie in a file beside the model.
-    taken |= {_beside(place): f"for weights of the file of {flag}" for flag, place in _given(written, _OUTPUTS)}
+    for flag, model in _given(written, _OUTPUTS):
+        taken |= dict.fromkeys(_files(model)[1:], f"for weights of the file of {flag}")
     for flag, place in written.items():
         if place is None or (flag == "--json" and str(place) == "-"):
             continue
@@ -84,24 +132,28 @@ def check_destinations(
     # Outside of a command, as in tests, there is nothing to take back.
     context = click.get_current_context(silent=True)
     if context is not None:
-        files = [path for _, model in _given(written, _RESULTS) for path in (model, _beside(model))]
-        context.meta[_WITHDRAWN] = {path: _identity(path) for path in files}
+        models = [model for _, model in _given(written, _RESULTS)]
+        context.meta[_WITHDRAWN] = models, {path: _identity(path) for model in models for path in _files(model)}
 
 
 def _given(written: Mapping[str, str | Path | None], flags: Collection[str]) -> list[tuple[str, Path]]:
     return [(flag, Path(place)) for flag, place in written.items() if place is not None and flag in flags]
 
 
-def _beside(model: Path) -> Path:
-    # Not with_name, which takes no path without a name; whoever writes the model refuses that.
-    return model.parent / (model.name + ".data")
+def _files(model: Path) -> list[Path]:
+    """A file that is written, and those that its weights may lie in."""
+    from compressor.graph.files import data_files
+
+    return [model, *data_files(model)]
 
 
 def withdraw(context: click.Context) -> None:
     """Removes the results that the command has put in place, because it fails after all."""
-    for path, before in context.meta.get(_WITHDRAWN, {}).items():
+    models, before = context.meta.get(_WITHDRAWN, ((), {}))
+    # Looked for again: how many files the weights took is known only now.
+    for path in (path for model in models for path in _files(model)):
         # A file that was there before and was not replaced is the user's.
-        if path.is_file() and _identity(path) != before:
+        if path.is_file() and _identity(path) != before.get(path):
             path.unlink(missing_ok=True)
 
 

@@ -17,7 +17,7 @@ from compressor.cli.console import (
     view_options,
 )
 from compressor.cli.options import flag, settings_options, was_given
-from compressor.cli.paths import check_destinations, default_output
+from compressor.cli.paths import Destinations
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.config.structure import StructureSection
@@ -79,13 +79,9 @@ _BRIEF = (
 def prune_command(
     *,
     source: Path,
-    output: Path | None,
+    destinations: Destinations,
     plan: Path | None,
-    plan_out: Path | None,
-    dry_run: bool,
     explain: bool,
-    report_to: Path | None,
-    card_to: Path | None,
     settings: PruneSettings,
     view: View,
 ) -> None:
@@ -97,44 +93,40 @@ def prune_command(
     """
     from compressor.commands import prune_file, prune_report
     from compressor.core.extras import require
-    from compressor.render.card import write_card
     from compressor.render.text import explain_frozen, render_report
     from compressor.results import FrozenRow
     from compressor.steps.run_files import pruned_beside
 
     _demand_open(plan)
-    target = None if dry_run else output or default_output(source, ".pruned.onnx")
     also = {f"--also {text}": Path(parse_also(text)[0]) for text in settings.also}
-    beside = target or output or default_output(source, ".pruned.onnx")
-    others = {f"the result of {name}": pruned_beside(beside, file) for name, file in also.items()}
-    destinations = {**others, "--plan-out": plan_out, "--json": view.json_to, "--report": report_to, "--card": card_to}
-    # With --dry-run the place is checked all the same, as the next run will want it.
-    check_destinations([source, plan, *also.values()], {"--output": target or output, **destinations}, dry_run=dry_run)
+    others = {f"the result of {name}": pruned_beside(destinations.place, file) for name, file in also.items()}
+    destinations.check([source, plan, *also.values()], {**others, "--json": view.json_to})
     # Before the work, not after it.
-    if report_to is not None:
+    if destinations.report is not None:
         require("--report", "jinja2")
     if settings.trains:
-        resume_from(folder_beside(settings.checkpoint, target))
+        resume_from(folder_beside(settings.checkpoint, destinations.model))
     try:
         with view.phases() as progress:
-            result = prune_file.prune_file(source, target, settings, plan=plan, plan_out=plan_out, progress=progress)
-            if report_to is not None:
-                prune_report.report_file(source, result, settings, report_to)
+            result = prune_file.prune_file(
+                source, destinations.model, settings, plan=plan, plan_out=destinations.plan, progress=progress
+            )
+            if destinations.report is not None:
+                prune_report.report_file(source, result, settings, destinations.report)
     except NotPossible as refusal:
         rows = [row for row in refusal.frozen if isinstance(row, FrozenRow)]
         if explain and rows:
             view.draw(lambda console: explain_frozen(rows, console, verbose=view.verbose))
         raise
     report = result.report
-    if card_to is not None:
-        write_card(card_to, target, report)
+    destinations.write_card(report)
     view.show(
         report,
         report.warnings,
         lambda console: render_report(report, console, explain=explain, verbose=view.verbose),
     )
     # After the report is shown: it tells what missed the limit.
-    _demand_asked(result, settings, plan_out)
+    _demand_asked(result, settings, destinations.plan)
 
 
 def _demand_asked(result: "PruneResult", settings: PruneSettings, plan_out: Path | None) -> None:

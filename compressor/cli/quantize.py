@@ -7,7 +7,7 @@ import click
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
 from compressor.cli.console import View, card_option, dry_run_option, model_option, output_option, view_options
 from compressor.cli.options import part, settings_options
-from compressor.cli.paths import check_destinations, default_output
+from compressor.cli.paths import Destinations
 from compressor.config.data import DataSection
 from compressor.config.graph import GraphSection
 from compressor.config.proof import ProofSection
@@ -48,9 +48,7 @@ _BRIEF = (
 def quantize_command(
     *,
     source: Path,
-    output: Path | None,
-    card_to: Path | None,
-    dry_run: bool,
+    destinations: Destinations,
     explain: bool,
     settings: QuantizeSettings,
     view: View,
@@ -63,18 +61,13 @@ def quantize_command(
     or made up, and how accurate the result is where samples have labels. Prune and recover first, quantise last.
     """
     from compressor.commands.quantize import quantize_file
-    from compressor.render.card import write_card
     from compressor.render.quantize import render_quantized
     from compressor.steps.gates import demand_gates
 
-    target = None if dry_run else output or default_output(source, ".int8.onnx")
-    # With --dry-run a place that was named is checked all the same.
-    written = {"--output": target or output, "--json": view.json_to, "--card": card_to}
-    check_destinations([source], written, dry_run=dry_run)
+    destinations.check([source], {"--json": view.json_to})
     with view.phases() as progress:
-        report = quantize_file(source, target, settings, progress)
-    if card_to is not None and target is not None:
-        write_card(card_to, target, report)
+        report = quantize_file(source, destinations.model, settings, progress)
+    destinations.write_card(report)
     view.show(
         report,
         report.warnings,

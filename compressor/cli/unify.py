@@ -15,7 +15,7 @@ from compressor.cli.console import (
     view_options,
 )
 from compressor.cli.options import flag, part, settings_options, was_given
-from compressor.cli.paths import check_destinations, default_output
+from compressor.cli.paths import Destinations
 from compressor.config.blocks import BlocksSection, StorageSection, WeightsSection
 from compressor.config.choosing import ChoosingSection, ChoosingSettings
 from compressor.config.data import DataSection
@@ -82,11 +82,8 @@ _BRIEF = (
 def unify_command(
     *,
     source: Path,
-    output: Path | None,
+    destinations: Destinations,
     plan: Path | None,
-    plan_out: Path | None,
-    card_to: Path | None,
-    dry_run: bool,
     explain: bool,
     settings: ChoosingSettings,
     view: View,
@@ -101,26 +98,22 @@ def unify_command(
     ONNX Runtime proves that it unpacks to exactly these weights. IN itself is never changed.
     """
     from compressor.commands import choose_blocks
-    from compressor.render.card import write_card
     from compressor.render.unify import render_unified
 
-    target = None if dry_run else output or default_output(source, ".unified.onnx")
     # A plan has its own answers to these, and an option that is silently ignored would mislead.
     decided = (*(name for section in _DECIDED for name in section.own_fields()), "magnitudes", "simplify")
     ignored = [flag(ChoosingSettings, name) for name in decided if was_given(name)]
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
-    written = {"--output": target or output, "--plan-out": plan_out, "--json": view.json_to, "--card": card_to}
     # The teacher is only read, and must not be written over.
-    check_destinations([source, plan, settings.teacher], written, dry_run=dry_run)
+    destinations.check([source, plan, settings.teacher], {"--json": view.json_to})
     if settings.trains:
-        resume_from(folder_beside(settings.checkpoint, target))
+        resume_from(folder_beside(settings.checkpoint, destinations.model))
     with view.phases() as progress:
         report = choose_blocks.unify_chosen_file(
-            source, target, settings, plan=plan, plan_out=plan_out, progress=progress
+            source, destinations.model, settings, plan=plan, plan_out=destinations.plan, progress=progress
         )
-    if card_to is not None:
-        write_card(card_to, target, report)
+    destinations.write_card(report)
     view.show(
         report, report.warnings, lambda console: render_unified(report, console, explain=explain, verbose=view.verbose)
     )

@@ -25,8 +25,8 @@ from compressor.graph import files
 from compressor.graph.edit import constant_array
 from compressor.graph.stream import plan_files
 from compressor.metrics.evaluator import Evaluator
-from compressor.pruning.allocate import Move
-from compressor.pruning.refused_samples import samples_tried
+from compressor.pruning.budgets.allocate import Move
+from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.sensitivity import OutputChange
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files

@@ -13,10 +13,10 @@ from compressor.core.formatting import quantity
 from compressor.graph import clean
 from compressor.graph.model_result import ProvedResult
 from compressor.graph.provenance import input_digest, stamp_provenance
-from compressor.pruning.analysis import prepared_model
-from compressor.pruning.evidence import Evidence
-from compressor.pruning.interface_match import demand_same_interface
-from compressor.pruning.preparation import Original, prove_cleaned
+from compressor.pruning.cut.analysis import prepared_model
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.interface_match import demand_same_interface
+from compressor.pruning.proofs.preparation import Original, prove_cleaned
 from compressor.results import Report
 from compressor.steps import counts, report_rows, run_files
 from compressor.steps.provenance import pruning_facts

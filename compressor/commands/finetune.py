@@ -11,9 +11,9 @@ from compressor.config import SparsifySettings, TuneSettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.graph import files, metadata
 from compressor.graph.provenance import input_digest, stamp_provenance
-from compressor.pruning import proof
-from compressor.pruning.interface_match import demand_teachable
-from compressor.pruning.refused_samples import samples_tried
+from compressor.pruning.proofs import proof
+from compressor.pruning.proofs.interface_match import demand_teachable
+from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.steps.provenance import training_facts
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune

@@ -8,8 +8,8 @@ from compressor.channels.groups import group
 from compressor.config import PruneSettings, RunSettings
 from compressor.core.clock import Clock, Progress
 from compressor.graph.provenance import provenance_steps
-from compressor.pruning.analysis import analyse
-from compressor.pruning.matching import demand_matches
+from compressor.pruning.cut.analysis import analyse
+from compressor.pruning.cut.matching import demand_matches
 from compressor.results import Report
 from compressor.steps import counts, report_rows, run_files
 from compressor.steps.opaque import opaque_rows

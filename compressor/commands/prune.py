@@ -18,14 +18,15 @@ from compressor.core.clock import Clock
 from compressor.errors import ProofFailed, RuleFault
 from compressor.graph.edit import copy_of
 from compressor.metrics.evaluator import demand_metric
-from compressor.pruning.analysis import without_faulty_rules
-from compressor.pruning.refused_samples import samples_tried
-from compressor.steps.prune.conclude import bytes_to_spare, concluded, held_to_size
+from compressor.pruning.cut.analysis import without_faulty_rules
+from compressor.pruning.proofs.refused_samples import samples_tried
+from compressor.steps.prune.conclude import bytes_to_spare, conclude, held_to_size
 from compressor.steps.prune.judgement import ResultJudge
-from compressor.steps.prune.pruned import begun, ended
+from compressor.steps.prune.pruned import begin, finish
+from compressor.steps.prune.request import PruneRequest
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
-from compressor.steps.prune.settled import PruneRequest, settled
+from compressor.steps.prune.start import start_run
 from compressor.steps.prune.step import step
 
 
@@ -67,13 +68,13 @@ def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -
     """:func:`prune` without the rules of the nodes that are ``distrusted``."""
     # How many samples it takes at a time is noted on the model, and each try finds that out, and says so.
     given, request = request, replace(request, model=copy_of(request.model))
-    start = settled(request, distrusted, clock)
+    start = start_run(request, distrusted, clock)
     judge = ResultJudge(start.source, start.settings, start.samples, clock)
     run = PruningRun.of(request, start, distrusted, clock)
-    pruned = begun(run, start)
+    pruned = begin(run, start)
     for settings in run.schedule():
         pruned = pruned.after(step(run, settings, pruned))
-    result = concluded(run, request, start, ended(run, pruned), judge)
+    result = conclude(run, request, start, finish(run, pruned), judge)
     if spare := bytes_to_spare(run, request, result):
         return _prune(replace(given, spare=spare), clock, distrusted)
     return held_to_size(run, request, result)

@@ -17,9 +17,9 @@ from compressor.graph import files
 from compressor.graph.model_result import ProvedResult
 from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
-from compressor.pruning.evidence import Evidence
-from compressor.pruning.interface_match import demand_same_interface, demand_teachable
-from compressor.pruning.refused_samples import samples_tried
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.interface_match import demand_same_interface, demand_teachable
+from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
 from compressor.steps.provenance import unified_facts

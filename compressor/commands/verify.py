@@ -14,15 +14,16 @@ from compressor.config.verify import VerifySettings
 from compressor.core.arrays import Array
 from compressor.core.clock import Clock, Progress
 from compressor.core.compare import Distance, Tolerance, distance, is_finite, relative, squares
-from compressor.data import batch_limit, batches, open_data
+from compressor.data import batches, open_data
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened, Placed
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.evaluate import may_draw
 from compressor.graph.provenance import changes_outputs, steps_since
 from compressor.metrics.evaluator import evaluator_for
-from compressor.pruning.refused_samples import samples_tried
-from compressor.pruning.standard import Standard, drawn_outputs
+from compressor.pruning.proofs.refused_samples import samples_tried
+from compressor.pruning.proofs.standard import Standard, drawn_outputs
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.verify import Divergence, OutputRow, VerifyReport, VerifyRun

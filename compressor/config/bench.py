@@ -9,7 +9,7 @@ from compressor.config.base import RunSettings
 from compressor.config.common import Threads
 from compressor.config.graph import Count
 from compressor.config.proof import Provider
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 from compressor.core.notation import MILLISECONDS
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|)", re.IGNORECASE)
@@ -39,8 +39,10 @@ class WhereSection(Section):
     """The machine that is measured."""
 
     title: ClassVar[str] = "Where it runs"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("io_binding", "cuda_graph"), lambda s: s.provider != "cpu", "that is for accelerators; say --provider"),
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
+            ("io_binding", "cuda_graph"), lambda s: s.provider != "cpu", "that is for accelerators; say --provider"
+        ),
     )
 
     provider: Provider = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from compressor.config.common import Globs, Latency, LeftWeights
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 from compressor.core.notation import parse_share, read_pairs
 
 ALL = 0
@@ -81,8 +81,8 @@ class BlocksSection(Section):
     """Shape of the blocks, and how many of them are unified or pruned."""
 
     title: ClassVar[str] = "Blocks"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("codebook_per",), lambda s: s.codebook is not None, "there is no codebook; say --codebook K"),
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(("codebook_per",), lambda s: s.codebook is not None, "there is no codebook; say --codebook K"),
     )
 
     block: Annotated[BlockText, Shown("BLOCK")] = Field(

@@ -7,12 +7,13 @@ from pydantic import BeforeValidator, Field
 from compressor.config.blocks import BlockText
 from compressor.config.common import Cluster, Jobs
 from compressor.config.gates import Distance, Drop
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 from compressor.config.target import FileSize
 from compressor.config.unify import UnifySettings
 from compressor.core.notation import split_commas
 
 LADDER = ("8x8", "4x8", "4x4", "1x8", "1x4")
+"""Blocks that are tried by default, coarse to fine: fewer numbers are stored the larger a block is."""
 CODEBOOKS = ("values:4/output", "values:8/output", "values:16/output")
 """What a budget of bytes chooses from as well; a limit on what is lost takes it where the ladder says so."""
 
@@ -31,13 +32,13 @@ class ChoosingSection(Section):
     """A limit on what is lost, within which every layer gets the block that saves most."""
 
     title: ClassVar[str] = "Blocks by what they cost"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
             ("ladder",),
             lambda s: s.chooses,
             "blocks are not chosen by what they cost; give --max-drop, --max-distance or --target-size",
         ),
-        Heard(
+        Applies(
             ("block", "codebook", "codebook_per"),
             lambda s: not s.chooses,
             "blocks are chosen from --ladder; name the block there",

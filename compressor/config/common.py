@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from compressor.config.section import Aside, Shown
+from compressor.config.section import Operational, Shown
 from compressor.core.notation import parse_texts
 
 MOST_THREADS = 1024
@@ -18,11 +18,13 @@ Threads = Annotated[
         description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores.",
     ),
 ]
-Jobs = Annotated[int, Aside(), Field(ge=0, description="Measurements at a time, one thread each; 0 for one a core.")]
+Jobs = Annotated[
+    int, Operational(), Field(ge=0, description="Measurements at a time, one thread each; 0 for one a core.")
+]
 Cluster = Annotated[
     str | None,
     Shown("dask://HOST:PORT"),
-    Aside(),
+    Operational(),
     Field(description="Measure on the workers of this Dask scheduler instead (extra cluster)."),
 ]
 Latency = Annotated[bool, Field(description="Also time the original and the written model in turns, on --provider.")]

@@ -6,13 +6,15 @@ from pydantic import BeforeValidator, Field
 
 from compressor.config.base import RunSettings
 from compressor.config.choices import METRICS
-from compressor.config.section import Heard, Section, Shown, did_you_mean
+from compressor.config.section import Applies, Section, Shown, did_you_mean
 from compressor.core.notation import parse_numbers, split_commas
 from compressor.core.user_code import NAMED
 
 Change = Literal["flip", "crop"]
 Std = Annotated[float, Field(gt=0)]
 _CHANGES = ("flip", "crop")
+CALIBRATION_SAMPLES = 256
+"""Samples that layers are fitted to and models compared on, where nobody says how many (docs/recovery.md)."""
 
 
 def _changes(value: object) -> object:
@@ -42,7 +44,7 @@ def _metric(value: object) -> object:
     raise ValueError(f"{text!r} is not a metric{hint} ({', '.join(METRICS)} or package.module:function)")
 
 
-CROPS = Heard(("crop_padding",), lambda s: "crop" in s.augment, "no image is cropped; add --augment crop")
+CROPS = Applies(("crop_padding",), lambda s: "crop" in s.augment, "no image is cropped; add --augment crop")
 """Where nothing but ``augment`` changes images."""
 
 
@@ -50,13 +52,13 @@ class DataSection(Section):
     """Where samples come from and how they are prepared."""
 
     title: ClassVar[str] = "Data"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
             ("val_share",),
             lambda s: s.val_data is None,
             "--val-data names the samples to judge on; leave --val-data out",
         ),
-        Heard(("labels",), lambda s: (s.data or s.val_data) is not None, "made-up samples have none; give --data"),
+        Applies(("labels",), lambda s: (s.data or s.val_data) is not None, "made-up samples have none; give --data"),
     )
 
     data: Annotated[str | None, Shown("PATH")] = Field(
@@ -81,7 +83,7 @@ class DataSection(Section):
         description=f"What a model is judged by: {', '.join(METRICS)}; or package.module:function, which is called "
         "with the model and gives a number. Default: top-1, where labels are classes.",
     )
-    samples: int = Field(default=256, ge=1, le=10**7, description="Samples to calibrate on.")
+    samples: int = Field(default=CALIBRATION_SAMPLES, ge=1, le=10**7, description="Samples to calibrate on.")
     batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")
     mean: Annotated[tuple[float, ...], BeforeValidator(parse_numbers), Shown("X,X,X")] = Field(
         default=(),

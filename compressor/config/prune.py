@@ -11,7 +11,7 @@ from compressor.config.files import FilesSection
 from compressor.config.gates import GatesSection
 from compressor.config.recovery import RecoverySection
 from compressor.config.rules import RulesSection
-from compressor.config.section import Heard
+from compressor.config.section import Applies
 from compressor.config.selection import SelectionSection
 from compressor.config.sparsity import SparsitySection
 from compressor.config.structure import StructureSection
@@ -43,27 +43,27 @@ class PruneSettings(
 ):
     """Settings of a pruning run; at most one of `AMOUNTS` is set, ``ratio`` when nothing is said."""
 
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
             (*_OF_SCORES, "scope", "sensitivity", "layer_ratio"),
             lambda s: not s.lossless,
             "--lossless takes what is zero already, and nothing else; leave --lossless out",
         ),
-        Heard(
+        Applies(
             _OF_SCORES,
             lambda s: STRUCTURES.find(s.structure).channels,
             "no channel goes; choose --structure channels or both",
         ),
-        Heard(
+        Applies(
             # Threads say where times are taken, as --device does of training: scripts say that of every run.
             ("batch",),
             lambda s: s.times or (STRUCTURES.find(s.structure).masks is not None and s.lower == "auto"),
             "nothing is timed; give --target-latency, or --objective latency",
         ),
-        Heard(("latency_cache",), lambda s: s.times, "no operator is timed; give --target-latency"),
-        Heard(("metrics",), lambda s: s.uses_gradients or s.recover == "auto", _UNTRAINED),
-        Heard(_HOW, lambda s: s.uses_gradients, _UNTRAINED),
-        Heard(tuple(name for name in TRAINED if name not in (*_HOW, "metrics")), lambda s: s.trains, _UNTRAINED),
+        Applies(("latency_cache",), lambda s: s.times, "no operator is timed; give --target-latency"),
+        Applies(("metrics",), lambda s: s.uses_gradients or s.recover == "auto", _UNTRAINED),
+        Applies(_HOW, lambda s: s.uses_gradients, _UNTRAINED),
+        Applies(tuple(name for name in TRAINED if name not in (*_HOW, "metrics")), lambda s: s.trains, _UNTRAINED),
     )
 
     @property

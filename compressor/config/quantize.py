@@ -8,17 +8,19 @@ from pydantic_core import PydanticCustomError
 from compressor.config.common import Globs, Latency, LeftWeights
 from compressor.config.data import DataSettings
 from compressor.config.gates import Distance, GatesSection
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 
 
 class QuantizeSection(Section):
     """What becomes of weights and activations."""
 
     title: ClassVar[str] = "Quantization"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("block_size",), lambda s: s.mode == "int4", "weights have no blocks; say --mode int4"),
-        Heard(("per_channel",), lambda s: s.mode != "int4", "in 4 bits every block has a scale; choose another --mode"),
-        Heard(("calibration",), lambda s: s.mode in ("auto", "static"), "no range is calibrated; say --mode static"),
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(("block_size",), lambda s: s.mode == "int4", "weights have no blocks; say --mode int4"),
+        Applies(
+            ("per_channel",), lambda s: s.mode != "int4", "in 4 bits every block has a scale; choose another --mode"
+        ),
+        Applies(("calibration",), lambda s: s.mode in ("auto", "static"), "no range is calibrated; say --mode static"),
     )
 
     mode: Literal["auto", "static", "dynamic", "int4"] = Field(

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from compressor.config.choices import CORRUPTIONS
-from compressor.config.data import DataSettings
+from compressor.config.data import CALIBRATION_SAMPLES, DataSettings
 from compressor.config.graph import Count
 from compressor.config.section import Section, Shown
 from compressor.core.notation import parse_share, parse_texts, split_commas
@@ -61,7 +61,8 @@ class RobustnessSettings(ShiftsSection, JudgementSection, DataSettings):
     """Settings of a robustness measurement."""
 
     samples: Count = Field(
-        default=256, description="Samples to measure on, drawn at random from the data, or made up where there is none."
+        default=CALIBRATION_SAMPLES,
+        description="Samples to measure on, drawn at random from the data, or made up where there is none.",
     )
     normalised: bool = Field(
         default=False,

@@ -48,7 +48,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Aside:
+class Operational:
     """Marks a setting that no result follows from: where a run leaves things for itself, or how it goes about its work.
 
     It may differ between a run and the one that resumes it, a stage of a recipe need not be run again for it, and a
@@ -57,7 +57,7 @@ class Aside:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Applies:
     """Settings that only some runs read: given to another one, they would be passed over in silence.
 
     Attributes:
@@ -79,7 +79,7 @@ class Section(BaseModel):
 
     title: ClassVar[str] = ""
     """Heading of the section in the help of a command."""
-    heard: ClassVar[tuple[Heard, ...]] = ()
+    applies: ClassVar[tuple[Applies, ...]] = ()
     """Which settings are read where; what a class says stands beside what its bases say."""
 
     def given(self, *names: str) -> bool:
@@ -98,13 +98,13 @@ class Section(BaseModel):
         fields, values = type(self).model_fields.items(), dict(self)
         return [n for n, f in fields if values[n] == f.get_default(call_default_factory=True, validated_data=values)]
 
-    def demand_heard(self, label: Callable[[str], str] = str, lent: Collection[str] = ()) -> None:
+    def demand_applicable(self, label: Callable[[str], str] = str, lent: Collection[str] = ()) -> None:
         """Every setting that was given says something, but for those that are ``lent``: given to many runs at once.
 
         Raises:
             UsageError: one says nothing in a run with the others; one sentence, in which ``label`` names it.
         """
-        for each in (each for base in type(self).__mro__ for each in vars(base).get("heard", ())):
+        for each in (each for base in type(self).__mro__ for each in vars(base).get("applies", ())):
             names = [label(name) for name in each.fields if name not in lent and self.given(name)]
             if names and not each.where(self):
                 raise UsageError(f"{' and '.join(names)}: {each.why}, or drop {'it' if len(names) == 1 else 'them'}")
@@ -116,8 +116,8 @@ class Section(BaseModel):
 
     @classmethod
     def asides(cls) -> frozenset[str]:
-        """Names of the settings that are marked :class:`Aside`."""
-        return frozenset(name for name, field in cls.model_fields.items() if Aside() in field.metadata)
+        """Names of the settings that are marked :class:`Operational`."""
+        return frozenset(name for name, field in cls.model_fields.items() if Operational() in field.metadata)
 
     @classmethod
     def sections(cls) -> "tuple[type[Section], ...]":
@@ -151,7 +151,7 @@ class Section(BaseModel):
             own = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
             raise UsageError("; ".join(_sentence(item, schema, label) for item in own)) from error
         # What comes out of a report, or of a script, says of many settings what would be so anyway.
-        made.demand_heard(label, {*lent, *made.as_by_default()})
+        made.demand_applicable(label, {*lent, *made.as_by_default()})
         return made
 
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from compressor.config.choices import CRITERIA
 from compressor.config.common import Globs
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 from compressor.core.notation import parse_texts
 
 # Names come from the table of choices, which type checkers do not read.
@@ -31,13 +31,13 @@ class SelectionSection(Section):
     """Which channels are important, which ones may go, and where from."""
 
     title: ClassVar[str] = "Which channels"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
             ("normalise",),
             lambda s: s.scope == "global",
             "scores of different groups are not compared; say --scope global",
         ),
-        Heard(
+        Applies(
             ("scope",),
             lambda s: s.sensitivity is None or s.scope not in ("local", "global"),
             "--sensitivity says what each group loses; leave --sensitivity out",

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from compressor.config.choices import REGULARIZERS
 from compressor.config.data import CROPS
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 from compressor.config.tune import TuneSettings
 from compressor.core.notation import parse_share
 
@@ -30,8 +30,8 @@ class SparsitySection(Section):
     """Training before a cut, and of what is left from scratch."""
 
     title: ClassVar[str] = "Sparsity training"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
             ("sparsify_epochs", "sparsify_strength"),
             lambda s: s.sparsify is not None,
             "nothing is trained before the cut; name a method with --sparsify",
@@ -89,8 +89,8 @@ class RegularizerSection(Section):
     """Training towards a cut that is made later."""
 
     title: ClassVar[str] = "Training towards a cut"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
             ("regularizer_strength", "sparsity"),
             lambda s: s.regularizer is not None,
             "no cut is trained for; name a method with --regularizer",
@@ -109,7 +109,7 @@ class RegularizerSection(Section):
 class SparsifySettings(RegularizerSection, TuneSettings):
     """Settings of a fine-tuning run that may make channels small."""
 
-    heard: ClassVar[tuple[Heard, ...]] = (CROPS,)
+    applies: ClassVar[tuple[Applies, ...]] = (CROPS,)
 
 
 class SparsifyStageSettings(SparsifySettings):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from compressor.config.choices import STRUCTURES
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 
 # Names come from the table of choices, which type checkers do not read.
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ class StructureSection(Section):
     """What a budget is taken from."""
 
     title: ClassVar[str] = "Structure"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
             ("basis", "coefficients"),
             lambda s: STRUCTURES.find(s.structure).basis,
             "kernels are not written in a basis; choose --structure interspace",
         ),
-        Heard(
+        Applies(
             ("lower",),
             lambda s: STRUCTURES.find(s.structure).masks is not None,
             "no mask is laid over a layer; choose a --structure of masks",

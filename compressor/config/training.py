@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from compressor.config.section import Aside, Heard, Section, Shown
+from compressor.config.section import Applies, Operational, Section, Shown
 from compressor.core.notation import parse_texts
 from compressor.errors import UsageError
 
@@ -79,14 +79,14 @@ class LossSection(Section):
     """What is minimised."""
 
     title: ClassVar[str] = "Training: loss"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("alpha",), lambda s: s.loss == "mixed", "the loss is not mixed; say --loss mixed"),
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(("alpha",), lambda s: s.loss == "mixed", "the loss is not mixed; say --loss mixed"),
+        Applies(
             ("temperature",),
             lambda s: s.loss in ("distill", "mixed"),
             "scores of the original are not imitated; say --loss distill or mixed",
         ),
-        Heard(
+        Applies(
             ("feature_weight",), lambda s: s.features, "no intermediate values are matched; name some with --features"
         ),
     )
@@ -130,8 +130,8 @@ class StepsSection(Section):
     """The optimiser, its schedule, and what happens to weights meanwhile."""
 
     title: ClassVar[str] = "Training: steps"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("momentum",), lambda s: s.optimiser == "sgd", "AdamW has none; say --optimiser sgd"),
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(("momentum",), lambda s: s.optimiser == "sgd", "AdamW has none; say --optimiser sgd"),
     )
 
     epochs: int = Field(default=10, ge=1, description="Passes over the training samples.")
@@ -208,14 +208,14 @@ class TrainingSection(Section):
         default="auto", description="Mixed precision: auto uses it on CUDA, bf16 on the CPU too."
     )
     compile: bool = Field(default=False, description="Compile the module with torch.compile first.")
-    checkpoint: Annotated[Path | None, Shown("FOLDER"), Aside()] = Field(
+    checkpoint: Annotated[Path | None, Shown("FOLDER"), Operational()] = Field(
         default=None,
         description="Folder of the checkpoint. Default: beside the output, removed when the run ends well.",
     )
-    keep_checkpoint: Annotated[bool, Aside()] = Field(
+    keep_checkpoint: Annotated[bool, Operational()] = Field(
         default=False, description="Leave the checkpoint when the run ends well."
     )
-    resume: Annotated[bool, Aside()] = Field(default=False, description="Continue from the checkpoint.")
-    metrics: Annotated[Path | None, Shown("PATH"), Aside()] = Field(
+    resume: Annotated[bool, Operational()] = Field(default=False, description="Continue from the checkpoint.")
+    metrics: Annotated[Path | None, Shown("PATH"), Operational()] = Field(
         default=None, description="Write one line of JSON for every epoch and report of progress."
     )

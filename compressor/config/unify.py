@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from compressor.config.blocks import BlocksSection, StorageSection, WeightsSection
 from compressor.config.choices import METHODS
 from compressor.config.data import CROPS
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 from compressor.config.training import LEARNING_RATES, TRAINED
 from compressor.config.tune import TuneSettings
 from compressor.core.notation import parse_share
@@ -41,15 +41,15 @@ class MethodSection(Section):
     """How weights come to be unified."""
 
     title: ClassVar[str] = "Training: method"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(
             ("admm_share", "refreshes", "rho", "rho_growth", "dual_step"),
             # A method of somebody else may read them, too.
             lambda s: s.method == "admm" or s.method in METHODS.added,
             "nothing is trained by ADMM; say --method admm",
         ),
-        Heard(("retrain_rate",), lambda s: s.trains, "nothing is trained; choose another --method"),
-        Heard(
+        Applies(("retrain_rate",), lambda s: s.trains, "nothing is trained; choose another --method"),
+        Applies(
             ("retrain_share",),
             lambda s: s.method not in ("one-shot", "retrain"),
             "all epochs are of one kind; choose another --method",
@@ -106,9 +106,9 @@ class MethodSection(Section):
 class UnifySettings(BlocksSection, WeightsSection, StorageSection, MethodSection, TuneSettings):
     """Settings of a run that makes blocks of weights share one absolute value; trained to where there is data."""
 
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(TRAINED, lambda s: s.trains or s.data is not None, "nothing is trained; add --data"),
-        Heard(TRAINED, lambda s: s.trains, "nothing is trained; choose another --method"),
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(TRAINED, lambda s: s.trains or s.data is not None, "nothing is trained; add --data"),
+        Applies(TRAINED, lambda s: s.trains, "nothing is trained; choose another --method"),
         CROPS,
     )
 

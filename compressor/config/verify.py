@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from compressor.config.data import DataSettings
 from compressor.config.proof import RTOL, Provider, provider_name
-from compressor.config.section import Heard, Section, Shown
+from compressor.config.section import Applies, Section, Shown
 
 
 class ProvidersSection(Section):
@@ -41,8 +41,8 @@ class SearchSection(Section):
     """The search for the first node that differs."""
 
     title: ClassVar[str] = "Search"
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("bisect_memory",), lambda s: s.bisect is not False, "nothing is searched for; leave --no-bisect out"),
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(("bisect_memory",), lambda s: s.bisect is not False, "nothing is searched for; leave --no-bisect out"),
     )
 
     bisect: bool | None = Field(
@@ -57,9 +57,9 @@ class SearchSection(Section):
 class VerifySettings(ProvidersSection, EqualitySection, SearchSection, DataSettings):
     """Settings of a parity check; data is optional, seeded inputs stand in for it."""
 
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("trials",), lambda s: s.data is None, "inputs are taken from --data; leave --data out"),
-        Heard(("samples",), lambda s: s.data is not None, "inputs are made up, by --trials; give --data"),
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(("trials",), lambda s: s.data is None, "inputs are taken from --data; leave --data out"),
+        Applies(("samples",), lambda s: s.data is not None, "inputs are made up, by --trials; give --data"),
     )
 
     @property

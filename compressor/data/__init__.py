@@ -6,7 +6,7 @@ from compressor.data.batch import Batch, Dataset, Indices
 from compressor.data.labels import all_labels, check_labels, classes
 from compressor.data.order import batches, shuffled, split_dataset, subset
 from compressor.data.source import open_data, open_parts
-from compressor.data.spec import InputSpec, batch_limit, limit_batch, note_sizes, specs
+from compressor.data.spec import InputSpec, note_sizes, specs
 
 __all__ = [
     "Array",
@@ -17,11 +17,9 @@ __all__ = [
     "InputSpec",
     "all_labels",
     "augmentation",
-    "batch_limit",
     "batches",
     "check_labels",
     "classes",
-    "limit_batch",
     "note_sizes",
     "open_data",
     "open_parts",

@@ -41,6 +41,7 @@ PILLOW_MODES: Final = MappingProxyType({1: "L", 3: "RGB", 4: "RGBA"})
 MAX_PIXELS: Final = 1 << 26
 """67 million pixels; larger images are refused before they are decoded."""
 MAX_FOLDER_DEPTH: Final = 8
+"""A link to a folder above leads round in circles; data sets have one level of classes, or a few."""
 THREADS: Final = 8
 """Images that are decoded at a time, at most; Pillow decodes without the interpreter's lock."""
 HEADERS_CHECKED: Final = 2048

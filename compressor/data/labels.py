@@ -15,6 +15,7 @@ from compressor.errors import UsageError
 IGNORED = -100
 """Label of positions that have none, as torch's cross-entropy takes it; of labels with more than one axis."""
 READ_AT_ONCE = 256
+"""Samples that are held at a time for the sake of their labels."""
 
 
 @runtime_checkable

@@ -29,6 +29,7 @@ from compressor.graph.external import MAX_RANK
 MAX_LOADED: Final = 1 << 33
 """8 GiB: compressed arrays are held in memory, together no more than this. Uncompressed ones are mapped."""
 MAX_MEMBERS: Final = 4096
+"""Arrays of a file, at most: each costs a look into the archive, which a hostile one could list by the million."""
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 _CHUNK: Final = 1 << 24
 _BROKEN: Final = (

@@ -17,8 +17,9 @@ from compressor.data.folder import FolderDataset, open_folder
 from compressor.data.named import open_named
 from compressor.data.npz import NpzFile
 from compressor.data.order import split_dataset
-from compressor.data.spec import batch_limit, specs
+from compressor.data.spec import specs
 from compressor.errors import UsageError
+from compressor.graph.batch_limit import batch_limit
 
 SOURCE_FORMS = "an .npz file, a folder of images or package.module:callable"
 

@@ -19,11 +19,12 @@ from compressor.config.proof import RTOL
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, distance
 from compressor.core.intervals import LEVEL, wilson
-from compressor.data import Batch, Dataset, batch_limit, batches, subset
+from compressor.data import Batch, Dataset, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.evaluate.statistics import DRAWS
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.evaluate import may_draw
-from compressor.pruning.standard import REPEATS
+from compressor.pruning.proofs.standard import REPEATS
 from compressor.results.detail import OutputsRow, Share
 
 

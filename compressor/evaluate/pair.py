@@ -19,7 +19,7 @@ from compressor.graph import files
 from compressor.graph.feeds import demand_tensors, feeds
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
-from compressor.pruning.interface_match import interface_difference
+from compressor.pruning.proofs.interface_match import interface_difference
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from compressor.graph import files
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import Shapes, infer
 from compressor.operators.carried import taught
-from compressor.pruning import cost
-from compressor.pruning.analysis import prepared_model
+from compressor.pruning.budgets import cost
+from compressor.pruning.cut.analysis import prepared_model
 from compressor.results import Report
 from compressor.results.detail import LayerRow
 from compressor.results.environment import environment

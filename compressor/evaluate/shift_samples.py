@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from compressor.config.robustness import RobustnessSettings
-from compressor.data import Batch, Dataset, all_labels, batch_limit, batches, check_labels, open_data, subset
+from compressor.data import Batch, Dataset, all_labels, batches, check_labels, open_data, subset
 from compressor.errors import UsageError
 from compressor.evaluate.pair import Opened
 from compressor.evaluate.stand_in import stand_in
+from compressor.graph.batch_limit import batch_limit
 from compressor.results.robustness import LeftOut
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.data import Dataset, batch_limit
+from compressor.data import Dataset
 from compressor.data.batch import Indices
 from compressor.data.synthetic import (
     BYTES,
@@ -38,9 +38,10 @@ from compressor.data.synthetic import (
     kinds_of,
     synthetic,
 )
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.shapes import Shapes
 from compressor.operators.linear_outputs import LinearOutput, linear_outputs
-from compressor.pruning.cost import macs_per_sample
+from compressor.pruning.budgets.cost import macs_per_sample
 
 PixelRows = npt.NDArray[np.float32]
 

@@ -64,9 +64,10 @@ def infer_bodies(node: ir.Node, flow: Flow, walker: Walker) -> None:
 
 def _enter(flow: Flow, walker: Walker) -> None:
     known = walker.known
+    # ONNX Loop-21: a body's first inputs are the number of the iteration and the condition, both scalars.
     for value, dtype in zip(flow.counters, (ir.DataType.INT64, ir.DataType.BOOL), strict=False):
         known.shapes[value], known.dtypes[value] = (), dtype
-        walker.unfollowed(value)
+        walker.assign_symbols(value)
     for state in flow.states:
         known.shapes[state.inside] = known.shapes.get(state.before)
         known.dtypes[state.inside] = known.dtypes.get(state.before)
@@ -74,12 +75,12 @@ def _enter(flow: Flow, walker: Walker) -> None:
             known.sequences[state.inside] = known.sequences[state.before]
         if state.before in known.empty:
             known.empty.add(state.inside)
-        walker.unfollowed(state.inside)
+        walker.assign_symbols(state.inside)
     for part in flow.read:
         shape = known.shapes.get(part.whole)
         known.shapes[part.slice] = None if not shape else _sizes(sliced_shape(shape, part.axis))
         known.dtypes[part.slice] = known.dtypes.get(part.whole)
-        walker.unfollowed(part.slice)
+        walker.assign_symbols(part.slice)
     for value in {v: None for body in flow.bodies for v in body.initializers.values()}:
         tensor = value.const_value
         if tensor is not None:
@@ -166,17 +167,19 @@ def _with(shape: DimShape, axis: int, size: Dim | None) -> PartShape:
 def _leave(walker: Walker, value: ir.Value, shape: PartShape, like: ir.Value) -> None:
     """Takes note of a result, which has the element type of a value inside."""
     known = walker.known
+    # Of a sequence what is known is about its elements, and a declared shape would be taken for that of a tensor.
     if like in known.sequences:
         known.shapes[value], known.dtypes[value] = known.shapes.get(like), None
         known.sequences[value] = known.sequences[like]
         return
     full = walker.filled(value, shape)
     known.shapes[value], known.dtypes[value] = walker.resolve(value, full, known.dtypes.get(like))
-    walker.unfollowed(value)
+    walker.assign_symbols(value)
 
 
 def iterations(node: ir.Node, flow: Flow, walker: Walker) -> Dim | None:
     """How often a body runs, where that is known."""
+    # A Scan runs once for each slice of what it reads, and has no condition.
     if flow.read:
         return _length(flow.read[0], walker)
     if not flow.conditions or node.inputs[0] is None:
@@ -195,6 +198,7 @@ def _most(node: ir.Node, walker: Walker) -> Dim:
     """How often a Loop may run, or a choice where that is not known either."""
     limit = None if node.inputs[0] is None else walker.data(node.inputs[0])
     count = 0 if limit is None or limit.size != 1 else int(limit.ravel()[0])
+    # 0 would make an empty axis of what is stacked, and 1 one that is broadcast: neither shows how the graph goes on.
     return count if 1 < count <= BODY_ITERATIONS else TURNS
 
 

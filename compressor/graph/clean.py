@@ -28,6 +28,7 @@ SMALL_CONSTANT = 1 << 16
 NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node, and below which a weight may be copied."""
 CLEANING_ROUNDS = 8
+"""Rounds, at most: merging makes identities and the other way round, and a chain of those is rarely longer."""
 LOOP_INPUTS = 2
 """How many times it goes round, and whether it goes on: inputs that a Loop has to name, empty or not."""
 DRAW = "draw"
@@ -119,7 +120,7 @@ def drop_identities(model: ir.Model) -> None:
     for graph in list(model.graphs()):
         # A list, because nodes are removed on the way.
         for node in list(graph):
-            if _is_identity(node) and _passed_on(node, graph):
+            if _is_identity(node) and _pass_on(node, graph):
                 graph.remove(node, safe=True)
 
 
@@ -132,7 +133,7 @@ def _is_identity(node: ir.Node) -> bool:
     return node.op_type == "Dropout" and len(node.inputs) < 3 and idle
 
 
-def _passed_on(node: ir.Node, graph: ir.Graph) -> bool:
+def _pass_on(node: ir.Node, graph: ir.Graph) -> bool:
     """Put the input of an identity in the place of its output; False where it has to stay.
 
     A result of the graph keeps its name: its maker takes it over, if it is a node of the same graph and makes no

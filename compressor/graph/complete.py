@@ -87,6 +87,7 @@ def _optional(node: onnx.NodeProto, place: int, versions: Mapping[str, int]) -> 
     if schema is None:
         return True
     outputs = schema.outputs
+    # The last one may be variadic, and then stands for all that come after it.
     return (
         not outputs or outputs[min(place, len(outputs) - 1)].option == onnx.defs.OpSchema.FormalParameterOption.Optional
     )
@@ -101,6 +102,7 @@ def _schema(node: onnx.NodeProto, versions: Mapping[str, int]) -> onnx.defs.OpSc
 
 
 def _drop_functions_of_operators(model: onnx.ModelProto, versions: Mapping[str, int]) -> None:
+    # What ONNX Runtime has kernels for and ONNX has no definition of.
     own = {*FUSED, *((MICROSOFT, name) for name in LIKE)}
     kept = [
         function
@@ -202,6 +204,7 @@ def _typed(body: Body) -> Iterable[onnx.ValueInfoProto]:
 
 
 def _holds_map(kind: onnx.TypeProto) -> bool:
+    # A map may be an element of a sequence, and that of an optional.
     while (field := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
         kind = getattr(kind, field).elem_type
     return bool(field == "map_type")

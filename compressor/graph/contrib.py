@@ -2,6 +2,10 @@
 
 Operators of ONNX Runtime (domain ``com.microsoft``, ContribOperators.md) that make what a standard operator makes from
 some of their inputs are inferred as that one.
+
+What stands here repeats what records of :mod:`compressor.operators` say of operands, and cannot be read from them:
+sizes are known before records are read, and imports go down only. So a test holds the names against the records' and
+every shape and type against what ONNX Runtime makes (``tests/graph/test_contrib.py``).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def make_dense(model: onnx.ModelProto, folder: Path) -> set[Path]:
     files: set[Path] = set()
     room = MAX_NESTED_BYTES
     for body in bodies(model):
-        for sparse, target in _sparse(body):
+        for sparse, target in _replace_sparse(body):
             name = f"sparse tensor {quoted(sparse.values.name)}"
             shape = onnx.TensorProto(data_type=sparse.values.data_type, dims=sparse.dims)
             dtype, count = declared_tensor(shape, name)
@@ -50,7 +50,7 @@ def make_dense(model: onnx.ModelProto, folder: Path) -> set[Path]:
     return files
 
 
-def _sparse(body: Body) -> Iterator[tuple[onnx.SparseTensorProto, onnx.TensorProto]]:
+def _replace_sparse(body: Body) -> Iterator[tuple[onnx.SparseTensorProto, onnx.TensorProto]]:
     """The sparse tensors of one body, and the empty dense ones that take their places."""
     if isinstance(body, onnx.GraphProto):
         for sparse in body.sparse_initializer:

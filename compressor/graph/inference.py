@@ -84,7 +84,7 @@ def start_walker(
             known.dtypes[value] = tensor.dtype
     walker = Walker(known, model.opset_imports, symbolic=symbolic, measured=measured)
     for value in model.graph.inputs:
-        walker.unfollowed(value)
+        walker.assign_symbols(value)
     return walker
 
 
@@ -144,7 +144,7 @@ class Walker:
             for value, (shape, dtype) in self._inferred(node).items():
                 self.known.shapes[value] = shape
                 self.known.dtypes[value] = dtype
-                self.unfollowed(value)
+                self.assign_symbols(value)
         else:
             for value, array in zip(node.outputs, data, strict=False):
                 self.known.shapes[value] = array.shape
@@ -166,7 +166,7 @@ class Walker:
         sizes = shape is not None and all(isinstance(d, int) for d in shape)
         return sizes and (data is None or data.dtype.kind != "O")
 
-    def unfollowed(self, value: ir.Value) -> None:
+    def assign_symbols(self, value: ir.Value) -> None:
         """A short list of whole numbers of which nothing is known becomes as many symbols."""
         shape = self.known.shapes.get(value)
         if not self.symbolic or shape is None or len(shape) > 1 or value in self.known.data:

@@ -92,6 +92,7 @@ def join(first: ir.Model, path: Path | None, others: Sequence[tuple[Path, Mappin
         UsageError: no input of a file is an output of those before it, a name is none, or a file is given twice.
         ModelError: a file is not sound, or does not fit those before it.
     """
+    # Resolved, as a link leads to the same file.
     paths = [other.resolve() for other, _ in others] + ([] if path is None else [path.resolve()])
     twice = next((other for other, _ in others if paths.count(other.resolve()) > 1), None)
     if twice is not None:
@@ -218,6 +219,7 @@ class _Joint:
         """Joins a file; raises as :func:`join`."""
         model = normalise(source.clone())
         graph, whole = model.graph, self._whole.graph
+        # A model imports an operator set in one version (ONNX IR, Operator Sets), whatever file a node comes from.
         adopt_opsets(graph, whole.opset_imports, path.name)
         links = self._links(path, graph, pairs)
         _copy_echoes(graph, links)
@@ -246,6 +248,7 @@ class _Joint:
         whole.outputs.extend(results)
         for domain, version in graph.opset_imports.items():
             whole.opset_imports.setdefault(domain, version)
+        # A later version of the format holds all that an earlier one does.
         self._whole.ir_version = max(self._whole.ir_version, model.ir_version)
         self._given |= {str(v.name): v for v in results}
         self._parts.append(
@@ -293,6 +296,7 @@ class _Joint:
             if list(links.values()).count(output) > 1:
                 raise UsageError(f"--also {path}: two of its inputs are to be {output!r}; leave one to the caller")
             self._demand_fit(path, names[name], self._given[output])
+        # What a file declares and never reads stays an input: a link would keep alive what is handed to nobody.
         return {name: output for name, output in links.items() if names[name].uses()}
 
     def _offer(self) -> str:
@@ -317,6 +321,7 @@ class _Joint:
         """What files read that read the output ``name`` of one before them: the same value for all of them."""
         if name not in self._passed:
             output = self._given[name]
+            # Cleaning leaves a node with this mark alone, so that the border is still there when the whole is split.
             node = ir.node("Identity", [output], name=self._free(f"{name}.handed"))
             node.outputs[0].name = self._free(f"{name}.handed.out")
             node.outputs[0].type = output.type or value.type
@@ -338,6 +343,7 @@ class _Joint:
                 renamed[str(value.name)] = own
             if value.shape is not None:
                 value.shape = ir.Shape([sizes.get(_symbol(size), size) for size in value.shape])
+        # Nodes too: reasons, branches of a proof and what is distrusted go by names of nodes.
         for node in graph.all_nodes():
             own, node.name = str(node.name), self._free(str(node.name), path.stem)
             if node.name != own:

@@ -143,6 +143,7 @@ class Separation:
         uses, tensor = value.uses(), value.const_value
         if tensor is None or value.is_graph_input() or value.is_graph_output():
             return 0
+        # Read by a node of another graph, which nobody here may rewire.
         if any(use.node not in self._position for use in uses):
             return 0
         kinds: dict[Hashable, list[tuple[ir.Node, int]]] = {}
@@ -251,6 +252,7 @@ def _drop_initializers_from_inputs(model: ir.Model) -> None:
 def _lift_constant(node: ir.Node) -> None:
     output = node.outputs[0]
     attributes = list(node.attributes.values())
+    # A result of a graph has to be made by a node of it; a reference is to an attribute of a function's call.
     if node.graph is None or output.is_graph_output() or len(attributes) != 1 or attributes[0].is_ref():
         return
     attribute = attributes[0]
@@ -305,6 +307,7 @@ def _hoist_initializers(model: ir.Model) -> None:
     taken = {value.name for value in _values(model)}
     for graph in model.graph.subgraphs():
         for name, value in list(graph.initializers.items()):
+            # The node that runs the body gives it another value, and its own is a default.
             if value.is_graph_input():
                 continue
             for place, result in enumerate(graph.outputs):

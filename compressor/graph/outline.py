@@ -57,6 +57,7 @@ def keep_functions(model: ir.Model, prepared: ir.Model, source: ir.Model) -> lis
         inlined.replace_all_uses_with(result, replace_graph_outputs=True)
     for name in _with_inner(kept, source):
         model.functions[name] = source.functions[name].clone()
+        # Cleaning drops imports that no node needs, and a call needs that of its domain.
         model.graph.opset_imports.setdefault(name[0], source.opset_imports.get(name[0], 1))
     model.graph.sort()
     _remove_dead(model)
@@ -150,6 +151,7 @@ def _same_constant(one: ir.Value, two: ir.Value) -> None:
     a, b = one.const_value, two.const_value
     if not (one.is_initializer() and two.is_initializer()) or a is None or b is None:
         raise _Differs(f"its body reads {one.name!r} from outside since it was simplified")
+    # By their bytes: NaN is unlike itself, and zeros of both signs would pass for the same.
     if a.dtype != b.dtype or list(a.shape) != list(b.shape) or a.tobytes() != b.tobytes():
         raise _Differs(f"the cut changes {one.name!r} in it")
 
@@ -163,6 +165,7 @@ def _same_node(one: ir.Node, two: ir.Node) -> None:
 
 
 def _attributes(node: ir.Node) -> dict[str, bytes]:
+    # As bytes, since attributes may be tensors; deterministic, as protobuf promises no order of the fields of a map.
     return {name: ir.to_proto(value).SerializeToString(deterministic=True) for name, value in node.attributes.items()}
 
 
@@ -186,6 +189,7 @@ def _put_back(graph: ir.Graph, call: ir.Node, match: _Match, free: FreeNames) ->
             output.name = ""
             continue
         output.type, output.shape = value.type, value.shape
+        # The name goes with the result that stays: an output of the model is known by it.
         name, value.name = value.name, free(f"{value.name}.inlined")
         output.name = name
         replaced[value] = output

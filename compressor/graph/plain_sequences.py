@@ -106,9 +106,9 @@ class _Rewrite:
         sized, keeps = optional_input(node, 1) is not None, node.attributes.get_int("keepdims", 1)
         if sized or keeps:
             return list(made.outputs)
-        return [self._reshaped("Squeeze", value, axis, node) for value in made.outputs]
+        return [self._reshape("Squeeze", value, axis, node) for value in made.outputs]
 
-    def _reshaped(self, operator: str, value: ir.Value, axis: int, before: ir.Node) -> ir.Value:
+    def _reshape(self, operator: str, value: ir.Value, axis: int, before: ir.Node) -> ir.Value:
         """``value`` with an axis of size 1 less or more, by a node in front of ``before``."""
         made = node_of(operator, value, {"axes": [axis]}, self._opset, self._constant(before))
         return put_before(before, made, f"{before.name}.one", self._free)
@@ -128,7 +128,7 @@ class _Rewrite:
         else:
             axis = reader.attributes.get_int("axis", 0)
             if reader.attributes.get_int("new_axis", 0):
-                elements = [self._reshaped("Unsqueeze", value, axis, reader) for value in elements]
+                elements = [self._reshape("Unsqueeze", value, axis, reader) for value in elements]
             joined = ir.node("Concat", list(elements), attributes={"axis": axis})
             found = put_before(reader, joined, f"{reader.name}.joined", self._free)
         reader.outputs[0].replace_all_uses_with(found)

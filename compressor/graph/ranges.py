@@ -262,7 +262,9 @@ _PICKS = _ALONG_AXIS | {"GatherND", "ScatterND"}
 """Operators whose second input holds indices into the first: along attribute ``axis``, or into its first axes."""
 
 
-def tops(limits: Sequence[Limit], names: Sequence[str], sizes: Mapping[str, Dim], default: int) -> dict[str, int]:
+def largest_indices(
+    limits: Sequence[Limit], names: Sequence[str], sizes: Mapping[str, Dim], default: int
+) -> dict[str, int]:
     """The largest number that each integer input may hold so that every index stays within its axis.
 
     Inputs grow one after the other, in their order, while the later ones stay at ``default``: token ids come before

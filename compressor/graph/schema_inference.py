@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from compressor.graph.inference import Walker
 
 DATA_LIMIT = 1 << 12
-"""Elements of the largest constant handed to ONNX's shape inference."""
+"""Elements of the largest constant handed to ONNX's shape inference: sizes follow from short lists, and a constant is
+copied into a message for each of its readers."""
 READS_REALS = frozenset({"Resize", "Upsample", "Range"})
 """Operators whose sizes follow from real numbers; of others, ONNX's inference looks at whole numbers alone."""
 DIM_LIMIT = 1 << 40

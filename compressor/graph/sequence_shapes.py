@@ -37,7 +37,7 @@ def infer_sequence(node: ir.Node, walker: Walker) -> None:
     else:
         rule(node, walker)
     for value in node.outputs:
-        walker.unfollowed(value)
+        walker.assign_symbols(value)
 
 
 def common_shape(shapes: Sequence[DimShape], walker: Walker) -> DimShape | None:

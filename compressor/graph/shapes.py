@@ -22,7 +22,7 @@ from compressor.graph.inference import infer_values
 from compressor.graph.known import UNMEASURED, Known, MeasuredValue, initializer_of
 from compressor.graph.nodes import dims_of
 from compressor.graph.probes import SizeSearch
-from compressor.graph.ranges import Limit, index_limits, reachable, tops
+from compressor.graph.ranges import Limit, index_limits, largest_indices, reachable
 from compressor.graph.shape_rules import DimShape
 from compressor.graph.twins import Twins
 
@@ -197,7 +197,7 @@ class Shapes:
 
     def largest(self, inputs: Mapping[str, Shape], default: int) -> dict[str, int]:
         """The largest whole number that each input may hold at these shapes; ``default`` where no index limits it."""
-        return tops(self.limits, list(self.declared), numbered(self.declared, inputs), default)
+        return largest_indices(self.limits, list(self.declared), numbered(self.declared, inputs), default)
 
     def within(self, inputs: Mapping[str, Shape]) -> bool:
         """Does every index that is counted from sizes lie within its axis at these shapes, as far as is known?"""

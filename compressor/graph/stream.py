@@ -22,6 +22,7 @@ EXTERNAL_FROM_BYTES: Final = 1024
 """Smaller tensors stay in the model file, where runtimes and tools look for shapes and axes."""
 _PAGE: Final = 4096
 _LARGE: Final = 1 << 20
+"""Where tensors begin: large ones on a page, so that they can be mapped, others on a line of the processor's cache."""
 
 
 @dataclass(frozen=True)

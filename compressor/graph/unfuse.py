@@ -72,6 +72,7 @@ def _conv(parts: Parts) -> dict[int, ir.Value] | None:
     kept = [a for a in parts.node.attributes.values() if a.name not in own]
     made = ir.Node("", "Conv", list(parts.node.inputs[:3]), kept)
     parts.made.append(made)
+    # Z is added before the activation: it is the skip of a residual block (ContribOperators.md, FusedConv).
     total = parts.total(made.outputs[0], parts.operand(3))
     found = _activated(parts, total, parts.node.attributes.get_floats("activation_params", ()) or ())
     return None if found is None else {0: found}
@@ -90,6 +91,7 @@ def _matmul(parts: Parts) -> dict[int, ir.Value] | None:
     """``alpha A B``, each transposed on request; left alone where the number of axes is not written in the file."""
     attributes = parts.node.attributes
     moved = [attributes.get_int(k, 0) for k in ("transBatchA", "transBatchB")]
+    # These take the batch between rows and columns, which no standard product does.
     if any(moved):
         return None
     sides = []
@@ -128,6 +130,7 @@ def _biased_gelu(parts: Parts) -> dict[int, ir.Value]:
 def _fast_gelu(parts: Parts) -> dict[int, ir.Value]:
     """``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x³)))``."""
     x = parts.total(*parts.node.inputs)
+    # Gelu is an operator from version 20 on; before, the constants are those of arXiv 1606.08415, section 2.
     if exists("Gelu", parts.opset):
         return {0: parts.add("Gelu", [x], approximate="tanh")}
     cube = parts.add("Mul", [parts.add("Mul", [x, x]), x])
@@ -139,6 +142,7 @@ def _fast_gelu(parts: Parts) -> dict[int, ir.Value]:
 def _quick_gelu(parts: Parts) -> dict[int, ir.Value]:
     """QuickGelu (com.microsoft): ``x * sigmoid(alpha x)``."""
     x = parts.first()
+    # The default of the operator, the sigmoid that comes nearest to GELU (arXiv 1606.08415, section 2).
     alpha = parts.number(parts.node.attributes.get_float("alpha", 1.702), x)
     return {0: parts.add("Mul", [x, parts.add("Sigmoid", [parts.add("Mul", [x, alpha])])])}
 
@@ -147,13 +151,13 @@ def _sum(parts: Parts) -> dict[int, ir.Value]:
     return {0: parts.total(*parts.node.inputs)}
 
 
-def _normalised(parts: Parts, x: ir.Value, axis: int, epsilon: float) -> ir.Value:
+def _normalise(parts: Parts, x: ir.Value, axis: int, epsilon: float) -> ir.Value:
     """Root-mean-square normalisation without scale: ``x / sqrt(mean(x²) + epsilon)``."""
     power = parts.mean(parts.add("Mul", [x, x]), axis)
     return parts.add("Div", [x, parts.add("Sqrt", [parts.add("Add", [power, parts.number(epsilon, x)])])])
 
 
-def _scaled(parts: Parts, x: ir.Value, gamma: ir.Value | None, beta: ir.Value | None) -> ir.Value:
+def _scale(parts: Parts, x: ir.Value, gamma: ir.Value | None, beta: ir.Value | None) -> ir.Value:
     return parts.total(x if gamma is None else parts.add("Mul", [x, gamma]), beta)
 
 
@@ -167,14 +171,14 @@ def _skip_norm(parts: Parts) -> dict[int, ir.Value]:
         affine = [gamma] if beta is None else [gamma, beta]
         return {0: parts.add("LayerNormalization", [total, *affine], axis=-1, epsilon=epsilon), 3: total}
     centred = parts.add("Sub", [total, parts.mean(total, -1)])
-    return {0: _scaled(parts, _normalised(parts, centred, -1, epsilon), gamma, beta), 3: total}
+    return {0: _scale(parts, _normalise(parts, centred, -1, epsilon), gamma, beta), 3: total}
 
 
 def _skip_rms(parts: Parts) -> dict[int, ir.Value]:
     """``gamma * x / rms(x)`` of ``x = input + skip + bias``, and that sum."""
     total = parts.total(parts.first(), parts.operand(1), parts.operand(3))
     epsilon = parts.epsilon()
-    return {0: _scaled(parts, _normalised(parts, total, -1, epsilon), parts.operand(2), None), 3: total}
+    return {0: _scale(parts, _normalise(parts, total, -1, epsilon), parts.operand(2), None), 3: total}
 
 
 def _rms(parts: Parts) -> dict[int, ir.Value] | None:
@@ -182,7 +186,7 @@ def _rms(parts: Parts) -> dict[int, ir.Value] | None:
     if parts.node.attributes.get_int("axis", -1) != -1:
         return None
     epsilon = parts.epsilon(1e-5)  # the default of the standard's norms, which this one follows
-    return {0: _scaled(parts, _normalised(parts, parts.first(), -1, epsilon), parts.operand(1), None)}
+    return {0: _scale(parts, _normalise(parts, parts.first(), -1, epsilon), parts.operand(1), None)}
 
 
 FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({

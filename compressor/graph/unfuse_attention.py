@@ -52,6 +52,7 @@ def split_attention(parts: Parts) -> dict[int, ir.Value] | None:
         return None
     joint = parts.add("MatMul", [x, weight])
     joint = joint if bias is None else parts.add("Add", [joint, bias])
+    # Without qkv_hidden_sizes all three are equally wide (ContribOperators.md, Attention).
     query, key, value = parts.split(joint, sizes or [total // 3] * 3, 2)
     cache: list[ir.Value | None] = [None, None]
     # Keys and values lie one after the other on axis 0.
@@ -91,7 +92,7 @@ def _reads_alike(mask: ir.Value, x: ir.Value) -> bool:
     return len(mask.shape) in _MASK_RANKS
 
 
-def biased(parts: Parts) -> dict[int, ir.Value] | None:
+def add_bias(parts: Parts) -> dict[int, ir.Value] | None:
     """MultiHeadAttention with the joint bias added to queries, keys and values before."""
     bias, operands = parts.operand(3), [parts.operand(k) for k in range(3)]
     widths = [width(v) for v in operands]
@@ -123,6 +124,7 @@ def packed_attention(parts: Parts) -> dict[int, ir.Value] | None:
 def embedding(parts: Parts) -> dict[int, ir.Value] | None:
     """``LayerNormalization`` of the sum of rows for words, positions and segments; the sum; how long each row is."""
     ids, segments, words, places, kinds, gamma, beta, mask, at = (parts.operand(k) for k in range(9))
+    # An operator from version 17 on; written out by parts, sums in other precision would not be those of the kernel.
     new_enough = exists("LayerNormalization", parts.opset)
     if not new_enough or ids is None or words is None or places is None or gamma is None:
         return None
@@ -153,6 +155,6 @@ FUSED_ATTENTION: Mapping[tuple[str, str], Expansion] = MappingProxyType({
     (MICROSOFT, "Attention"): split_attention,
     (MICROSOFT, "EmbedLayerNormalization"): embedding,
     (MICROSOFT, "GroupQueryAttention"): packed_attention,
-    (MICROSOFT, "MultiHeadAttention"): biased,
+    (MICROSOFT, "MultiHeadAttention"): add_bias,
 })  # fmt: skip
 """(domain, operator) -> its parts, where it is one of the forms that have any."""

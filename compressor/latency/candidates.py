@@ -11,11 +11,11 @@ import onnx_ir as ir
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.apply import apply_plan
-from compressor.pruning.budget import Removed
-from compressor.pruning.parts import OperatorChain
-from compressor.pruning.select import policy_of
+from compressor.pruning.budgets.budget import Removed
+from compressor.pruning.budgets.parts import OperatorChain
+from compressor.pruning.budgets.select import policy_of
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.apply import apply_plan
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from statistics import median
 
 from compressor.core.notation import read_latency
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.pruning.widths import Levels, Widths
+from compressor.pruning.budgets.widths import Levels, Widths
 from compressor.results.detail import LatencyResult
 
 SLACK = 0.03

@@ -10,7 +10,7 @@ import numpy as np
 
 from compressor.core.arrays import Floats
 from compressor.evaluate.attribution import attributed
-from compressor.pruning.parts import OperatorChain, Sizes, operators_by_name
+from compressor.pruning.budgets.parts import OperatorChain, Sizes, operators_by_name
 
 SCHEMA = 1
 NEAR_SIZES = 1e-2

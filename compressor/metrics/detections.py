@@ -32,9 +32,11 @@ from compressor.metrics.metric import Outputs, without_nan
 SUPPRESSED_AT = 0.7
 """Overlap from which the lower of two boxes of one class is a double."""
 LOWEST_SCORE = 0.001
+"""Boxes below it are not counted, as in the validation of the YOLO family, whose published numbers are taken so."""
 CANDIDATES, KEPT = 1000, 300
 """Boxes of one image that suppression looks at, and that it leaves at most, those with the highest scores."""
 CROSSED = 0.01
+"""Share of boxes whose end lies before their start from which on numbers are centre and size, and no corners."""
 BOX_FORMS = "[n, 4+classes, k], [n, k, 5+classes], [n, k, 6], or boxes [n, k, 4] with scores [n, k, classes]"
 
 

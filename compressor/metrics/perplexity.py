@@ -16,6 +16,7 @@ from compressor.metrics.metric import Metric, Outputs, first_floating
 LARGEST_LOSS = 700.0
 """Mean negative log-likelihood beyond which its exponential is no number any more."""
 SUM_OF_PROBABILITIES = 1e-3
+"""How far a row may sum up to something else than one and still be probabilities: sums over a vocabulary in 16 bits."""
 
 
 class Perplexity(Metric):

@@ -119,7 +119,7 @@ def _resized(shape: tuple[int, ...], dimension: int, size: int) -> tuple[int, ..
     return (*shape[:dimension], size, *shape[dimension + 1 :])
 
 
-def _padded(node: ir.Node, constants: Constants) -> None:
+def _fill_pad(node: ir.Node, constants: Constants) -> None:
     if node.attributes.get_string("mode", "constant") != "constant":
         propagate.carry(node, constants)
         return
@@ -145,5 +145,5 @@ def _repair_pad(node: ir.Node, repairer: Repairer) -> None:
 
 OPERATORS = (
     Operator("Concat", labels=concat, on_host=Host.ARITHMETIC),
-    Operator("Pad", labels=_pad, repaired=_repair_pad, constants=_padded, host=(1, 2, 3), on_host=Host.ARITHMETIC),
+    Operator("Pad", labels=_pad, repaired=_repair_pad, constants=_fill_pad, host=(1, 2, 3), on_host=Host.ARITHMETIC),
 )

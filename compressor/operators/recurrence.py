@@ -13,6 +13,7 @@ CONSTANTS = (W, R, B, PEEPHOLES)
 GATE_COUNTS = MappingProxyType({"LSTM": 4, "GRU": 3, "RNN": 1})
 """Gates of each operator, which weights and biases hold one after the other, all hidden units of one together."""
 PEEPHOLE_GATES = 3
+"""Gates that read the cell (ONNX LSTM-22): input, output and forget, but not the one that makes new values."""
 _BACKWARDS = MappingProxyType({"forward": (False,), "reverse": (True,), "bidirectional": (False, True)})
 
 

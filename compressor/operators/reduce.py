@@ -35,7 +35,7 @@ def _reduce(call: Call) -> str:
     return f"{' '.join(names)} -> {' '.join(n for k, n in enumerate(names) if keep or k not in axes)}"
 
 
-def _masked_mean(node: ir.Node, reference: Reference) -> None:
+def _mask_mean(node: ir.Node, reference: Reference) -> None:
     """Removed positions are zero, and the mean divides by the number of kept ones."""
     value = node.inputs[0]
     if reference.mask(value) is None:
@@ -50,17 +50,17 @@ def _masked_mean(node: ir.Node, reference: Reference) -> None:
         reference.statistics += 1
 
 
-def _ranked(node: ir.Node, coupling: Coupling, default: int = 0) -> None:
+def _freeze_ranked(node: ir.Node, coupling: Coupling, default: int = 0) -> None:
     """Operators whose result along an axis depends on positions or counts: nothing may go there."""
     value = required(node, 0)
     _count(node, coupling, attribute_axis(node, len(coupling.shape(value)), default))
 
 
 def _top(node: ir.Node, coupling: Coupling) -> None:
-    _ranked(node, coupling, -1)
+    _freeze_ranked(node, coupling, -1)
 
 
-def _cumulated(node: ir.Node, coupling: Coupling) -> None:
+def _freeze_cumulated(node: ir.Node, coupling: Coupling) -> None:
     axis = int(coupling.const(node.inputs[1], "its axis"))
     _count(node, coupling, axis + len(coupling.shape(node.inputs[0])) if axis < 0 else axis)
 
@@ -84,7 +84,7 @@ def _reduction(name: str, neutral: Neutral, **facts: Any) -> Operator:
 OPERATORS = (
     *(_reduction(name, Neutral.ZERO, factors=(0,)) for name in ("ReduceL1", "ReduceL2", "ReduceSumSquare")),
     _reduction("ReduceSum", Neutral.ZERO, factors=(0,), on_host=Host.ARITHMETIC),
-    _reduction("ReduceMean", Neutral.ZERO, masked=_masked_mean, keeps_zero=True),
+    _reduction("ReduceMean", Neutral.ZERO, masked=_mask_mean, keeps_zero=True),
     _reduction("ReduceMax", Neutral.LOWEST, keeps_zero=True, on_host=Host.ARITHMETIC),
     _reduction("ReduceMin", Neutral.HIGHEST, keeps_zero=True, on_host=Host.ARITHMETIC),
     _reduction("ReduceProd", Neutral.ONE, keeps_zero=True, on_host=Host.ARITHMETIC),
@@ -92,6 +92,6 @@ OPERATORS = (
     _reduction("ReduceLogSumExp", Neutral.LOWEST),
     *(Operator(name, labels=_arg, differentiable=False) for name in ("ArgMax", "ArgMin")),
     Operator("TopK", labels=_top, host=(1,)),
-    Operator("CumSum", labels=_cumulated, host=(1,), on_host=Host.ARITHMETIC),
-    Operator("CumProd", labels=_cumulated, host=(1,)),
+    Operator("CumSum", labels=_freeze_cumulated, host=(1,), on_host=Host.ARITHMETIC),
+    Operator("CumProd", labels=_freeze_cumulated, host=(1,)),
 )

@@ -232,7 +232,7 @@ def mask_instance_norm(node: ir.Node, reference: Reference) -> None:
         return
     normal = _standardise(node, reference, value, mask, axes)
     shape = [1, -1] + [1] * (rank - 2)
-    scale, bias = (_reshaped(node, reference, v, shape) for v in node.inputs[1:3])
+    scale, bias = (_put_reshape(node, reference, v, shape) for v in node.inputs[1:3])
     reference.replace(node, reference.add(node, "Add", [reference.add(node, "Mul", [normal, scale]), bias]))
 
 
@@ -247,7 +247,7 @@ def group_norm(node: ir.Node, reference: Reference) -> None:
     # The mask may be 1 along axis 1, where nothing of the channels goes.
     kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(1, groups, -1, 1)
     # Positions of the image have an axis of their own, as their number may depend on the input.
-    split = _reshaped(node, reference, value, [0, groups, kept.shape[2], -1])
+    split = _put_reshape(node, reference, value, [0, groups, kept.shape[2], -1])
     normal = _standardise(node, reference, split, kept, [2, 3])
     # The shape is read at run time, since the batch may vary.
     back = reference.add(node, "Reshape", [normal, reference.add(node, "Shape", [value])])
@@ -256,14 +256,14 @@ def group_norm(node: ir.Node, reference: Reference) -> None:
     ones = [1] * (len(shape) - 2)
     repeats = 1 if per_channel else shape[1] // groups
     affine = [v if per_channel else _repeat(node, reference, v, repeats) for v in node.inputs[1:3]]
-    scale, bias = (_reshaped(node, reference, v, [1, -1, *ones]) for v in affine)
+    scale, bias = (_put_reshape(node, reference, v, [1, -1, *ones]) for v in affine)
     reference.replace(node, reference.add(node, "Add", [reference.add(node, "Mul", [back, scale]), bias]))
 
 
 def _repeat(node: ir.Node, reference: Reference, value: ir.Value | None, count: int) -> ir.Value:
-    column = _reshaped(node, reference, value, [-1, 1])
+    column = _put_reshape(node, reference, value, [-1, 1])
     wide = reference.add(node, "Expand", [column, reference.constant(np.asarray([1, count], np.int64))])
-    return _reshaped(node, reference, wide, [-1])
+    return _put_reshape(node, reference, wide, [-1])
 
 
 def _standardise(  # one formula: with and without a mean
@@ -299,5 +299,5 @@ def _standardise(  # one formula: with and without a mean
     return reference.add(node, "Div", [kept, reference.add(node, "Sqrt", [variance])])
 
 
-def _reshaped(node: ir.Node, reference: Reference, value: ir.Value | None, shape: Sequence[int]) -> ir.Value:
+def _put_reshape(node: ir.Node, reference: Reference, value: ir.Value | None, shape: Sequence[int]) -> ir.Value:
     return reference.add(node, "Reshape", [value, reference.constant(np.asarray(shape, np.int64))])

@@ -175,6 +175,8 @@ class Repairer:
     def _scaling(self, value: ir.Value, old: Array, new: Array) -> list[ir.Node]:
         """Nodes that make ``value * new / old`` of whole numbers that are multiples of what ``old`` has beside
         ``new``."""
+        # Divided first, by what has no factor in common with what follows: sizes are multiples of it, so that nothing
+        # is rounded away, and no product overflows that the size itself does not.
         common = np.gcd(old, new)
         made: list[ir.Node] = []
         for op, factors in (("Div", old // common), ("Mul", new // common)):
@@ -237,6 +239,7 @@ class Repairer:
             stays: which users go on reading all of it.
         """
         before, after = self.before(value), self.after(value)
+        # All its positions hold the same number, so it does not matter which are taken: the first are a plain Slice.
         users = [(user, index) for user, index in value.uses() if not stays(user)]
         axes = [a for a, size in enumerate(before) if size != after[a]]
         name = self.unique(f"{value.name}.kept")
@@ -270,6 +273,7 @@ class Repairer:
         if (steps == steps[:1]).all() and (self._steps() or (steps == 1).all()):
             step = int(steps[0]) if steps.size else 1
             end = int(positions[-1]) + (1 if step > 0 else -1)
+            # Slice-13 counts negative bounds from the back: -1 would be the last position, not one before the first.
             self._set_bounds(node, axis, _Bounds(int(positions[0]), end if end >= 0 else BEFORE_FIRST, step))
             return
         # No bounds take positions with gaps: the Gather picks them, and the Slice then takes all that it gets.

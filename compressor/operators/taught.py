@@ -7,7 +7,7 @@ operators:
     factors: [0, 1]
 
 What such a file claims is trusted no more than a record of this package: labels are held against shapes, and the proof
-against both models (``channels/verify.py``, ``pruning/proof.py``).
+against both models (``channels/verify.py``, ``pruning/proofs/proof.py``).
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def _truth(entry: Mapping[str, Any], key: str, where: str) -> bool:
 
 def _numbers(values: Any, key: str, inputs: int, where: str) -> list[int]:
     found = values if isinstance(values, list) else [values]
-    if not all(isinstance(v, str) and v.isdigit() and int(v) < inputs for v in found) or len(set(found)) < len(found):
+    # Not isdigit, which takes superscripts for digits that int() cannot read.
+    if not all(isinstance(v, str) and v.isdecimal() and int(v) < inputs for v in found) or len(set(found)) < len(found):
         raise UsageError(f"{where}: {key} are inputs by number, below {inputs}, each once; not {values!r}")
     return [int(v) for v in found]
 
@@ -114,6 +115,7 @@ def _sizes(values: Any, signature: Signature, where: str) -> dict[str, str | int
         raise UsageError(f"{where}: sizes is a mapping from names of axes to attributes or numbers")
     found: dict[str, str | int] = {}
     for key, source in values.items():
+        # The text of a number or the name of an attribute: nothing is evaluated, as the file may come from anywhere.
         strange = set(axis_names(key)) - _names(signature)
         if strange or not isinstance(source, str) or not re.fullmatch(r"[1-9]\d*|[A-Za-z_]\w*", source):
             problem = f"{source!r} is no attribute"

@@ -1,8 +1,9 @@
 """A budget spent where outputs lose least: loss curves of all groups in, widths out.
 
-The widths that lose least at a cost of at most the budget are a knapsack (:mod:`compressor.pruning.widths`); a layer
-costs about the product of two widths, so costs are taken around some widths, the knapsack is solved, and again around
-its answer. The currency is whatever the run has a target for: multiply-accumulates, parameters, bytes or milliseconds.
+The widths that lose least at a cost of at most the budget are a knapsack (:mod:`compressor.pruning.budgets.widths`); a
+layer costs about the product of two widths, so costs are taken around some widths, the knapsack is solved, and again
+around its answer. The currency is whatever the run has a target for: multiply-accumulates, parameters, bytes or
+milliseconds.
 
 A ratio says how small, not where: the budget is the multiply-accumulates that are left where every group loses that
 share of its channels.
@@ -23,8 +24,7 @@ from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.errors import TargetOutOfReach
 from compressor.operators import quantization_grid
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import (
+from compressor.pruning.budgets.budget import (
     Chunk,
     Goal,
     Origin,
@@ -35,12 +35,13 @@ from compressor.pruning.budget import (
     too_coarse,
     too_much,
 )
-from compressor.pruning.cost import CostModel
-from compressor.pruning.curves import Curves, GroupScores, lines_of
-from compressor.pruning.nearest import finer, nearest_of
-from compressor.pruning.parts import OperatorChain, operator_chains
-from compressor.pruning.select import Choice, Ranking, Scored
-from compressor.pruning.widths import Levels, WidthLine, Widths, units_at
+from compressor.pruning.budgets.cost import CostModel
+from compressor.pruning.budgets.curves import Curves, GroupScores, lines_of
+from compressor.pruning.budgets.nearest import finer, nearest_of
+from compressor.pruning.budgets.parts import OperatorChain, operator_chains
+from compressor.pruning.budgets.select import Choice, Ranking, Scored
+from compressor.pruning.budgets.widths import Levels, WidthLine, Widths, units_at
+from compressor.pruning.cut.analysis import Analysis
 
 SPARE = 0.05
 """A budget counts as spent where less is left of it than this share of what a target may be missed by."""
@@ -75,7 +76,7 @@ def _counted(cost: CostModel, origin: Origin) -> tuple[str, Callable[[UnitArray]
     return ("macs", cost.macs_after) if origin.macs else ("params", cost.params_after)
 
 
-class Spending:
+class CostShares:
     """What the parts of a graph cost, as shares of the whole original.
 
     Args:
@@ -226,14 +227,14 @@ class ByLoss:
         if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
             lines = self.lines(self.settings)
             return units_at(lines, [0] * len(lines))
-        spending = Spending(self.coupling, list(self.ranked), goal)
+        costs = CostShares(self.coupling, list(self.ranked), goal)
 
         def within(settings: PruneSettings) -> Removed:
             lines = self.lines(settings)
-            widths = Widths(lines, spending.parts, spending.share)
+            widths = Widths(lines, costs.parts, costs.share)
             return units_at(
                 lines,
-                levels_within(widths, spending.rest, goal, lambda levels: goal.left_without(units_at(lines, levels))),
+                levels_within(widths, costs.rest, goal, lambda levels: goal.left_without(units_at(lines, levels))),
             )
 
         # Coarse multiples run faster, so finer ones are tried only where the target cannot be met with them.

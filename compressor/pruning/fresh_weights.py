@@ -22,6 +22,8 @@ from compressor.operators.weight import weight_axes
 
 RECTIFIERS = 2.0
 SATURATING = 1.0
+"""Variance times fan-in that keeps the size of signals: a rectifier halves their mean square (arXiv 1502.01852), and a
+function that is straight around zero does not (Glorot and Bengio 2010)."""
 
 
 def reinitialised(model: ir.Model, seed: int) -> ir.Model:

@@ -24,9 +24,9 @@ from compressor.errors import NothingToPrune
 from compressor.operators.constants import Constants, Mask
 from compressor.operators.propagate import contracted
 from compressor.operators.table import operator_of
-from compressor.pruning.depth import idle_blocks
+from compressor.pruning.budgets.select import permitted, policy_of
+from compressor.pruning.cut.depth import idle_blocks
 from compressor.pruning.nonfinite import NONE_SPOILT, in_weights
-from compressor.pruning.select import permitted, policy_of
 
 SUMMING_ERROR = 1e-5
 """Relative difference that summing in another order makes at most; what the proof allows unless set."""

@@ -66,7 +66,7 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
     }
 
 
-SETTLED = ("scope", "recover", "samples")
+RESOLVED_SETTINGS = ("scope", "recover", "samples")
 """Settings of which a run says what they came to."""
 
 
@@ -77,8 +77,8 @@ def kept_result(name: str, settings: RunSettings, folder: Path, store: Store) ->
     if found is None or (kind.makes_model and not _is(folder / MODEL, found.digest)):
         return None
     # What the run made of a setting that says "auto" is kept; all else may have been said in another way since.
-    settled = {name: value for name, value in found.report.get("settings", {}).items() if name in SETTLED}
-    report = {**found.report, "settings": {**settings.model_dump(mode="json"), **settled}}
+    resolved = {name: value for name, value in found.report.get("settings", {}).items() if name in RESOLVED_SETTINGS}
+    report = {**found.report, "settings": {**settings.model_dump(mode="json"), **resolved}}
     try:
         document = kind.report.model_validate(report)
     # Written by a version whose reports had other fields.

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compressor.config.data import CALIBRATION_SAMPLES
+
+RIDGE = 1e-2
+"""Ridge, as a share of the mean variance of a layer's inputs, in least squares and where its result is foretold."""
+
 
 @dataclass(frozen=True)
 class ReconstructOptions:
@@ -26,10 +31,10 @@ class ReconstructOptions:
         seed: seed of the choice of rows.
     """
 
-    samples: int = 256
+    samples: int = CALIBRATION_SAMPLES
     batch_size: int = 32
     targets: str = "asymmetric"
-    dampings: tuple[float, ...] = (1e-2,)
+    dampings: tuple[float, ...] = (RIDGE,)
     rows_per_unknown: int = 8
     min_rows: int = 4096
     wide: int = 6144

@@ -24,7 +24,7 @@ LIKENESS = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ShiftTable:
     """A table: the first column names the shift."""
 
     title: str
@@ -37,11 +37,11 @@ def render_robustness(report: RobustnessReport, console: Console, *, verbose: bo
     for line in models(report):
         draw.line(console, line, style="bold")
     draw.line(console, basis(report))
-    for sheet in sheets(report, verbose=verbose):
-        table = draw.table(sheet.columns)
-        for row in sheet.rows:
+    for found in shift_tables(report, verbose=verbose):
+        table = draw.table(found.columns)
+        for row in found.rows:
             draw.add_row(table, *row)
-        draw.show(console, table, sheet.title)
+        draw.show(console, table, found.title)
     console.print()
     for item in report.left_out:
         draw.line(console, f"Left out: {item.what}: {item.reason}.")
@@ -127,7 +127,7 @@ def _free(report: RobustnessReport) -> str:
     return f"{text}{title(least.shift, least.level)} it is {least.value:.1%} at most."
 
 
-def sheets(report: RobustnessReport, *, verbose: bool = False) -> list[Sheet]:
+def shift_tables(report: RobustnessReport, *, verbose: bool = False) -> list[ShiftTable]:
     """All tables; without ``verbose`` a corruption is one row, the mean of its severities."""
     found = list(_likeness(report, verbose=verbose))
     if report.accuracy:
@@ -138,11 +138,11 @@ def sheets(report: RobustnessReport, *, verbose: bool = False) -> list[Sheet]:
             if _shown(row.shift, row.level, verbose)
         ]
         name = f"Most {_UNITS[report.compression]} saved at no more than {report.margin:.2%} of accuracy lost"
-        found.append(Sheet(name, ["", "saved", "surely", "perhaps", "by"], rows))
+        found.append(ShiftTable(name, ["", "saved", "surely", "perhaps", "by"], rows))
     return found
 
 
-def _likeness(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
+def _likeness(report: RobustnessReport, *, verbose: bool) -> Iterator[ShiftTable]:
     rows = [row for row in report.likeness if _shown(row.shift, row.level, verbose)]
     labels = [model.label for model in report.models[1:]]
     for output in dict.fromkeys(row.output for row in rows):
@@ -154,12 +154,12 @@ def _likeness(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
                     text = interval_percent(found) if measure == "agreement" else interval_number(found)
                     cells.setdefault((row.shift, row.level), []).append(text)
             if cells:
-                yield Sheet(
+                yield ShiftTable(
                     f"{output}: {words}", ["", *labels], [[title(*key), *texts] for key, texts in cells.items()]
                 )
 
 
-def _accuracy(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
+def _accuracy(report: RobustnessReport, *, verbose: bool) -> Iterator[ShiftTable]:
     """Accuracy of all models, and excess error of the compressed ones."""
     right: dict[tuple[str, float | None], list[str]] = {}
     excess: dict[tuple[str, float | None], list[str]] = {}
@@ -170,10 +170,10 @@ def _accuracy(report: RobustnessReport, *, verbose: bool) -> Iterator[Sheet]:
             if row.excess_error is not None and row.shift != "clean":
                 excess.setdefault((row.shift, row.level), []).append(points(row.excess_error))
     labels = [model.label for model in report.models]
-    yield Sheet("Accuracy", ["", *labels], [[title(*key), *texts] for key, texts in right.items()])
+    yield ShiftTable("Accuracy", ["", *labels], [[title(*key), *texts] for key, texts in right.items()])
     name = "Excess error: points of accuracy that the shift costs a model more than A"
     if excess:
-        yield Sheet(name, ["", *labels[1:]], [[title(*key), *texts] for key, texts in excess.items()])
+        yield ShiftTable(name, ["", *labels[1:]], [[title(*key), *texts] for key, texts in excess.items()])
 
 
 def _shown(shift: str, level: float | None, verbose: bool) -> bool:

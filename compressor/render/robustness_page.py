@@ -10,7 +10,7 @@ from pathlib import Path
 from compressor.core.atomic import write_text
 from compressor.render.charts import LINES
 from compressor.render.html import render_template
-from compressor.render.robustness import LIKENESS, basis, findings, models, sheets, title
+from compressor.render.robustness import LIKENESS, basis, findings, models, shift_tables, title
 from compressor.results.detail import Curve, Series
 from compressor.results.robustness import Estimate, RobustnessReport
 
@@ -53,8 +53,8 @@ def render_page(report: RobustnessReport, *, created: datetime | None = None) ->
         findings=findings(report),
         curves=_noise_charts(report),
         multiples=corruption_charts(report),
-        sheets=sheets(report),
-        everything=sheets(report, verbose=True),
+        shift_tables=shift_tables(report),
+        everything=shift_tables(report, verbose=True),
     )
 
 

@@ -56,7 +56,7 @@ def probe(model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Ar
     dtypes = {name: RUNTIME_TYPES.get(kind[len(TENSOR) : -1]) for name, kind in kinds.items()}
     copy = model.clone()
     made = {str(v.name): v for node in copy.graph for v in node.outputs}
-    shapes = [_shape_of(made[name], f"{name}.shape{k}", copy.graph) for k, name in enumerate(tensors)]
+    shapes = [_add_shape(made[name], f"{name}.shape{k}", copy.graph) for k, name in enumerate(tensors)]
     with opened(copy, provider) as session:
         runs = [run_session(session, feed, shapes) for feed in feeds]
     return [
@@ -65,7 +65,7 @@ def probe(model: ir.Model, names: Sequence[str], feeds: Iterable[Mapping[str, Ar
     ]
 
 
-def _shape_of(value: ir.Value, name: str, graph: ir.Graph) -> str:
+def _add_shape(value: ir.Value, name: str, graph: ir.Graph) -> str:
     node = ir.node("Shape", [value], name=name)
     node.outputs[0].name = name
     node.outputs[0].type = ir.TensorType(ir.DataType.INT64)

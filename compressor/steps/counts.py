@@ -18,9 +18,9 @@ from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.graph.stream import plan_files
 from compressor.operators import quantization_grid
-from compressor.pruning import cost
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.measured_shapes import shapes_at, shapes_of
+from compressor.pruning.budgets import cost
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.measured_shapes import shapes_at, shapes_of
 from compressor.results import (
     ModelStats,
 )

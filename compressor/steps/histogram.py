@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compressor.channels.channel_mask import ChannelMask
-from compressor.pruning.select import Scored
+from compressor.pruning.budgets.select import Scored
 from compressor.results import ScoreHistogram
 
 BINS = 24

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from compressor.channels.verify import operator_name
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.cut.analysis import Analysis
 from compressor.results.records import FrozenRow, OpaqueRow
 
 

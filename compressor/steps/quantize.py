@@ -12,10 +12,11 @@ import onnx_ir as ir
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.formatting import count, quantity
 from compressor.core.globs import any_match
-from compressor.data import batch_limit, open_data, open_parts
+from compressor.data import open_data, open_parts
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, stand_in
 from compressor.graph import clean, files, metadata
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.nodes import REALS, operator_key
 from compressor.graph.normalise import Separation, normalise
 from compressor.graph.opsets import version_of
@@ -23,9 +24,9 @@ from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.weights import all_finite, weight_bytes
 from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
 from compressor.operators.table import operator_of
-from compressor.pruning.analysis import prepared_model
-from compressor.pruning.matching import nearest
-from compressor.pruning.refused_samples import samples_tried
+from compressor.pruning.cut.analysis import prepared_model
+from compressor.pruning.cut.matching import nearest
+from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results import ModelStats
 from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport

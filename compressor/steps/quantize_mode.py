@@ -9,10 +9,10 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from compressor.config.quantize import QuantizeSettings
-from compressor.data import batch_limit
 from compressor.errors import ModelError, NotPossible, ProofFailed
+from compressor.graph.batch_limit import batch_limit
 from compressor.operators.table import RULES, operator_of
-from compressor.pruning.interface_match import demand_same_interface
+from compressor.pruning.proofs.interface_match import demand_same_interface
 from compressor.results.detail import OutputsRow
 from compressor.results.quantize import ModeRow, QuantizedRow
 from compressor.runtime import quantizer

@@ -13,9 +13,10 @@ from compressor.config.quantize import QuantizeSettings
 from compressor.core.arrays import Array
 from compressor.core.compare import is_real
 from compressor.core.scratch import scratch
-from compressor.data import batch_limit, batches, subset
+from compressor.data import batches, subset
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.graph import files, metadata
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.nodes import REALS
 from compressor.results.quantize import QuantizedRow
 from compressor.runtime import quantizer

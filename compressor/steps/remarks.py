@@ -9,10 +9,10 @@ import onnx_ir as ir
 from compressor.config import PruneSettings, RunSettings
 from compressor.core.formatting import count, share
 from compressor.graph.meta import UNFUSED
-from compressor.pruning import cost
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.evidence import Evidence
-from compressor.pruning.freed import held_by_caches
+from compressor.pruning.budgets import cost
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.freed import held_by_caches
+from compressor.pruning.proofs.evidence import Evidence
 from compressor.results import (
     ModelStats,
 )

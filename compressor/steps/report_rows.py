@@ -12,9 +12,9 @@ from compressor.channels.groups import ChannelGroup, blocked
 from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.graph.joined import joined_of
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.evidence import Evidence, NotProved
-from compressor.pruning.select import Scored
+from compressor.pruning.budgets.select import Scored
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.proofs.evidence import Evidence, NotProved
 from compressor.results import (
     FrozenRow,
     GroupRow,
@@ -119,11 +119,11 @@ def proof_row(evidence: Evidence | None, settings: ProofSection) -> ProofResult 
         tolerance=evidence.tolerance,
         passed=evidence.passed,
         provider=settings.provider,
-        inputs=evidence.inputs,
+        inputs=list(map(dict, evidence.inputs)),
         masked_statistics=evidence.masked_statistics,
         reference=evidence.reference,
         level=settings.verify,
         noticed=evidence.noticed,
         not_proved=list(map(_not_proved_row, evidence.not_proved)),
-        shifted_together=evidence.shifted_together,
+        shifted_together=list(evidence.shifted_together),
     )

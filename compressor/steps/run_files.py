@@ -16,8 +16,8 @@ from compressor.graph.binding import Bound
 from compressor.graph.joined import join, joined_of, split
 from compressor.graph.weights import weight_bytes
 from compressor.operators.carried import taught
-from compressor.pruning.evidence import Evidence
-from compressor.pruning.proof import file_check
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.proof import file_check
 from compressor.results import ModelStats
 from compressor.steps import counts
 

@@ -10,13 +10,14 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings, RunSettings
 from compressor.core.scratch import scratch
-from compressor.data import Dataset, batch_limit, limit_batch
+from compressor.data import Dataset
 from compressor.errors import ModelError
 from compressor.evaluate.likeness import outputs_row
+from compressor.graph.batch_limit import batch_limit, limit_batch
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.pruning.cost import affordable_samples, macs_per_sample
-from compressor.pruning.piecewise import runnable
+from compressor.pruning.budgets.cost import affordable_samples, macs_per_sample
+from compressor.pruning.proofs.piecewise import runnable
 from compressor.results.detail import OutputsRow
 
 COMPARED, COMPARED_MACS = 512, 50e9

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.cut.analysis import Analysis
 from compressor.results.records import SavingRow
 from compressor.steps.offers import offer_of, ranks_of
 from compressor.structures.layer.layers import candidate_layers

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from compressor.config import PruneSettings
-from compressor.data import Batch, Dataset, batch_limit
+from compressor.data import Batch, Dataset
 from compressor.errors import ModelError, UsageError
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.feeds import feeds
 from compressor.graph.weights import is_large
 from compressor.pruning import activations
-from compressor.pruning.analysis import Analysis
 from compressor.pruning.criteria import Measurement, Need, criterion
-from compressor.pruning.depth import rank_blocks
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.depth import rank_blocks
 
 DEPTH_SAMPLES = 32
 """Samples on which residual blocks are ranked: shares of energy need few."""

@@ -18,10 +18,10 @@ from compressor.experiments.limits import Limits
 from compressor.experiments.run import Experiment, Trial, Variant
 from compressor.graph import files
 from compressor.metrics.evaluator import Evaluator
-from compressor.pruning.analysis import Analysis, analyse
-from compressor.pruning.apply import apply_plan
-from compressor.pruning.cost import CostModel
-from compressor.pruning.select import Choice, choose_channels
+from compressor.pruning.budgets.cost import CostModel
+from compressor.pruning.budgets.select import Choice, choose_channels
+from compressor.pruning.cut.analysis import Analysis, analyse
+from compressor.pruning.cut.apply import apply_plan
 from compressor.results.sensitivity import GroupSensitivity, OutputChange, Point
 from compressor.steps import report_rows, run_files
 from compressor.steps.score import measure_for_criterion

@@ -12,9 +12,9 @@ from compressor.core.formatting import printable
 from compressor.errors import UsageError
 from compressor.graph.normalise import normalise
 from compressor.graph.vocabulary import keep_tokens
-from compressor.pruning.measured_shapes import shapes_of
-from compressor.pruning.preparation import Original
-from compressor.pruning.renumbered import Renumbering, demand_rows
+from compressor.pruning.cut.measured_shapes import shapes_of
+from compressor.pruning.proofs.preparation import Original
+from compressor.pruning.proofs.renumbered import Renumbering, demand_rows
 
 _DIGITS = 20
 """Of the largest number that an index can be, and some more."""

@@ -19,12 +19,12 @@ from compressor.graph.restore_packed import with_plain_weights
 from compressor.graph.shapes import Shapes
 from compressor.metrics.evaluator import Evaluator
 from compressor.operators.table import RULES
-from compressor.pruning import proof
-from compressor.pruning.analysis import prepared_model
-from compressor.pruning.evidence import Evidence, NotProved, demand_proof
-from compressor.pruning.preparation import Original, prove_preparation
-from compressor.pruning.proof import MaskedReference
-from compressor.pruning.weights_only import prove_only_weights
+from compressor.pruning.cut.analysis import prepared_model
+from compressor.pruning.proofs import proof
+from compressor.pruning.proofs.evidence import Evidence, NotProved, demand_proof
+from compressor.pruning.proofs.preparation import Original, prove_preparation
+from compressor.pruning.proofs.proof import MaskedReference
+from compressor.pruning.proofs.weights_only import prove_only_weights
 from compressor.results import ModelStats
 from compressor.results.unify import LeftRow, PermutedRow, UnifyAccuracy, UnifyReport
 from compressor.runtime.stored import Stored
@@ -179,7 +179,7 @@ def prove_unified(ready: Prepared, result: PackedModel, settings: UnifySettings)
     if settings.verify == "full":
         prove_only_weights(ready.model, result.dense, standard.runs.feeds, settings)
     demand_proof(evidence)
-    evidence.not_proved = list(ready.not_proved)
+    evidence = replace(evidence, not_proved=ready.not_proved)
     return UnifyProof(evidence, output_error(before, standard.runs))
 
 

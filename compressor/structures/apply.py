@@ -17,8 +17,8 @@ from compressor.config import RunSettings
 from compressor.config.choices import RECOVERIES
 from compressor.data import Dataset
 from compressor.graph import clean
-from compressor.pruning.analysis import analyse
-from compressor.pruning.measured_shapes import shapes_of
+from compressor.pruning.cut.analysis import analyse
+from compressor.pruning.cut.measured_shapes import shapes_of
 from compressor.reconstruct import ReconstructOptions, recover
 from compressor.reconstruct.form import OperandForm, Pick, Shape, Unrepairable
 from compressor.reconstruct.layers import Kept, LayerPair, repairable_layers, untie_weights

@@ -15,10 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.compare import Tolerance
-from compressor.errors import PLEASE, ProofFailed
-from compressor.pruning.canary import affordable, is_noticed, tried_in_parts, values_inside
-from compressor.pruning.evidence import Noticed, NotProved
-from compressor.pruning.standard import Standard, moved_runs, noise_of
+from compressor.errors import tool_fault
+from compressor.pruning.proofs.canary import affordable, is_noticed, tried_in_parts, values_inside
+from compressor.pruning.proofs.evidence import Noticed, NotProved
+from compressor.pruning.proofs.standard import Standard, moved_runs, noise_of
 from compressor.structures.apply import Changed, ChangedLayer
 
 COARSE_ROUNDING = 0.01
@@ -82,9 +82,9 @@ class _Inside:
         missing = list[NotProved]()
         for place, (layer, gap) in enumerate(zip(layers, standard.distances(found)[0], strict=True)):
             if not gap.passed:
-                raise ProofFailed(
+                raise tool_fault(
                     f"no output shows it, but what layer {layer.node!r} computes is off by {gap.max_rel:.2g} of its "
-                    f"range; {PLEASE}"
+                    f"range"
                 )
             if gap.tolerance > COARSE_ROUNDING:
                 missing.append(NotProved(layer.node, ROUGH))

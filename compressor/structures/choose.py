@@ -2,7 +2,7 @@
 
 Both lose in one unit, the mean square of how outputs move, and both save in what the run has a target for. A layer that
 is thinned saves less where its channels go, and channels save less where layers are thinned; so costs are taken around
-some widths, the knapsack is solved, and again around its answer (:class:`compressor.pruning.widths.Widths`).
+some widths, the knapsack is solved, and again around its answer (:class:`compressor.pruning.budgets.widths.Widths`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from compressor.channels.groups import ChannelGroup
 from compressor.core.arrays import Floats
 from compressor.core.compare import at_most
 from compressor.errors import TargetOutOfReach
-from compressor.pruning.budget import Goal, Removed
-from compressor.pruning.by_loss import Spending, levels_within
-from compressor.pruning.parts import OperatorChain
-from compressor.pruning.widths import WidthLine, Widths, units_at
+from compressor.pruning.budgets.budget import Goal, Removed
+from compressor.pruning.budgets.parts import OperatorChain
+from compressor.pruning.budgets.widths import WidthLine, Widths, units_at
+from compressor.pruning.by_loss import CostShares, levels_within
 from compressor.structures.layer.change import ChangeLine, LayerChange
 from compressor.structures.layer.geometry import Geometry
 
@@ -54,7 +54,7 @@ class _LayerLine:
         return float(level)
 
 
-class _Costs(Spending):
+class _Costs(CostShares):
     """What parts cost where widths and options are chosen together.
 
     Options of layers come after the groups in what is gone.

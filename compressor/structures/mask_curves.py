@@ -11,6 +11,7 @@ import numpy as np
 from compressor.allocation.judge import PROBED, Probe
 from compressor.allocation.layer_samples import Floats32
 from compressor.reconstruct.form import Matrix
+from compressor.reconstruct.options import RIDGE
 from compressor.structures.interspace.basis import KernelSpace
 from compressor.structures.interspace.composed import CoefficientOption
 from compressor.structures.layer.change import ChangeLine, LayerChange, cheapest_first
@@ -20,7 +21,7 @@ from compressor.structures.masks.fit import masked_ridge
 from compressor.structures.masks.maker import Maker, Ordering
 from compressor.structures.masks.masked import MaskOption
 
-FIT_DAMPING, FIT_STEPS = 1e-2, 20
+FIT_STEPS = 20
 """Of the fit by which a mask is judged; the one that is written is fitted to the end."""
 
 
@@ -94,7 +95,7 @@ class MaskCurve(LayerCurve):
         self._judged: list[_Judged] = []
         for option in offer.options(layer, energy, space, found.seed):
             kept = option.mask.reshape(matrix.shape)
-            change = masked_ridge(matrix, inputs, kept, FIT_DAMPING, steps=FIT_STEPS) - matrix
+            change = masked_ridge(matrix, inputs, kept, RIDGE, steps=FIT_STEPS) - matrix
             change = change if space is None else space.kernels(change)
             loss, dropped = part.held.loss(change), float(energy[~kept].sum())
             self._judged.append(_Judged(option, change.astype(np.float32), loss, dropped))

@@ -14,18 +14,19 @@ from compressor.config import TuneSettings
 from compressor.config.training import demand_teacher
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance
-from compressor.data import Dataset, augmentation, batch_limit, check_labels, open_parts, split_dataset
+from compressor.data import Dataset, augmentation, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
-from compressor.errors import ModelError, ProofFailed, UsageError
+from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.model_result import ModelResult
 from compressor.metrics.evaluator import evaluator_for, labels_unread
-from compressor.pruning.evidence import Evidence
-from compressor.pruning.standard import Standard
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.standard import Standard
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
-from compressor.train.loop.distributed import Processes, world_of
+from compressor.train.loop.distributed import Processes, processes_of
 from compressor.train.loop.epoch_metric import EpochMetric
 from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension
@@ -105,18 +106,18 @@ def finetune(
         TrainingDiverged: the loss is NaN or infinite; ``model`` of the error holds the last good weights.
         ProofFailed: the written weights do not give what the trained module gives.
     """
-    world = world_of(settings.device)
+    processes = processes_of(settings.device)
     parts = _parts(model, settings, data, taught=teacher is not None)
     # Comes before the pair is made, as the graph that is trained has more nodes than the one that was given.
     if settings.insert_bn:
         return _between_norms(model, settings, teacher, parts, extensions, observe)
     pair = TaughtPair.of(model, settings, teacher, [name for extension in extensions for name in extension.values])
     with memory_named(settings.batch_size):
-        seen = _seen(parts, pair, world)
+        seen = _seen(parts, pair, processes)
         if settings.teacher_ensemble:
             pair = _taught_by_many(pair, parts, settings, seen)
         objective, compared, warnings = _objective(settings, pair, seen)
-        if not _runs_mixed(objective, pair, seen, Precision(world.device, settings)):
+        if not _runs_mixed(objective, pair, seen, Precision(processes.device, settings)):
             settings = settings.model_copy(update={"amp": "off"})
             warnings.append("the graph does not run in mixed precision, so it is trained without")
     chosen = [*extensions, *training_options.extensions_of(settings)]
@@ -127,8 +128,8 @@ def finetune(
         return fit(pair.module, objective, parts, asked, extensions=[*chosen, *more], observe=observe)
 
     try:
-        with training_options.expanded(pair.module, model, settings) as more:
-            # The sweep runs inside ``expanded``: the best rate for factors is another one than for plain weights.
+        with training_options.expand_weights(pair.module, model, settings) as more:
+            # The sweep runs inside ``expand_weights``: the best rate for factors is another one than for plain weights.
             settings, notes = training_options.best_rate(pair.module, settings, lambda asked: train(asked, *more))
             history = train(settings, *more)
     except TrainingDiverged as error:
@@ -136,9 +137,9 @@ def finetune(
         raise
     written = pair.module.cpu().write_back(model)
     warnings += [*notes, *history.notes, *_unread(parts, settings), *filled_notes(parts.train)]
-    off = _verify(pair, written, seen, settings) if settings.proves and world.main else None
+    off = _verify(pair, written, seen, settings) if settings.proves and processes.main else None
     judged, baseless = parts.judged(settings.samples), _baseless(parts, settings, history)
-    return TuneResult(written, history, compared, off, warnings, world.main, judged, baseless)
+    return TuneResult(written, history, compared, off, warnings, processes.main, judged, baseless)
 
 
 def _between_norms(
@@ -233,7 +234,7 @@ def _whole_numbers(data: Dataset) -> bool:
     return labels is None or labels.dtype.kind in "iu"
 
 
-def _seen(parts: Splits, pair: TaughtPair, world: Processes) -> DeviceBatch:
+def _seen(parts: Splits, pair: TaughtPair, processes: Processes) -> DeviceBatch:
     """Some samples for training, on the device; where the graph takes a fixed number, more than one run of it."""
     limit = pair.limit or 1
     # Two runs at least of a fixed size, or ``chunk_of`` has nothing to compare in pieces and as a whole.
@@ -241,8 +242,8 @@ def _seen(parts: Splits, pair: TaughtPair, world: Processes) -> DeviceBatch:
     batch = parts.train.take(evenly_spaced(len(parts.train), wanted))
     for module in (pair.module, pair.teacher):
         if module is not None:
-            module.eval().to(world.device)
-    placing = Placing(world.device)
+            module.eval().to(processes.device)
+    placing = Placing(processes.device)
     return placing.move(placing.prepare(batch))
 
 
@@ -314,6 +315,6 @@ def _verify(pair: TaughtPair, written: ir.Model, seen: DeviceBatch, settings: Tu
     if not evidence.passed:
         raise ProofFailed(
             f"output {evidence.worst!r} of the trained model differs by {evidence.max_rel_err:.1e} between torch and "
-            f"ONNX Runtime, more than --rtol {settings.rtol:g} allows; please report it"
+            f"ONNX Runtime, more than --rtol {settings.rtol:g} allows; {FAULT}"
         )
     return evidence.max_rel_err

@@ -19,9 +19,9 @@ from compressor.config.selection import CRITERION
 from compressor.config.training import TOWARDS_A_SET
 from compressor.data import augmentation, open_parts
 from compressor.errors import NothingToPrune, UsageError
-from compressor.pruning.analysis import Analysis, analyse
-from compressor.pruning.apply import cut_of
-from compressor.pruning.select import Choice, by_weights, choose_channels, permitted, policy_of, scored_groups
+from compressor.pruning.budgets.select import Choice, by_weights, choose_channels, permitted, policy_of, scored_groups
+from compressor.pruning.cut.analysis import Analysis, analyse
+from compressor.pruning.cut.apply import cut_of
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune

@@ -11,10 +11,11 @@ import onnx_ir as ir
 
 from compressor.config import TuneSettings
 from compressor.config.training import StepsSection
-from compressor.data import Batch, Dataset, batch_limit, batches
+from compressor.data import Batch, Dataset, batches
 from compressor.data.spec import too_few
-from compressor.errors import ProofFailed
-from compressor.pruning.preparation import Original, same_outputs
+from compressor.errors import FAULT, ProofFailed
+from compressor.graph.batch_limit import batch_limit
+from compressor.pruning.proofs.preparation import Original, same_outputs
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.history import History
 from compressor.train.loop.sweep import RATES, sweep_rates
@@ -31,7 +32,7 @@ def extensions_of(settings: StepsSection) -> list[Extension]:
 
 
 @contextmanager
-def expanded(module: GraphModule, model: ir.Model, settings: TuneSettings) -> Iterator[list[Extension]]:
+def expand_weights(module: GraphModule, model: ir.Model, settings: TuneSettings) -> Iterator[list[Extension]]:
     """Weights as products while it lasts, merged at the end whatever happens; yields what training then needs."""
     if not settings.expand:
         yield []
@@ -91,7 +92,7 @@ def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset)
         if not evidence.passed:
             raise ProofFailed(
                 f"folding BatchNormalization changes output {evidence.worst!r} by {evidence.max_rel_err:.1e} of its "
-                "range; train without --insert-bn, and please report it"
+                f"range; train without --insert-bn; {FAULT}"
             )
     return folded
 

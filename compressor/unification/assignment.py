@@ -11,6 +11,7 @@ Kinds = npt.NDArray[np.uint8]
 Damage = npt.NDArray[np.floating]
 
 _HALVINGS = 200
+"""Halvings of the price, at most: prices of float64 meet before; where damages tie, none gives the exact count."""
 _TIE = 1e-13
 """Relative size of what tells equal damages apart: below all that matters, above rounding."""
 
@@ -54,7 +55,7 @@ def assign_kinds(pruned_damage: Damage, unified_damage: Damage, prune: int, unif
             low = middle
         else:
             high = middle
-    return _exact(best, one, two, prune)
+    return _correct_count(best, one, two, prune)
 
 
 def _scattered(count: int) -> npt.NDArray[np.float64]:
@@ -74,7 +75,7 @@ def _priced(one: Damage, two: Damage, price: float, count: int) -> Kinds:
     return kinds
 
 
-def _exact(kinds: Kinds, one: Damage, two: Damage, prune: int) -> Kinds:
+def _correct_count(kinds: Kinds, one: Damage, two: Damage, prune: int) -> Kinds:
     """Corrects the count where damages tie even so: turns the blocks for which it costs least."""
     excess = int((kinds == PRUNED).sum()) - prune
     source, target = (PRUNED, UNIFIED) if excess > 0 else (UNIFIED, PRUNED)

@@ -12,7 +12,7 @@ from typing import Any
 from compressor.channels.plan import demand_kind, fault_of
 from compressor.config import ALL, BlockShape, UnifySettings
 from compressor.errors import PlanError
-from compressor.pruning.allocate import Alternative, Move, final_options, line_of
+from compressor.pruning.budgets.allocate import Alternative, Move, final_options, line_of
 from compressor.unification.layers import UnifiedLayer
 
 SCHEMA = 1

@@ -38,6 +38,7 @@ ROWS_A_BATCH = 4096
 CURVATURE_BATCHES = 32
 """Minibatches that gradients are squared of at least: the relative error of their mean is √(2 / rounds)."""
 LEAST = 1e-3
+"""Least share of the mean: what samples never excite may matter to others, and at zero it would be free to damage."""
 Curvatures = Mapping[str, Matrix]
 """h by the name of the weight, each of its shape."""
 

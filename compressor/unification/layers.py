@@ -19,8 +19,8 @@ from compressor.graph.metadata import readable
 from compressor.graph.nodes import REALS
 from compressor.graph.shapes import captured_values
 from compressor.operators.table import operator_of
-from compressor.pruning import cost
-from compressor.pruning.matching import nearest
+from compressor.pruning.budgets import cost
+from compressor.pruning.cut.matching import nearest
 from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.packed_codebook import worthwhile
 

@@ -153,7 +153,7 @@ class UnificationTraining:
         # Without means of weights and patience: what is judged are projections, and the last phase decides.
         settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=TOWARDS_A_SET)
         method = METHODS.find(self.settings.method)(self.settings, self.targets)
-        self._tuned(trained, settings, method, partial(self._tell, "approach", method))
+        self._tune(trained, settings, method, partial(self._tell, "approach", method))
         trained.residuals = method.residuals
 
     def _retrain(self, trained: SetTraining) -> None:
@@ -164,12 +164,12 @@ class UnificationTraining:
         held = SubspaceProjection(
             {name: partial(subspace_of, t, trained.kinds[name]) for name, t in self.targets.items()}
         )
-        self._tuned(trained, settings, held, partial(self._tell, "retrain", None))
+        self._tune(trained, settings, held, partial(self._tell, "retrain", None))
 
-    def _tuned(self, trained: SetTraining, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
+    def _tune(self, trained: SetTraining, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
         """Fine-tunes, between normalisations that keep what blocks share where they are asked for."""
         from compressor.train import training_options  # noqa: PLC0415 - torch is loaded for training only
-        from compressor.train.constraints.constrained import WentAway  # noqa: PLC0415
+        from compressor.train.constraints.constrained import ConstraintDiverged  # noqa: PLC0415
         from compressor.train.constraints.tied_batchnorm import Tied, ties_of  # noqa: PLC0415
         from compressor.train.finetune import finetune  # noqa: PLC0415
 
@@ -186,7 +186,7 @@ class UnificationTraining:
             done = finetune(model, plain, teacher=self.teacher, data=parts, extensions=extensions, observe=observe)
             model, warnings = done.model, done.warnings
         # The phase ends, and the next one goes on from the nearest weights.
-        except WentAway as away:
+        except ConstraintDiverged as away:
             model, warnings = away.model or model, [str(away)]
         trained.model = training_options.without_batchnorm(model, settings, parts.train) if inserted else model
         trained.warn(*warnings)

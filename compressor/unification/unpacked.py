@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import tool_fault
 from compressor.graph.metadata import PREFIX
 from compressor.runtime.stored import run_once
 from compressor.unification.unified import Unified
@@ -27,9 +27,9 @@ def demand_unpacked(result: ir.Model, unified: Iterable[Unified]) -> None:
             own = layers[name]
             # Bytes and not numbers, as -0 equals 0.
             if weight.tobytes() != own.weight.tobytes():
-                raise ProofFailed(f"weight {name!r} is not unpacked to the bits that were packed; {PLEASE}")
+                raise tool_fault(f"weight {name!r} is not unpacked to the bits that were packed")
             if not own.satisfied(weight):
-                raise ProofFailed(f"weight {name!r} does not satisfy its constraint; {PLEASE}")
+                raise tool_fault(f"weight {name!r} does not satisfy its constraint")
 
 
 def unpacked(model: ir.Model, names: Sequence[str], *, optimise: bool) -> dict[str, Array]:

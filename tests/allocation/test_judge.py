@@ -11,7 +11,7 @@ from compressor.allocation.judge import Exact, Held, Probe
 from compressor.allocation.views import LinearView, views
 from compressor.config import PruneSettings
 from compressor.data import Batch
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from tests.models import in_memory, model
 from tests.reconstruct.case import noise
 

@@ -9,7 +9,7 @@ from compressor.allocation.layer_samples import Collector
 from compressor.allocation.views import views
 from compressor.config import PruneSettings
 from compressor.errors import ModelError
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from tests.models import in_memory, model
 
 NET = "(float[n,4] x) => (float[n,3] y) <float[4,8] w, float[8,3] v> { a = MatMul(x, w) b = Relu(a) y = MatMul(b, v) }"

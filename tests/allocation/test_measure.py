@@ -14,9 +14,9 @@ from compressor.allocation.measure import LossEvidence, loss_curves
 from compressor.allocation.reading import Sizing, exactly, sizing, with_gradients, without_gradients
 from compressor.allocation.views import covered, views
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import Analysis, analyse
-from compressor.pruning.curves import Curves, GroupScores
-from compressor.pruning.select import scored_groups
+from compressor.pruning.budgets.curves import Curves, GroupScores
+from compressor.pruning.budgets.select import scored_groups
+from compressor.pruning.cut.analysis import Analysis, analyse
 from tests.models import in_memory, model
 from tests.reconstruct.case import Arrays, noise
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.allocation.removal import RIDGE, Reader, way_down
+from compressor.allocation.removal import Reader, way_down
+from compressor.reconstruct.options import RIDGE
 
 Matrix = np.ndarray
 

@@ -9,7 +9,7 @@ import pytest
 from compressor.allocation.views import covered, views
 from compressor.channels.groups import group
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.cut.analysis import Analysis, analyse
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens
 
 

@@ -8,17 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
+from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import UnitArray
 from compressor.channels.plan import PruningPlan, Removal
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import PlanError, ProofFailed
-from compressor.pruning import apply
+from compressor.pruning.budgets.select import choose_channels
+from compressor.pruning.cut import apply
+from compressor.pruning.cut.analysis import analyse
 from tests.models import between, in_memory, tokens
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
@@ -214,6 +218,18 @@ def test_a_cut_of_more_than_the_plan_is_noticed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(apply, "units_of", lambda _, coupling: read(found, coupling))
     with pytest.raises(ProofFailed, match="more than the plan"):
         replay(less)
+
+
+def test_a_cut_of_units_that_other_scores_paired_is_refused() -> None:
+    """Units of the plan then stand for others as well; paired by the plan's own scores, each of them is named."""
+    paired = analyse(in_memory(MODELS["grouped"]()), SETTINGS)
+    choice = choose_channels(paired.coupling, SETTINGS, 0)
+    assert paired.coupling.units.paired
+    apply.cut_of(choice.plan, paired)
+    other = analyse(in_memory(MODELS["grouped"]()), SETTINGS)
+    balance(other.coupling, np.random.default_rng(3).random(len(other.coupling.units)))
+    with pytest.raises(ProofFailed, match="paired by other scores"):
+        apply.cut_of(choice.plan, other)
 
 
 @pytest.mark.parametrize("name", NOT_PLANS)

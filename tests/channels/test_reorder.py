@@ -8,7 +8,7 @@ import pytest
 from compressor.channels.groups import group
 from compressor.channels.reorder import Holders, move
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from tests.models import in_memory, model
 from tests.reconstruct.case import noise, outputs
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import onnx
 import pytest
 from click.testing import CliRunner
 
 from compressor.cli.main import compress
+from compressor.cli.paths import check_destinations, withdraw
 from tests.models import model
 
 NET = (
@@ -35,6 +37,17 @@ def test_weights_are_never_written_over(folder: Path, flag: str, place: str) -> 
     assert "name another file" in result.stderr
     assert sorted(file.name for file in folder.iterdir()) == ["net.data", "net.onnx"]
     assert (folder / "net.data").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.onnx.data", "out.onnx-00002-of-00003.data"])
+def test_weights_of_a_command_that_fails_are_taken_back(folder: Path, name: str) -> None:
+    old, new = folder / "out.onnx-00001-of-00001.data", folder / name
+    old.write_bytes(b"of the user")
+    with click.Context(compress) as context:
+        check_destinations([folder / "net.onnx"], {"--output": folder / "out.onnx"})
+        new.write_bytes(b"weights")
+        withdraw(context)
+    assert (old.exists(), new.exists()) == (True, False)
 
 
 def test_another_file_beside_the_model_is_written_over(folder: Path) -> None:

@@ -18,7 +18,7 @@ from compressor.errors import (
     RuleFault,
 )
 from compressor.graph import files
-from compressor.pruning import surgery
+from compressor.pruning.cut import surgery
 from compressor.runtime.stored import run_once
 from tests.commands.file_case import DIGITS, MODELS, SETTINGS, digits, files_in, images, run, written
 from tests.models import between, in_memory

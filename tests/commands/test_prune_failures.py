@@ -21,7 +21,7 @@ from compressor.errors import (
     TargetOutOfReach,
     UsageError,
 )
-from compressor.pruning import surgery
+from compressor.pruning.cut import surgery
 from tests.commands.file_case import SETTINGS, files_in, frozen, good
 from tests.models import between, in_memory, model
 
@@ -57,7 +57,7 @@ def test_failure_leaves_no_file(name: str, tmp_path: Path) -> None:
 
 
 def test_a_plan_of_changed_layers_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("compressor.steps.prune.settled.analyse")
+    monkeypatch.delattr("compressor.steps.prune.start.analyse")
     with pytest.raises(PlanError, match="a plan holds channels alone; leave --plan-out out"):
         prune_file(good(tmp_path), None, PruneSettings(structure="lowrank"), plan_out=tmp_path / "plan.json")
 

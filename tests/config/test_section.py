@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 import compressor
-from compressor.config.section import Aside, Heard, Section, Shown, did_you_mean
+from compressor.config.section import Applies, Operational, Section, Shown, did_you_mean
 from compressor.errors import UsageError
 
 
@@ -33,8 +33,8 @@ class Picture(Colours, Sizes):
 class Print(Picture):
     """Which reads some settings in some runs only."""
 
-    heard: ClassVar[tuple[Heard, ...]] = (
-        Heard(("gamma", "depth"), lambda s: s.hue == "green", "red has one tone; say --hue green"),
+    applies: ClassVar[tuple[Applies, ...]] = (
+        Applies(("gamma", "depth"), lambda s: s.hue == "green", "red has one tone; say --hue green"),
     )
 
 
@@ -115,7 +115,7 @@ def test_a_hint_only_where_a_name_is_near() -> None:
 
 def test_asides_are_those_that_are_marked() -> None:
     class Work(Section):
-        folder: Annotated[str, Shown("FOLDER"), Aside()] = ""
+        folder: Annotated[str, Shown("FOLDER"), Operational()] = ""
         speed: int = 1
 
     class Whole(Colours, Work):

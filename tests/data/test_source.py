@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from compressor.data import batch_limit, batches, open_data, open_parts, specs
+from compressor.data import batches, open_data, open_parts, specs
 from compressor.errors import UsageError
+from compressor.graph.batch_limit import batch_limit
 from tests.data.case import close, everything, pictures, saved, settings, taking
 
 KINDS = {"float": "float32", "float16": "float16", "double": "float64", "uint8": "uint8"}

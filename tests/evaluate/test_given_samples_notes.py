@@ -14,7 +14,7 @@ from compressor.config.quantize import QuantizeSettings
 from compressor.data.source import open_data
 from compressor.evaluate.stand_in import given_samples_notes
 from compressor.graph import files
-from compressor.pruning.analysis import prepared_model
+from compressor.pruning.cut.analysis import prepared_model
 
 MODELS = Path(__file__).parents[2] / "models"
 NET = MODELS / "digits-mobilenet.onnx"

@@ -13,8 +13,8 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings, RunSettings
 from compressor.graph import clean
 from compressor.graph.feeds import feeds
-from compressor.pruning.analysis import prepared_model
-from compressor.pruning.interface_match import demand_same_interface
+from compressor.pruning.cut.analysis import prepared_model
+from compressor.pruning.proofs.interface_match import demand_same_interface
 from compressor.runtime.stored import run_once
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS

@@ -13,12 +13,12 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.graph.normalise import normalise
 from compressor.graph.shapes import infer
-from compressor.pruning.analysis import analyse
-from compressor.pruning.budget import line_up
-from compressor.pruning.cost import graph_macs
-from compressor.pruning.parts import OperatorChain, operator_chains
-from compressor.pruning.select import origin_of, scored_groups
-from compressor.pruning.widths import WidthLine, Widths, lines
+from compressor.pruning.budgets.budget import line_up
+from compressor.pruning.budgets.cost import graph_macs
+from compressor.pruning.budgets.parts import OperatorChain, operator_chains
+from compressor.pruning.budgets.select import origin_of, scored_groups
+from compressor.pruning.budgets.widths import WidthLine, Widths, lines
+from compressor.pruning.cut.analysis import analyse
 from compressor.results.detail import LatencyResult
 from tests.models import in_memory, model
 

@@ -11,7 +11,7 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach, UsageError
 from compressor.evaluate import statistics
 from compressor.latency import LatencyTarget, timing
-from compressor.pruning.widths import SAMPLES
+from compressor.pruning.budgets.widths import SAMPLES
 from compressor.runtime import turns
 from compressor.steps.counts import stats_in_memory
 from tests.latency.case import ORIGINAL_MS, FakeTimer, residual

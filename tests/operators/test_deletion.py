@@ -11,7 +11,7 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.operators.table import RULES
-from compressor.pruning.cost import graph_params
+from compressor.pruning.budgets.cost import graph_params
 from tests.models import in_memory
 from tests.oracle import TOLERANCE, differences, pair, without
 from tests.property.idioms import IDIOMS

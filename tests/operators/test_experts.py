@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from tests.models import in_memory
 
 from .case import MICROSOFT, Case, check, whole

@@ -14,7 +14,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.operators.indexing import slice_positions, slice_range
 from compressor.operators.repair import Repairer
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from tests.models import in_memory, model
 
 from .case import Case, check, image, token, whole

@@ -13,8 +13,8 @@ from compressor.channels.groups import blocked, group
 from compressor.config import PruneSettings
 from compressor.operators.quantization_grid import grid_of, is_weight, real
 from compressor.operators.table import RULES
-from compressor.pruning import surgery
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut import surgery
+from compressor.pruning.cut.analysis import analyse
 from tests.models import in_memory, model, tokens
 
 from .case import MICROSOFT, Case, check, image, token

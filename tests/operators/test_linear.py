@@ -6,7 +6,7 @@ import pytest
 
 from compressor.channels.groups import blocked
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from tests.models import in_memory, tokens
 
 from .case import MICROSOFT, Case, check, token, whole

@@ -114,6 +114,7 @@ def test_what_was_taught_is_counted_in_the_written_file_too(tmp_path: Path) -> N
         ({"operator": "a::B", "signature": "n c -> n q"}, "'q' is in no operand; write \\[q\\]"),
         ({"operator": "a::B", "signature": "c -> c", "factors": "[0, 1]"}, "below 1, each once"),
         ({"operator": "a::B", "signature": "c, c -> c", "factors": "[0, 0]"}, "each once"),
+        ({"operator": "a::B", "signature": "c, c -> c", "factors": "[²]"}, "each once"),
         ({"operator": "a::B", "signature": "c -> c", "bias": "-1"}, "bias are inputs by number"),
         ({"operator": "a::B", "signature": "c -> c", "sizes": "{g: group}"}, "'g' is no name of its signature"),
         ({"operator": "a::B", "signature": "c -> c", "sizes": "{c: 0}"}, "'0' is no attribute"),

@@ -11,7 +11,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import CompressorError
-from compressor.pruning.budget import TARGET_TOLERANCE
+from compressor.pruning.budgets.budget import TARGET_TOLERANCE
 from compressor.steps.counts import stats_in_memory
 from tests.models import in_memory, model
 from tests.property.graphs import random_model

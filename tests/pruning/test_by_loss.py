@@ -10,12 +10,12 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning import by_loss
-from compressor.pruning.analysis import analyse
-from compressor.pruning.budget import Goal, goal_of
-from compressor.pruning.by_loss import ByLoss, Spending, choose_by_loss, uniform_share
-from compressor.pruning.cost import CostModel
-from compressor.pruning.curves import LossCurve
-from compressor.pruning.select import ranking_of
+from compressor.pruning.budgets.budget import Goal, goal_of
+from compressor.pruning.budgets.cost import CostModel
+from compressor.pruning.budgets.curves import LossCurve
+from compressor.pruning.budgets.select import ranking_of
+from compressor.pruning.by_loss import ByLoss, CostShares, choose_by_loss, uniform_share
+from compressor.pruning.cut.analysis import analyse
 from tests.latency.case import residual
 from tests.models import in_memory
 
@@ -77,13 +77,13 @@ def test_parts_cost_together_what_the_graph_costs(kind):
     found, _, ranking, _ = setup(residual(), round_to=1, target_macs=0.5)
     cost = CostModel(found.coupling)
     count = {"macs": cost.macs_after, "params": cost.params_after, "bytes": cost.bytes_after}[kind]
-    spending = Spending(found.coupling, list(ranking.scores), Goal(count, count(np.zeros(0, int)), 0.5, "", kind=kind))
+    costs = CostShares(found.coupling, list(ranking.scores), Goal(count, count(np.zeros(0, int)), 0.5, "", kind=kind))
     rng = np.random.default_rng(0)
     for _ in range(5):
         gone = [int(rng.integers(0, len(g.units))) for g in ranking.scores]
         units = np.concatenate([g.units[:n] for g, n in zip(ranking.scores, gone, strict=True)])
         shares = [n / len(g.units) for g, n in zip(ranking.scores, gone, strict=True)]
-        total = spending.rest + sum(spending.share(part, shares) for part in spending.parts)
+        total = costs.rest + sum(costs.share(part, shares) for part in costs.parts)
         assert total == pytest.approx(count(units) / count(np.zeros(0, int)), rel=1e-3)
 
 

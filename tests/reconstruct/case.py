@@ -15,9 +15,9 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.plan import PruningPlan, Removal, units_of
 from compressor.config import PruneSettings
 from compressor.data import Batch
-from compressor.pruning import surgery
-from compressor.pruning.analysis import analyse
-from compressor.pruning.select import choose_channels
+from compressor.pruning.budgets.select import choose_channels
+from compressor.pruning.cut import surgery
+from compressor.pruning.cut.analysis import analyse
 from compressor.reconstruct import ReconstructOptions, RecoveryResult, recover
 
 Array = NDArray[Any]

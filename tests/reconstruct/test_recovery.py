@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 from compressor.channels.plan import Removal
 from compressor.config.choices import RECOVERIES
-from compressor.data import batch_limit
 from compressor.errors import UsageError
-from compressor.pruning.interface_match import demand_same_interface
+from compressor.graph.batch_limit import batch_limit
+from compressor.pruning.proofs.interface_match import demand_same_interface
 from compressor.reconstruct import ReconstructOptions, layers, run
 from compressor.reconstruct.fit import Affine
 from tests.models import model, weight

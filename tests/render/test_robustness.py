@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from compressor.render.robustness import findings, render_robustness, sheets
+from compressor.render.robustness import findings, render_robustness, shift_tables
 from compressor.render.robustness_page import render_page, robustness_charts
 from compressor.results.environment import environment
 from compressor.results.robustness import (
@@ -113,12 +113,12 @@ def test_a_corruption_is_one_row_unless_all_are_asked_for():
     assert "JPEG 3" not in short
     assert "JPEG 3" in long
     assert "Left out: blur: of y." in short
-    assert [sheet.columns for sheet in sheets(report())][-3:] == [
+    assert [table.columns for table in shift_tables(report())][-3:] == [
         ["", "A", "B"],
         ["", "B"],
         ["", "saved", "surely", "perhaps", "by"],
     ]
-    assert all(len(row) == len(sheet.columns) for sheet in sheets(report(models=4)) for row in sheet.rows)
+    assert all(len(row) == len(table.columns) for table in shift_tables(report(models=4)) for row in table.rows)
 
 
 def test_charts_have_one_line_a_model_in_one_order():

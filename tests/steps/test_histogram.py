@@ -8,7 +8,7 @@ import pytest
 from compressor.channels.labels import UnitArray
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.pruning.select import Scored
+from compressor.pruning.budgets.select import Scored
 from compressor.render.html import render_html
 from compressor.results import GroupRow
 from compressor.steps.histogram import histogram

@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.results.records import OpaqueRow
 from compressor.steps.opaque import opaque_rows
 from compressor.steps.report_rows import frozen_rows

@@ -6,8 +6,8 @@ import onnx_ir as ir
 import pytest
 
 from compressor.config import PruneSettings
-from compressor.data import batch_limit
 from compressor.evaluate.stand_in import stand_in
+from compressor.graph.batch_limit import batch_limit
 from compressor.steps import run_sizes
 from compressor.steps.run_sizes import follow_batch, outputs_against
 from tests.models import in_memory, model

@@ -7,7 +7,7 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.results.records import SavingRow
 from compressor.steps.savings import saving_rows
 from compressor.structures.interspace.composed import NODE_BYTES

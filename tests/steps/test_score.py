@@ -12,9 +12,9 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
 from compressor.errors import ModelError, UsageError
-from compressor.pruning.analysis import analyse
 from compressor.pruning.criteria import CRITERIA, criterion
 from compressor.pruning.criteria.measurement import RANK_SAMPLES
+from compressor.pruning.cut.analysis import analyse
 from compressor.steps.score import MINIBATCHES, measure_for_criterion
 from tests.models import between, in_memory, model
 

@@ -12,7 +12,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ProofFailed
-from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.cut.analysis import Analysis, analyse
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps.prune.prove_changed import prove_changed
 from compressor.structures import reorder

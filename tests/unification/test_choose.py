@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from compressor.config import BlockShape, UnifySettings
 from compressor.errors import PlanError
-from compressor.pruning.allocate import Move
+from compressor.pruning.budgets.allocate import Move
 from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, moves, notation, within
 
 RUNGS = [

@@ -13,7 +13,6 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.data.batch import Batch, Indices
 from compressor.data.kinds import InputKind, Kind, kinds_of
-from compressor.data.spec import batch_limit
 from compressor.data.synthetic.features import boxes, features
 from compressor.data.synthetic.images import natural_image
 from compressor.data.synthetic.leaves import dead_leaves
@@ -21,6 +20,7 @@ from compressor.data.synthetic.pixel_range import PixelRange, RangeChoice
 from compressor.data.synthetic.signals import spectrogram, waveform
 from compressor.data.synthetic.tokens import tokens
 from compressor.errors import UsageError
+from compressor.graph.batch_limit import batch_limit
 from compressor.graph.feeds import LOOP_ROUNDS
 from compressor.graph.shapes import Shapes
 

@@ -1,1 +1,1 @@
-"""The parts of a pruning run, in the order of `commands/prune.py`: what is settled, the steps, recovery, the report."""
+"""The parts of a pruning run, in the order of `commands/prune.py`: given, start, steps, recovery, the report."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ModelError
-from compressor.pruning.apply import CutModel
+from compressor.pruning.cut.apply import CutModel
 from compressor.steps.prune.lowering import lowered
 from compressor.steps.remarks import left_alone
 from compressor.structures.apply import Calibration, Changed, change_layers
@@ -21,7 +21,7 @@ NOT_FITTED = (
 
 
 @dataclass(frozen=True)
-class Making:
+class ChangeOptions:
     """How changes are made.
 
     Attributes:
@@ -51,7 +51,7 @@ class Making:
             return change_layers(spare, cut.dense, cut.cut, changes, bare, self.settings), [note]
 
 
-def make_changes(cut: CutModel, changes: Mapping[str, LayerChange], making: Making) -> tuple[Changed, list[str]]:
+def make_changes(cut: CutModel, changes: Mapping[str, LayerChange], making: ChangeOptions) -> tuple[Changed, list[str]]:
     """Makes changes and decides which of them are written as something else; and what the report has to say.
 
     Args:

@@ -14,17 +14,17 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import NothingToPrune, NotPossible, TargetOutOfReach
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Origin, demand_reachable, goal_of
+from compressor.pruning.budgets.budget import Origin, demand_reachable, goal_of
+from compressor.pruning.budgets.cost import CostModel
+from compressor.pruning.budgets.schedule import kept, part_of
+from compressor.pruning.budgets.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
 from compressor.pruning.by_loss import choose_by_loss
-from compressor.pruning.cost import CostModel
+from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.lossless import lossless_plan
 from compressor.pruning.nonfinite import in_activations
-from compressor.pruning.schedule import kept, part_of
-from compressor.pruning.select import Choice, Ranking, by_weights, choose_by_scores, ranking_of
-from compressor.steps import remarks, report_rows
+from compressor.steps import report_rows
 from compressor.steps.prune.layer_options import LayerOptions, Selected, structure_of
-from compressor.steps.prune.losses import Losses, follows_losses, with_measured_scores
+from compressor.steps.prune.losses import Losses, RunCurves, follows_losses, with_measured_scores
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
 from compressor.steps.score import measure_depth, measure_for_criterion
@@ -79,14 +79,6 @@ class Means:
             return origin
         return replace(origin, rest=self.file.rest(analysis))
 
-    @property
-    def notes(self) -> list[str]:
-        """What the report has to say about how things were chosen."""
-        warnings = list(self.losses.warnings) if self.losses is not None else []
-        if self.layers is not None:
-            warnings += [*remarks.left_alone(self.layers.refused, "--structure"), *self.layers.notes]
-        return warnings
-
 
 def means_of(
     source: ir.Model,
@@ -135,8 +127,8 @@ def chosen_changes(
 ) -> Selected:
     """What a step does: channels that go, and layers that become something cheaper; arguments as of :func:`chosen`."""
     if means.layers is None:
-        return Selected(chosen(analysis, settings, origin, size, means), {})
-    curves, channels = None, structure_of(settings).channels
+        return chosen(analysis, settings, origin, size, means)
+    measured, channels = RunCurves(None), structure_of(settings).channels
     try:
         ranking = ranked(analysis, settings, origin, size, means)
     # Layers may still change where no channel can go.
@@ -147,11 +139,11 @@ def chosen_changes(
     if channels and ranking is not None and means.losses is not None:
         # The layers' own options are measured next, on the same samples.
         also = [layer.view for layer in means.layers.candidates(analysis)]
-        curves = means.losses.curves(analysis, ranking.scores, also=also)
-    return means.layers.selected(analysis, ranking, curves, size)
+        measured = means.losses.curves(analysis, ranking.scores, also=also)
+    return means.layers.selected(analysis, ranking, measured, size)
 
 
-def chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Choice:
+def chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Selected:
     """What a step removes: what cannot matter, what a latency needs, or what a ratio or another target asks for.
 
     Whether a target can be met does not depend on the number of steps: each chooses what meets it, and takes of that
@@ -170,13 +162,15 @@ def chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, s
     """
     if settings.steps == 1 or not settings.aims:
         return _chosen(analysis, settings, origin, size, means)
-    whole = _chosen(analysis, means.settings.end, origin, size, means)
+    selected = _chosen(analysis, means.settings.end, origin, size, means)
+    whole = selected.choice
     assert whole.origin is not None, "a target is a share of something"
     goal = goal_of(CostModel(analysis.coupling), means.settings.end, whole.origin)
     removed = part_of(whole.removed, goal, kept(means.settings, settings.steps, goal.share))
     plan = plan_of(analysis.coupling, whole.groups, removed, whole.plan.policy)
     enough = {group.name: len(group.units) - len(whole.removed.get(group.name, ())) for group in whole.groups}
-    return replace(whole, plan=plan, origin=replace(whole.origin, enough=enough), removed=removed)
+    origin = replace(whole.origin, enough=enough)
+    return replace(selected, choice=replace(whole, plan=plan, origin=origin, removed=removed))
 
 
 def demand_met(analysis: Analysis, origin: Origin, means: Means) -> None:
@@ -190,20 +184,23 @@ def demand_met(analysis: Analysis, origin: Origin, means: Means) -> None:
         demand_reachable([], goal)
 
 
-def _chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Choice:
+def _chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Selected:
     """What meets the settings in one step; arguments as of :func:`chosen`."""
     if settings.lossless:
         # Zeros that meet infinities make NaNs, so these units are not without effect.
         spoilt = in_activations(analysis, settings.seed, settings.provider)
-        return Choice(*lossless_plan(analysis.coupling, settings, spoilt), origin)
+        return Selected(Choice(*lossless_plan(analysis.coupling, settings, spoilt), origin))
     ranking = ranked(analysis, settings, origin, size, means)
-    curves, share = None, None
+    measured, share = RunCurves(None), None
     if means.losses is not None:
-        curves = means.losses.curves(analysis, ranking.scores)
+        measured = means.losses.curves(analysis, ranking.scores)
         # Counted once, in the first step, and kept for the later ones.
         share = means.losses.share(analysis, ranking, settings)
+    curves = measured.curves
     if means.aim is not None:
-        return means.aim.choose(analysis, settings, ranking, curves)
+        timed = means.aim.choose(analysis, settings, ranking, curves)
+        notes = (*timed.notes, *measured.notes)
+        return Selected(timed.choice, {}, notes, timed.latency, by_losses=curves is not None)
 
     def by_what_was_measured(ranking: Ranking) -> Choice:
         if curves is not None:
@@ -214,10 +211,11 @@ def _chosen(analysis: Analysis, settings: PruneSettings, origin: Origin | None, 
         return choose(ranking) if means.file is None else means.file.choose(analysis, settings, ranking, choose)
 
     try:
-        return within_file(by_what_was_measured)
+        choice = within_file(by_what_was_measured)
     except TargetOutOfReach as missed:
         # Coarse widths are met or not by chance, and other scores lead to others.
         try:
-            return within_file(lambda ranking: ranking.as_before(analysis.coupling, settings))
+            choice = within_file(lambda ranking: ranking.as_before(analysis.coupling, settings))
         except TargetOutOfReach:
             raise missed from None
+    return Selected(choice, {}, measured.notes, by_losses=curves is not None)

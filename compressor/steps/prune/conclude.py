@@ -5,25 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compressor.graph.provenance import stamp_provenance
-from compressor.pruning.interface_match import demand_same_interfaces, lost_defaults
+from compressor.pruning.proofs.interface_match import demand_same_interfaces, lost_defaults
 from compressor.steps import report_rows
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.prune.functions import put_back
 from compressor.steps.prune.judgement import ResultJudge
 from compressor.steps.prune.pruned import Pruned
 from compressor.steps.prune.report import prune_report
+from compressor.steps.prune.request import PruneRequest
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
-from compressor.steps.prune.settled import PruneRequest, Settled
 from compressor.steps.prune.single_plan import single_plan
+from compressor.steps.prune.start import RunStart
 from compressor.steps.prune.written_file import WrittenFile
 
 MARGIN = 256
 """Bytes by which a file of changed layers may come out larger when it is made again."""
 
 
-def concluded(
-    run: PruningRun, request: PruneRequest, start: Settled, pruned: Pruned, judge: ResultJudge
+def conclude(
+    run: PruningRun, request: PruneRequest, start: RunStart, pruned: Pruned, judge: ResultJudge
 ) -> PruneResult:
     """The model that is to be written, with its plan and report.
 

@@ -9,7 +9,7 @@ for more, goes into the report.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import prod
 
@@ -23,8 +23,8 @@ from compressor.data.synthetic.dataset import REMEMBERED
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import ModelError, UsageError
 from compressor.graph.shapes import Shapes
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
+from compressor.pruning.budgets.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
+from compressor.pruning.cut.analysis import Analysis
 from compressor.results import Report
 from compressor.steps.prune.effort import Effort, RecoveryWork
 from compressor.steps.prune.losses import follows_losses
@@ -120,39 +120,76 @@ def resolve_defaults(
     )
     if not work.layers:
         return settings.resolved(recover="none"), [_no_layer(analysis.model)]
-    # A number that the user gave is kept; only the default is lowered.
+    found = _affordable(settings, work, _samples_wanted(settings, work, available))
+    if found.seconds > SECONDS or found.memory > _memory():
+        return settings.resolved(recover="none"), [_too_much(found)]
+    trains, notes = _trains(work, available)
+    recover = "distill" if trains else "lstsq"
+    return settings.resolved(recover=recover, samples=found.samples, scope=found.scope), [*found.notes, *notes]
+
+
+@dataclass(frozen=True)
+class _Affordable:
+    """A recovery in closed form that takes as little as the settings allow, and what it takes.
+
+    Attributes:
+        samples: that it reads.
+        scope: how channels are allocated: evenly, where losses would take longest.
+        seconds: of work.
+        memory: bytes.
+        notes: what the report has to say of what was left out.
+    """
+
+    samples: int
+    scope: str
+    seconds: float
+    memory: float
+    notes: tuple[str, ...]
+
+
+def _affordable(settings: PruneSettings, work: RecoveryWork, wanted: int) -> _Affordable:
+    """The recovery from as many of the ``wanted`` samples as end in seconds."""
     asked = settings.given("samples")
-    least = settings.samples if asked or available is not None else _made_up_at_least(work, settings)
-    # Least squares is no better than its rows: the widest layer says how many samples are needed.
-    wanted = least if asked else max(least, min(MOST_FITTED, work.samples))
-    wanted = min(wanted, available) if available is not None else wanted
     # Whoever asked for losses by name takes the time that they need.
-    losses = settings.scope == "auto" and follows_losses(settings, samples=True)
+    losses, scope, notes = settings.scope == "auto" and follows_losses(settings, samples=True), settings.scope, []
     count, effort = _within_seconds(work, wanted, losses=losses, asked=asked)
-    notes, scope = [], settings.scope
     # Widths that follow the losses are the dearer half, and what they spare is less than what least squares does.
     if effort.seconds > SECONDS and losses:
         notes.append(SHARED.format(cost=_minutes(effort.seconds)))
         scope, losses = "local", False
         count, effort = _within_seconds(work, wanted, losses=losses, asked=asked)
-    # Nobody asked for a recovery by name, so a long one or a full memory would come as a surprise.
-    if effort.seconds > SECONDS or effort.memory > _memory():
-        cost = _minutes(effort.seconds) if effort.seconds > SECONDS else f"{effort.memory / 1e9:.0f} GB"
-        # As many as take the time that is begun without being asked for, or few of those that fill the memory.
-        less = max(1, min(count // 4, int(count * SECONDS / max(effort.seconds, SECONDS))))
-        return settings.resolved(recover="none"), [TOO_MUCH.format(cost=cost, samples=less)]
-    if count < min(wanted, settings.samples):
-        more = min(wanted, settings.samples)
+    if count < (more := min(wanted, settings.samples)):
         notes.append(FEWER.format(samples=count, more=more, cost=_minutes(work.effort(more, losses=losses).seconds)))
+    return _Affordable(count, scope, effort.seconds, effort.memory, tuple(notes))
+
+
+def _samples_wanted(settings: PruneSettings, work: RecoveryWork, available: int | None) -> int:
+    """How many samples a recovery reads where time does not matter: least squares is no better than its rows."""
+    # A number that the user gave is kept; only the default is changed.
+    asked = settings.given("samples")
+    least = settings.samples if asked or available is not None else _made_up_at_least(work, settings)
+    # The widest layer says how many are needed.
+    wanted = least if asked else max(least, min(MOST_FITTED, work.samples))
+    return wanted if available is None else min(wanted, available)
+
+
+def _too_much(found: _Affordable) -> str:
+    """Why nothing is recovered: nobody asked for it, so a long one or a full memory would come as a surprise."""
+    cost = _minutes(found.seconds) if found.seconds > SECONDS else f"{found.memory / 1e9:.0f} GB"
+    # As many as take the time that is begun without being asked for, or few of those that fill the memory.
+    less = max(1, min(found.samples // 4, int(found.samples * SECONDS / max(found.seconds, SECONDS))))
+    return TOO_MUCH.format(cost=cost, samples=less)
+
+
+def _trains(work: RecoveryWork, available: int | None) -> tuple[bool, list[str]]:
+    """Does a short training follow, and what the report has to say where only samples are missing for it."""
+    seconds = 2.0 * work.macs * DISTILLED / TRAINED_A_SECOND / cores()
+    if not all(find_spec(name) for name in TRAINING_PACKAGES) or seconds > SECONDS:
+        return False, []
     # A handful of the user's own samples would be learnt by heart (docs/recovery.md has what 256 bring).
-    trained = (
-        all(find_spec(name) for name in TRAINING_PACKAGES)
-        and 2.0 * work.macs * DISTILLED / TRAINED_A_SECOND / cores() <= SECONDS
-    )
-    if trained and available is not None and available < ENOUGH:
-        notes.append(TOO_FEW.format(given=available, enough=ENOUGH))
-        trained = False
-    return settings.resolved(recover="distill" if trained else "lstsq", samples=count, scope=scope), notes
+    if available is not None and available < ENOUGH:
+        return False, [TOO_FEW.format(given=available, enough=ENOUGH)]
+    return True, []
 
 
 def _made_up_at_least(work: RecoveryWork, settings: PruneSettings) -> int:
@@ -218,7 +255,7 @@ def made_up(
     """Samples for a run without data, None where it needs none; and why there are none where it would.
 
     Args:
-        settings: of the run, settled.
+        settings: of the run, nothing left open.
         source: the model.
         analysis: the analysed model.
         asked: somebody asked for the recovery.

@@ -14,7 +14,7 @@ from compressor.graph.nodes import input_of
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import weight_bytes
 from compressor.operators.table import operator_of
-from compressor.pruning.cost import macs_per_sample
+from compressor.pruning.budgets.cost import macs_per_sample
 
 if TYPE_CHECKING:
     from compressor.reconstruct import ReconstructOptions

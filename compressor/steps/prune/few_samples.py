@@ -12,7 +12,7 @@ from compressor.config import PruneSettings
 from compressor.data import Batch, Dataset
 from compressor.data.batch import Indices
 from compressor.errors import ModelError, UsageError
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.cut.analysis import Analysis
 from compressor.steps.prune.defaults import made_up, resolve_defaults
 from compressor.steps.run_samples import RunSamples
 

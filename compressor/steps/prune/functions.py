@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from compressor.graph.outline import keep_functions
-from compressor.pruning.evidence import NotProved
-from compressor.pruning.preparation import prove_with_functions
+from compressor.pruning.proofs.evidence import NotProved
+from compressor.pruning.proofs.preparation import prove_with_functions
 from compressor.steps.prune.pruned import Pruned
 from compressor.steps.prune.run import PruningRun
-from compressor.steps.prune.settled import Settled
+from compressor.steps.prune.start import RunStart
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class WithFunctions:
     not_proved: list[NotProved]
 
 
-def put_back(run: PruningRun, given: ir.Model, start: Settled, pruned: Pruned) -> WithFunctions:
+def put_back(run: PruningRun, given: ir.Model, start: RunStart, pruned: Pruned) -> WithFunctions:
     """Puts calls back into the model, in place, and proves that it gives the same with them.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from compressor.channels.plan import PruningPlan, plan_of
@@ -11,17 +11,18 @@ from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.core.clock import Clock
 from compressor.errors import NothingToPrune, UsageError
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Goal
+from compressor.pruning.budgets.budget import Goal
+from compressor.pruning.budgets.cost import graph_macs
+from compressor.pruning.budgets.nearest import finer, nearest_of
+from compressor.pruning.budgets.select import Choice, Ranking, origin_of, policy_of
 from compressor.pruning.by_loss import ByLoss, budget_of, uniform_share
-from compressor.pruning.cost import graph_macs
-from compressor.pruning.curves import Curves
-from compressor.pruning.nearest import finer, nearest_of
-from compressor.pruning.select import Choice, Ranking, origin_of, policy_of
+from compressor.pruning.cut.analysis import Analysis
+from compressor.steps import remarks
 from compressor.steps.offers import offer_of, ranks_of
-from compressor.steps.prune.losses import Losses
+from compressor.steps.prune.losses import Losses, RunCurves
 
 if TYPE_CHECKING:
+    from compressor.results.detail import LatencyResult
     from compressor.structures.choose import JointChoice
     from compressor.structures.layer.change import ChangeLine, LayerChange
     from compressor.structures.layer.layers import CandidateLayer
@@ -48,18 +49,29 @@ class Selected:
     Attributes:
         choice: channels that go.
         changes: node -> what it becomes.
+        notes: what the report has to say of how it was chosen.
+        latency: that was measured on the way; None where none is aimed at.
+        by_losses: channels go by losses that were measured.
     """
 
     choice: Choice
-    changes: Mapping[str, LayerChange]
+    changes: Mapping[str, LayerChange] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    latency: LatencyResult | None = None
+    by_losses: bool = False
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """The layers of an analysed model that may change; node -> why others stay as they are."""
+
+    analysis: Analysis
+    layers: list[CandidateLayer]
+    refused: Mapping[str, str]
 
 
 class LayerOptions:
     """What single layers may become, for one run.
-
-    Attributes:
-        refused: node -> why it stays as it is.
-        notes: what the report has to say besides.
 
     Args:
         settings: of the run.
@@ -70,17 +82,15 @@ class LayerOptions:
     def __init__(self, settings: PruneSettings, losses: Losses | None, clock: Clock) -> None:
         self._settings, self._losses, self._clock = settings, losses, clock
         self._structure = structure_of(settings)
-        self._known: tuple[Analysis, list[CandidateLayer]] | None = None
-        self.refused: dict[str, str] = {}
-        self.notes: list[str] = []
+        self._known: _Candidates | None = None
 
-    def selected(self, analysis: Analysis, ranking: Ranking | None, curves: Curves | None, size: int) -> Selected:
+    def selected(self, analysis: Analysis, ranking: Ranking | None, measured: RunCurves, size: int) -> Selected:
         """What is done within the budget.
 
         Args:
             analysis: the analysed model.
             ranking: its groups; None where it has none that may lose channels.
-            curves: what each group loses.
+            measured: what each group loses.
             size: bytes of the file.
 
         Raises:
@@ -94,10 +104,11 @@ class LayerOptions:
         # Without groups there are still layers, whose costs are shares of the same model.
         origin = ranking.origin if ranking is not None else origin_of(analysis.coupling, [], size)
         goal = budget_of(analysis.coupling, settings, origin, self._share(analysis, ranking))
-        layers = self.candidates(analysis)
+        found, curves = self._candidates(analysis), measured.curves
         if self._structure.channels and curves is None:
             raise UsageError(NO_CURVES)
-        options_of = self._lines(layers, analysis, goal)
+        options_of, notes = self._lines(found.layers, analysis, goal)
+        notes = (*measured.notes, *notes, *remarks.left_alone(found.refused, "--structure"))
 
         def within(allowed: PruneSettings) -> JointChoice:
             lines = []
@@ -107,8 +118,9 @@ class LayerOptions:
 
         best = nearest_of(finer(settings), within, goal, lambda chosen: chosen.left)
         if goal.exact and not goal.near(best.left):
-            self.notes.append(COARSE.format(what=goal.what, left=best.left, share=goal.share))
-        return self._made(analysis, ranking, best)
+            notes = (*notes, COARSE.format(what=goal.what, left=best.left, share=goal.share))
+        choice = self._choice(analysis, ranking, best)
+        return Selected(choice, best.changes, notes, by_losses=curves is not None)
 
     def _share(self, analysis: Analysis, ranking: Ranking | None) -> float:
         """What a ratio leaves of the multiply-accumulates: that of every group's channels; 1 for a target."""
@@ -125,52 +137,52 @@ class LayerOptions:
         return uniform_share(analysis.coupling, ranking, self._settings)
 
     def candidates(self, analysis: Analysis) -> list[CandidateLayer]:
-        """The layers that may change, looked for once for each analysed model.
+        """The layers that may change; raises NothingToPrune where there is none, and no channel can go either."""
+        return self._candidates(analysis).layers
 
-        Raises:
-            NothingToPrune: there is none, and no channel can go either.
-        """
+    def _candidates(self, analysis: Analysis) -> _Candidates:
+        """Looked for once for each analysed model."""
         from compressor.structures.layer.layers import candidate_layers
 
-        if self._known is not None and self._known[0] is analysis:
-            return self._known[1]
+        if self._known is not None and self._known.analysis is analysis:
+            return self._known
         settings, suits = self._settings, self._structure.suits
-        layers, self.refused = candidate_layers(
-            analysis.model, analysis.coupling, settings.include, settings.exclude, suits
-        )
+        layers, refused = candidate_layers(analysis.model, analysis.coupling, settings.include, settings.exclude, suits)
         if not layers and not self._structure.channels:
-            reasons = ", ".join(sorted(set(self.refused.values())))
+            reasons = ", ".join(sorted(set(refused.values())))
             raise NothingToPrune(NO_LAYER_TO_CHANGE.format(reasons=f" ({reasons})" if reasons else ""))
-        self._known = analysis, layers
-        return layers
+        self._known = _Candidates(analysis, layers, refused)
+        return self._known
 
     def _lines(
         self, layers: list[CandidateLayer], analysis: Analysis, goal: Goal
-    ) -> Callable[[PruneSettings], list[ChangeLine]]:
-        """What the settings allow of the options of all layers, which are measured once."""
+    ) -> tuple[Callable[[PruneSettings], list[ChangeLine]], tuple[str, ...]]:
+        """What settings allow of the options of all layers, which are measured once; and what is to be said of that."""
         from compressor.structures.layer.judged import LayerEvidence, layer_curves
         from compressor.structures.lowrank.curves import RankCurve
         from compressor.structures.mask_curves import mask_curves
         from compressor.structures.reorder import movable
 
-        rows, exact = None, None
+        rows, exact, notes = None, None, tuple[str, ...]()
         if self._losses is not None and layers:
             # Once for all layers and settings: reading samples is the dear part.
-            rows, exact = self._losses.read(analysis, [layer.view for layer in layers])
+            read = self._losses.read(analysis, [layer.view for layer in layers])
+            rows, exact, notes = read.rows, read.exact, read.notes
         evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
         if self._structure.masks is not None:
             offer = offer_of(self._structure, self._settings, goal.kind)
             if not self._settings.features:
                 offer = replace(offer, movable=movable(analysis.coupling, layers))
             lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
-            return lambda _: lines
+            return (lambda _: lines), notes
         curves = layer_curves(layers, evidence, "ranks", RankCurve)
-        return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
+        return (lambda settings: [curve.line(ranks_of(settings)) for curve in curves]), notes
 
-    def _made(self, analysis: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Selected:
+    def _choice(self, analysis: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Choice:
+        """The channels of what was chosen."""
         plan, groups = PruningPlan(()), []
         if ranking is not None:
             groups = ranking.groups
             if self._structure.channels:
                 plan = plan_of(analysis.coupling, groups, chosen.removed, policy_of(self._settings))
-        return Selected(Choice(plan, groups, None), chosen.changes)
+        return Choice(plan, groups, None)

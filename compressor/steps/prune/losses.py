@@ -14,12 +14,12 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError, UsageError
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.budgets.cost import macs_per_sample
+from compressor.pruning.budgets.curves import Curves, GroupScores
+from compressor.pruning.budgets.select import Ranking, by_weights
 from compressor.pruning.by_loss import uniform_share
-from compressor.pruning.cost import macs_per_sample
-from compressor.pruning.curves import Curves, GroupScores
-from compressor.pruning.depth import with_depth
-from compressor.pruning.select import Ranking, by_weights
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.depth import with_depth
 
 if TYPE_CHECKING:
     from compressor.allocation.judge import ExactLosses
@@ -62,21 +62,45 @@ def with_measured_scores(settings: PruneSettings) -> PruneSettings:
 
 
 @dataclass(frozen=True)
+class RunCurves:
+    """The loss curve of every group of a model, and what the report has to say of them.
+
+    Attributes:
+        curves: None where none could be measured.
+        notes: why, or what they lack.
+    """
+
+    curves: Curves | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """What samples show of layers.
+
+    Attributes:
+        rows: of each layer.
+        exact: takes losses exactly; None without gradients.
+        notes: why there are none.
+    """
+
+    rows: list[Rows]
+    exact: ExactLosses | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _RowsRead:
-    """Rows of layers by name, of samples that were run through ``model``; with what gradients give, where there are."""
+    """Rows of layers by name, of samples that were run through ``model``; why they have no gradients, if so."""
 
     model: ir.Model
     size: Sizing
     rows: Mapping[str, Rows]
-    gradients: bool
+    without: str | None
 
 
 class Losses:
     """Measures loss curves.
-
-    Attributes:
-        warnings: what the report has to say about them.
-        used: channels went by them.
 
     Args:
         settings: samples, seed, provider.
@@ -88,8 +112,6 @@ class Losses:
 
     def __init__(self, settings: PruneSettings, data: Dataset, clock: Clock, *, telling: bool) -> None:
         self._settings, self._data, self._clock, self._telling = settings, data, clock, telling
-        self.warnings: list[str] = []
-        self.used = False
         # Two things are remembered: what ratios leave of the original, and rows that the next call asks for.
         self._shares: list[tuple[float, float]] = []
         self._read: _RowsRead | None = None
@@ -109,8 +131,8 @@ class Losses:
         ratios, shares = np.asarray(self._shares, np.float64).T
         return float(np.interp(settings.ratio, ratios, shares))
 
-    def curves(self, analysis: Analysis, ranked: GroupScores, also: Sequence[LinearView] = ()) -> Curves | None:
-        """The curve of every group; None where no linear layer reads one of them, or the model does not run on samples.
+    def curves(self, analysis: Analysis, ranked: GroupScores, also: Sequence[LinearView] = ()) -> RunCurves:
+        """The curve of every group; none where no linear layer reads one of them, or the model does not run on samples.
 
         Args:
             analysis: the analysed model.
@@ -130,24 +152,19 @@ class Losses:
             # Asked for by name it is an error; the default falls back and says so.
             if self._settings.scope == "loss":
                 raise UsageError(f"--scope loss: {NO_VIEW.partition(';')[0]}; choose --scope local or global")
-            self.warnings.append(NO_VIEW)
-            return None
+            return RunCurves(None, (NO_VIEW,))
         try:
-            rows, exact = self.read(analysis, seen, also)
+            read = self.read(analysis, seen, also)
         except ModelError as error:
             if self._settings.scope == "loss":
                 raise
-            self.warnings.append(NOT_READ.format(reason=str(error).partition(";")[0]))
-            return None
+            return RunCurves(None, (NOT_READ.format(reason=str(error).partition(";")[0]),))
         # A criterion that was asked for orders the units in any case (docs/decisions/0010).
         own = self._telling and not self._settings.given("criterion")
-        evidence = LossEvidence(seen, rows, known, exact, own, self._clock.tell)
-        self.used = True
-        return with_depth(loss_curves(ranked, evidence, self._settings.seed), ranked)
+        evidence = LossEvidence(seen, read.rows, known, read.exact, own, self._clock.tell)
+        return RunCurves(with_depth(loss_curves(ranked, evidence, self._settings.seed), ranked), read.notes)
 
-    def read(
-        self, analysis: Analysis, seen: Sequence[LinearView], also: Sequence[LinearView] = ()
-    ) -> tuple[list[Rows], ExactLosses | None]:
+    def read(self, analysis: Analysis, seen: Sequence[LinearView], also: Sequence[LinearView] = ()) -> LayerRows:
         """Rows of layers, and what takes losses exactly where there are gradients.
 
         Args:
@@ -164,14 +181,16 @@ class Losses:
         read, self._read = self._read, None
         if read is None or read.model is not model or not set(names) <= set(read.rows):
             every = {view.layer.name: view for view in (*also, *seen)}
-            size, rows, gradients = self._run(analysis, list(every.values()))
-            read = _RowsRead(model, size, dict(zip(every, rows, strict=True)), gradients)
+            size, rows, without = self._run(analysis, list(every.values()))
+            read = _RowsRead(model, size, dict(zip(every, rows, strict=True)), without)
             self._read = read if also else None
-        exact = exactly(model, seen, self._data, read.size, self._settings.seed) if read.gradients else None
-        return [read.rows[name] for name in names], exact
+        exact, notes = None, (() if read.without is None else (NO_GRADIENTS.format(reason=read.without),))
+        if read.without is None:
+            exact = exactly(model, seen, self._data, read.size, self._settings.seed)
+        return LayerRows([read.rows[name] for name in names], exact, notes)
 
-    def _run(self, analysis: Analysis, seen: list[LinearView]) -> tuple[Sizing, list[Rows], bool]:
-        """Samples through the model: how many, the rows of layers, and whether these have gradients."""
+    def _run(self, analysis: Analysis, seen: list[LinearView]) -> tuple[Sizing, list[Rows], str | None]:
+        """Samples through the model: how many, the rows of layers, and why these have no gradients, if so."""
         from compressor.allocation.reading import sizing, with_gradients, without_gradients
 
         settings, model = self._settings, analysis.model
@@ -182,8 +201,7 @@ class Losses:
         # With gradients layers are weighed by what they do to the outputs; without, by their own change alone.
         if find_spec("torch") is not None:
             try:
-                return size, with_gradients(model, seen, self._data, size, settings.seed), True
+                return size, with_gradients(model, seen, self._data, size, settings.seed), None
             except ModelError as error:
                 reason = str(error).partition(";")[0]
-        self.warnings.append(NO_GRADIENTS.format(reason=reason))
-        return size, without_gradients(model, seen, self._data, size, settings.seed, settings.provider), False
+        return size, without_gradients(model, seen, self._data, size, settings.seed, settings.provider), reason

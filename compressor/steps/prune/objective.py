@@ -5,9 +5,9 @@ from __future__ import annotations
 from compressor.channels.coupling import Coupling
 from compressor.config import PruneSettings
 from compressor.operators.table import RULES
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.budgets.select import by_weights, ranking_of
 from compressor.pruning.by_loss import uniform_share
-from compressor.pruning.select import by_weights, ranking_of
+from compressor.pruning.cut.analysis import Analysis
 from compressor.results import Report
 
 DEARER = 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -9,12 +10,12 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
-from compressor.pruning import proof
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.constants import demand_same_constants
-from compressor.pruning.evidence import Evidence, demand_proof
-from compressor.pruning.piecewise import runnable
-from compressor.pruning.proof import MaskedReference
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.proofs import proof
+from compressor.pruning.proofs.constants import demand_same_constants
+from compressor.pruning.proofs.evidence import Evidence, demand_proof
+from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.proof import MaskedReference
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
@@ -38,19 +39,18 @@ def prove_changed(changed: Changed | None, analysis: Analysis, settings: PruneSe
         # The same proof as for a cut, with the whole weights in place of masks.
         evidence, standard = proof.prove(reference, written, analysis.shapes, settings)
         demand_proof(evidence)
-        evidence.reference = WHOLE
+        evidence = replace(evidence, reference=WHOLE)
         if settings.verify == "full":
             from compressor.structures.canary import try_wrong_weights
 
-            evidence.not_proved += evidence.silent
-            evidence.take(try_wrong_weights(changed, standard, folder, settings.provider))
+            noticed = try_wrong_weights(changed, standard, folder, settings.provider)
+            evidence = evidence.with_missing(evidence.silent).with_wrong_models(noticed)
         if changed.unordered is not None:
             # Another order of channels sums in another order, so that this holds within rounding.
             whole = MaskedReference(changed.unordered, runnable(changed.unordered, folder, settings.provider))
             order, _ = proof.prove(whole, reference.stored, analysis.shapes, settings)
             demand_proof(order)
-            order.reference = WHOLE
-            return [order, evidence]
+            return [replace(order, reference=WHOLE), evidence]
         return [evidence]
 
 
@@ -68,5 +68,4 @@ def prove_stored(
         reference = MaskedReference(plain, runnable(plain, folder, settings.provider))
         evidence, _ = proof.prove(reference, runnable(packed, folder, settings.provider), analysis.shapes, settings)
         demand_proof(evidence)
-        evidence.reference = WHOLE
-        return [evidence]
+        return [replace(evidence, reference=WHOLE)]

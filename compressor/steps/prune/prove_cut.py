@@ -12,19 +12,20 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.errors import ProofFailed
-from compressor.pruning import canary, proof, surgery
-from compressor.pruning.analysis import Analysis, audit
-from compressor.pruning.apply import apply_cut
-from compressor.pruning.evidence import Evidence, Noticed, NotProved, demand_proof, with_comparisons
-from compressor.pruning.exact import demand_exact
-from compressor.pruning.interface_match import demand_declared
-from compressor.pruning.piecewise import runnable
-from compressor.pruning.preparation import Original, prove_preparation
-from compressor.pruning.proof import MaskedReference
-from compressor.pruning.routes import ModelPair, Routed, prove_routes
-from compressor.pruning.second_size import at_second_size
-from compressor.pruning.select import Choice
-from compressor.pruning.standard import Standard, finite_everywhere
+from compressor.pruning.budgets.select import Choice
+from compressor.pruning.cut import surgery
+from compressor.pruning.cut.analysis import Analysis, audit
+from compressor.pruning.cut.apply import apply_cut
+from compressor.pruning.proofs import canary, proof
+from compressor.pruning.proofs.evidence import Evidence, Noticed, NotProved, demand_proof, with_comparisons
+from compressor.pruning.proofs.exact import demand_exact
+from compressor.pruning.proofs.interface_match import demand_declared
+from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.preparation import Original, prove_preparation
+from compressor.pruning.proofs.proof import MaskedReference
+from compressor.pruning.proofs.routes import ModelPair, Routed, prove_routes
+from compressor.pruning.proofs.second_size import at_second_size
+from compressor.pruning.proofs.standard import Standard, finite_everywhere
 from compressor.runtime.stored import Runnable
 from compressor.steps.prune.layer_options import structure_of
 
@@ -60,7 +61,7 @@ def cut_and_prove(
 
     Raises:
         ProofFailed: it does not.
-        RuleFault: a rule is to blame; see :func:`compressor.pruning.analysis.without_faulty_rules`.
+        RuleFault: a rule is to blame; see :func:`compressor.pruning.cut.analysis.without_faulty_rules`.
     """
     # Layers change and no channel goes, so there is no cut to prove; the layers are proved later.
     if not choice.plan.removals and structure_of(settings).layers:
@@ -119,12 +120,11 @@ class _Case:
         # The reference ran at one size: its masks may fit no other, while the file takes it.
         if masked.masks is not None and any(item.reason in proof.ONE_SIZE_ALONE for item in evidence.not_proved):
             evidence = self._at_second_size(evidence, stored)
-        evidence = replace(evidence, not_proved=[*evidence.not_proved, *evidence.silent, *routed.missing])
+        evidence = evidence.with_missing([*evidence.silent, *routed.missing])
         if self.settings.verify != "full":
             return evidence
         demand_exact(self.cut, small)
-        evidence.take(self._wrong_cuts(masked, small, standard, routed))
-        return evidence
+        return evidence.with_wrong_models(self._wrong_cuts(masked, small, standard, routed))
 
     def _compared(self, masked: MaskedReference, small: Runnable) -> tuple[MaskedReference, Evidence, Standard]:
         """A reference that is a number everywhere, what the smaller model shows beside it, and what was asked of that.

@@ -9,18 +9,18 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.budget import Origin
-from compressor.pruning.evidence import Evidence
+from compressor.pruning.budgets.budget import Origin
+from compressor.pruning.budgets.select import Choice
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.plan_history import PlanHistory
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.pruning.plan_history import PlanHistory
-from compressor.pruning.preparation import Original
-from compressor.pruning.select import Choice
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.preparation import Original
 from compressor.results import GroupRow
-from compressor.results.detail import Curve, RecoveryRow
+from compressor.results.detail import Curve, LatencyResult, RecoveryRow
 from compressor.steps.prune.recover import Recovered
 from compressor.steps.prune.run import Analysed, PruningRun
-from compressor.steps.prune.settled import Settled
+from compressor.steps.prune.start import RunStart
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class StepResult:
         ticket: the smaller model at the weights that are rewound to; None without rewinding.
         last: no step comes after it.
         notes: what the report has to say of the choice.
+        latency: that was measured for it; None where none is aimed at.
+        by_losses: channels went by losses that were measured.
         curves: of all training in the step.
         warnings: what the report has to say of training and recovery.
     """
@@ -50,6 +52,8 @@ class StepResult:
     ticket: ir.Model | None
     last: bool
     notes: tuple[str, ...]
+    latency: LatencyResult | None
+    by_losses: bool
     curves: tuple[Curve, ...]
     warnings: tuple[str, ...]
 
@@ -71,7 +75,9 @@ class Pruned:
         rows: of the report, by group.
         layers: of the report, what was fitted.
         curves: of all training.
-        notes: what the report has to say of the choice.
+        notes: what the report has to say of the choices.
+        latency: that was measured last; None where none is aimed at.
+        by_losses: channels went by losses that were measured.
         warnings: what it has to say of training and recovery.
     """
 
@@ -88,6 +94,8 @@ class Pruned:
     layers: tuple[RecoveryRow, ...] = ()
     curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+    latency: LatencyResult | None = None
+    by_losses: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -124,8 +132,9 @@ class Pruned:
             rows=step.rows,
             layers=(*self.layers, *step.recovered.layers),
             curves=(*self.curves, *step.curves),
-            # Later steps have the same groups, narrower.
-            notes=self.notes if self.steps else step.notes,
+            notes=(*self.notes, *step.notes),
+            latency=step.latency or self.latency,
+            by_losses=step.by_losses or self.by_losses,
             warnings=(*self.warnings, *step.warnings),
         )
 
@@ -137,7 +146,7 @@ class Pruned:
         return self.evidence[-1] if self.evidence and untouched else None
 
 
-def begun(run: PruningRun, start: Settled) -> Pruned:
+def begin(run: PruningRun, start: RunStart) -> Pruned:
     """A run before its first step, with the weights that channels are chosen by and those that they are cut from."""
     settings, first = run.settings, Analysed(start.analysis, start.read)
     # From here on the fresh model is what the proof starts from.
@@ -156,13 +165,13 @@ def begun(run: PruningRun, start: Settled) -> Pruned:
     return Pruned(chosen_by, start.source, start.source, kept.model, curves=curves, warnings=warnings)
 
 
-def ended(run: PruningRun, pruned: Pruned) -> Pruned:
+def finish(run: PruningRun, pruned: Pruned) -> Pruned:
     """A run after its last step: with the last layer fitted to labels where that is asked for, in place."""
     if not run.settings.refit_last or run.samples is None:
         return pruned
-    from compressor.steps.prune.refit import refitted
+    from compressor.steps.prune.refit import refit_and_tell
 
     with run.clock.phase("refit"):
-        said = refitted(pruned.model, run.samples.train)
+        said = refit_and_tell(pruned.model, run.samples.train)
     run.demand_only_weights(pruned.analysed.analysis, pruned.sealed, pruned.model)
     return replace(pruned, sealed=pruned.model.clone(), warnings=(*pruned.warnings, said))

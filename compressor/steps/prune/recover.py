@@ -13,7 +13,7 @@ from compressor.config.choices import RECOVERIES
 from compressor.core.clock import Clock
 from compressor.data import Dataset
 from compressor.errors import ModelError
-from compressor.pruning.apply import CutModel
+from compressor.pruning.cut.apply import CutModel
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.results.detail import Curve, RecoveryRow
@@ -167,14 +167,14 @@ class Recovery:
 
     def _with_changes(self, cut: CutModel, changes: Mapping[str, LayerChange]) -> Recovered:
         """Makes changes: on samples where there are such and the model runs on them, else of the weights alone."""
-        from compressor.steps.prune.changes import Making, make_changes
+        from compressor.steps.prune.changes import ChangeOptions, make_changes
         from compressor.structures.apply import Calibration
 
         samples = self.samples
         data = None if samples is None or self.settings.recover == "none" else samples.train
         # Training that matches values inside the original needs channels where they are there.
         how = Calibration(data, self._method, self._options(cut.dense, data), reorder=not self.settings.features)
-        making = Making(self.settings, self.clock, samples is not None and samples.asked, how)
+        making = ChangeOptions(self.settings, self.clock, samples is not None and samples.asked, how)
         changed, notes = make_changes(cut, changes, making)
         stood_in = [STAND_IN_NOTE] if data is not None and samples is not None and not samples.real else []
         return Recovered(changed.model, changed=changed).fitted(changed.repairs, [*notes, *stood_in])

@@ -16,7 +16,7 @@ def demand_labels(model: ir.Model, data: Dataset) -> None:
     last_layer(normalise(model.clone()))
 
 
-def refitted(model: ir.Model, data: Dataset) -> str:
+def refit_and_tell(model: ir.Model, data: Dataset) -> str:
     """Refits the last layer in place; what was done, as a sentence.
 
     Raises:

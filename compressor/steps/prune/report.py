@@ -5,7 +5,7 @@ from __future__ import annotations
 from compressor.config import PruneSettings
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import describe_samples
-from compressor.pruning.evidence import together
+from compressor.pruning.proofs.evidence import together
 from compressor.results import Report
 from compressor.results.detail import SyntheticRow
 from compressor.results.records import ChangedLayerRow
@@ -13,17 +13,16 @@ from compressor.steps import report_rows
 from compressor.steps.gates import unresolved
 from compressor.steps.prune.defaults import size_lags_macs
 from compressor.steps.prune.judgement import Verdict
-from compressor.steps.prune.losses import Losses
 from compressor.steps.prune.lowering import zeros_in_target
 from compressor.steps.prune.objective import macs_lag_time
 from compressor.steps.prune.pruned import Pruned
 from compressor.steps.prune.recover import BEFORE_TRAINING, Recovered
 from compressor.steps.prune.run import PruningRun
-from compressor.steps.prune.settled import Settled
+from compressor.steps.prune.start import RunStart
 from compressor.steps.run_samples import RunSamples
 
 
-def prune_report(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdict) -> Report:
+def prune_report(run: PruningRun, start: RunStart, pruned: Pruned, verdict: Verdict) -> Report:
     """What was done, and what came of it.
 
     Args:
@@ -32,11 +31,9 @@ def prune_report(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdi
         pruned: what all steps left.
         verdict: the result beside the original.
     """
-    analysis, losses, aim = pruned.analysed.analysis, run.means.losses, run.means.aim
-    settings = _as_done(run.settings, losses, pruned.recovered)
+    analysis, settings = pruned.analysed.analysis, _as_done(run.settings, pruned)
     report = report_rows.report(analysis, start.before, list(pruned.rows), together(pruned.evidence), settings)
-    report = report if aim is None else aim.added_to(report)
-    notes = dict.fromkeys([*start.notes, *pruned.notes, *run.means.notes])
+    notes = dict.fromkeys([*start.notes, *pruned.notes])
     later = dict.fromkeys([*pruned.warnings, *verdict.warnings])
     return report.model_copy(
         update={
@@ -45,6 +42,7 @@ def prune_report(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdi
             "recovery": list(pruned.layers),
             "accuracy": list(verdict.accuracy),
             "outputs": verdict.outputs,
+            "latency": pruned.latency,
             "synthetic": _made_up(run.samples),
             "trainability": verdict.trainability,
             "curves": list(pruned.curves),
@@ -52,16 +50,16 @@ def prune_report(run: PruningRun, start: Settled, pruned: Pruned, verdict: Verdi
     )
 
 
-def _as_done(settings: PruneSettings, losses: Losses | None, recovered: Recovered | None) -> PruneSettings:
+def _as_done(settings: PruneSettings, pruned: Pruned) -> PruneSettings:
     """The settings with the scope that ``auto`` came to, and the recovery that was done."""
-    if recovered is not None and recovered.untrained:
+    if pruned.recovered is not None and pruned.recovered.untrained:
         settings = settings.model_copy(update={"recover": BEFORE_TRAINING})
     # The report of losses decides also where they were to be measured.
     if settings.sensitivity is not None:
         return settings.model_copy(update={"scope": "sensitivity"})
     if settings.scope != "auto":
         return settings
-    return settings.model_copy(update={"scope": "loss" if losses is not None and losses.used else "local"})
+    return settings.model_copy(update={"scope": "loss" if pruned.by_losses else "local"})
 
 
 def _made_up(samples: RunSamples | None) -> SyntheticRow | None:

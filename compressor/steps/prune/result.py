@@ -13,7 +13,7 @@ from compressor.graph import files
 from compressor.graph.binding import Bound
 from compressor.graph.joined import split
 from compressor.graph.model_result import ProvedResult
-from compressor.pruning.evidence import Evidence
+from compressor.pruning.proofs.evidence import Evidence
 from compressor.results import Report
 from compressor.steps import run_files
 

@@ -2,9 +2,8 @@
 
 No step exchanges any of it. What is dear is measured once and remembered by who measured it: samples that were read and
 what ratios leave (:class:`~compressor.steps.prune.losses.Losses`), layers that may change
-(:class:`~compressor.steps.prune.layer_options.LayerOptions`) and the latency that was reached
-(:class:`~compressor.latency.LatencyTarget`); and what these have to say of it is kept there until the report, which is
-made after the last step, asks for it.
+(:class:`~compressor.steps.prune.layer_options.LayerOptions`) and the latency of the original
+(:class:`~compressor.latency.LatencyTarget`). What the report has to say of it goes with what a step chose.
 """
 
 from __future__ import annotations
@@ -17,14 +16,15 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.pruning.analysis import Analysis, analyse
-from compressor.pruning.evidence import Evidence
-from compressor.pruning.preparation import Original
-from compressor.pruning.schedule import steps_of
-from compressor.pruning.weights_only import prove_only_weights, some_feeds
+from compressor.pruning.budgets.schedule import steps_of
+from compressor.pruning.cut.analysis import Analysis, analyse
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.preparation import Original
+from compressor.pruning.proofs.weights_only import prove_only_weights, some_feeds
 from compressor.steps.prune.choose import Means, means_of
 from compressor.steps.prune.recover import Recovery
-from compressor.steps.prune.settled import PruneRequest, Settled
+from compressor.steps.prune.request import PruneRequest
+from compressor.steps.prune.start import RunStart
 from compressor.steps.prune.trainer import Trainer
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
@@ -48,7 +48,7 @@ class PruningRun:
     """What every step of one run is done with.
 
     Attributes:
-        settings: of the run, as they were settled.
+        settings: of the run, nothing left open.
         plan: says what goes, where one is replayed.
         distrusted: node -> why its rule is not believed.
         size: bytes of the file that was given.
@@ -66,8 +66,8 @@ class PruningRun:
     clock: Clock
 
     @staticmethod
-    def of(request: PruneRequest, start: Settled, distrusted: Mapping[str, str], clock: Clock) -> PruningRun:
-        """The run that was asked for, from what it was settled to start from.
+    def of(request: PruneRequest, start: RunStart, distrusted: Mapping[str, str], clock: Clock) -> PruningRun:
+        """The run that was asked for, with what it starts from.
 
         Raises:
             ProviderUnavailable: a latency is asked for, and the provider is not there.

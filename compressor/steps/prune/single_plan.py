@@ -9,8 +9,8 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.errors import PlanError, RuleFault
-from compressor.pruning.analysis import analyse
-from compressor.pruning.apply import apply_cut, cut_of
+from compressor.pruning.cut.analysis import analyse
+from compressor.pruning.cut.apply import apply_cut, cut_of
 from compressor.steps import run_files
 from compressor.steps.prune.pruned import Pruned
 from compressor.steps.prune.run import PruningRun

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from compressor.config.choices import REGULARIZERS
 from compressor.errors import UsageError
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.apply import apply_plan
-from compressor.pruning.select import Choice
+from compressor.pruning.budgets.select import Choice
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.apply import apply_plan
 from compressor.steps.prune.choose import replayed_choice
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.trainer import TrainedTowards

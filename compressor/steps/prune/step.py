@@ -9,11 +9,12 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.apply import CutModel, cut_of
-from compressor.pruning.budget import unrounded
-from compressor.pruning.evidence import Evidence, NotProved
-from compressor.pruning.select import Choice, policy_of
+from compressor.pruning.budgets.budget import unrounded
+from compressor.pruning.budgets.select import Choice, policy_of
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.apply import CutModel, cut_of
+from compressor.pruning.proofs.evidence import Evidence, NotProved
+from compressor.results.detail import Curve
 from compressor.steps import report_rows
 from compressor.steps.prune.choose import chosen, chosen_changes, demand_met, reasons_given, replayed_choice
 from compressor.steps.prune.layer_options import Selected
@@ -35,10 +36,13 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Target:
-    """What a step cuts: ``choice`` goes from the ``prepared`` model."""
+    """What a step takes from the ``prepared`` model; with what the report has to say of it and of training for it."""
 
     prepared: _Prepared
-    choice: Choice
+    selected: Selected
+    notes: tuple[str, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult:
@@ -55,14 +59,25 @@ def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult
     # Before anything is measured on the prepared graph, which could be wrong.
     prepared = _prepared(run, pruned.next_start(run))
     selected = _selected(run, settings, prepared.analysis, pruned)
-    trained = train_towards(run, prepared.analysis, selected.choice, pruned.steps)
-    target = _Target(prepared, selected.choice)
+    target = _target(run, settings, _Target(prepared, selected, selected.notes), pruned)
+    return _cut_and_recover(run, target, pruned, last=settings.steps == 1)
+
+
+def _target(run: PruningRun, settings: PruneSettings, target: _Target, pruned: Pruned) -> _Target:
+    """The same after training towards it, in the weights that it is cut from: the trained ones, or the ticket's."""
+    trained = train_towards(run, target.prepared.analysis, target.selected.choice, pruned.steps)
     if trained is not None:
         target = _in_trained(run, settings, target, trained)
-    notes = _unrounded(run, target.choice)
-    if pruned.ticket is not None:
-        target = _in_ticket(run, target, pruned.ticket)
-    analysis, choice = target.prepared.analysis, target.choice
+    # Once: later steps have the same groups, narrower.
+    if not pruned.steps:
+        target = replace(target, notes=(*_unrounded(run, target.selected.choice), *target.notes))
+    return target if pruned.ticket is None else _in_ticket(run, target, pruned.ticket)
+
+
+def _cut_and_recover(run: PruningRun, target: _Target, pruned: Pruned, *, last: bool) -> StepResult:
+    """Cuts what was decided on, recovers, and proves both."""
+    analysis, selected = target.prepared.analysis, target.selected
+    choice = selected.choice
     cut = cut_of(choice.plan, analysis)
     small = cut_and_prove(analysis, choice, cut, run.settings, run.clock)
     # Recovery edits the other one; a clone shares its weights. Layers are fitted to what stood right before this cut,
@@ -79,10 +94,12 @@ def step(run: PruningRun, settings: PruneSettings, pruned: Pruned) -> StepResult
         recovered=recovered,
         rows=tuple(rows),
         ticket=ticket,
-        last=settings.steps == 1,
-        notes=notes,
-        curves=(*(trained.curves if trained is not None else ()), *recovered.curves),
-        warnings=(*(trained.warnings if trained is not None else ()), *recovered.warnings),
+        last=last,
+        notes=target.notes,
+        latency=selected.latency,
+        by_losses=selected.by_losses,
+        curves=(*target.curves, *recovered.curves),
+        warnings=(*target.warnings, *recovered.warnings),
     )
 
 
@@ -95,7 +112,7 @@ def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, prun
     """What the step does: what a plan says, or what is chosen."""
     with run.clock.phase("choose"), reasons_given(analysis):
         if run.plan is not None:
-            return Selected(replayed_choice(run.plan, analysis), {})
+            return Selected(replayed_choice(run.plan, analysis))
         try:
             return chosen_changes(analysis, settings, pruned.origin, run.size, run.means)
         except NothingToPrune:
@@ -104,26 +121,32 @@ def _selected(run: PruningRun, settings: PruneSettings, analysis: Analysis, prun
             # What earlier steps took stands, and is all that may go.
             if pruned.origin is not None:
                 demand_met(analysis, pruned.origin, run.means)
-            return Selected(Choice(PruningPlan((), policy_of(settings)), [], pruned.origin), {})
+            return Selected(Choice(PruningPlan((), policy_of(settings)), [], pruned.origin))
 
 
 def _in_trained(run: PruningRun, settings: PruneSettings, target: _Target, trained: TrainedTowards) -> _Target:
     """The same in the model that was trained towards it, or what its weights decide instead."""
-    before = target.prepared.analysis
-    run.demand_only_weights(before, before.model, trained.model)
+    analysis = target.prepared.analysis
+    run.demand_only_weights(analysis, analysis.model, trained.model)
     prepared = _prepared(run, run.analysed(trained.model))
     with run.clock.phase("choose"):
         # Units are numbered anew in the trained model, so that the choice has to be made in its terms.
-        same = choice_after(trained, prepared.analysis, target.choice)
-        choice = same or chosen(prepared.analysis, settings, target.choice.origin, run.size, run.means)
-    return _Target(prepared, choice)
+        before, same = target.selected, choice_after(trained, prepared.analysis, target.selected.choice)
+        if same is not None:
+            selected = replace(before, choice=same)
+        else:
+            selected = chosen(prepared.analysis, settings, before.choice.origin, run.size, run.means)
+            selected = replace(selected, changes=before.changes)
+    notes = dict.fromkeys([*target.notes, *selected.notes])
+    return _Target(prepared, selected, tuple(notes), tuple(trained.curves), tuple(trained.warnings))
 
 
 def _in_ticket(run: PruningRun, target: _Target, ticket: ir.Model) -> _Target:
     """What was chosen on trained weights, as it goes from those of the ticket."""
     prepared = _prepared(run, run.analysed(ticket))
-    choice = replayed_choice(target.choice.plan, prepared.analysis)
-    return _Target(prepared, replace(choice, origin=target.choice.origin))
+    chosen_before = target.selected.choice
+    choice = replace(replayed_choice(chosen_before.plan, prepared.analysis), origin=chosen_before.origin)
+    return replace(target, prepared=prepared, selected=replace(target.selected, choice=choice))
 
 
 def _unrounded(run: PruningRun, choice: Choice) -> tuple[str, ...]:

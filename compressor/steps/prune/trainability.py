@@ -6,7 +6,8 @@ from itertools import islice
 
 import onnx_ir as ir
 
-from compressor.data import Dataset, batch_limit, batches
+from compressor.data import Dataset, batches
+from compressor.graph.batch_limit import batch_limit
 from compressor.results.detail import TrainabilityRow
 
 SAMPLES_A_BATCH, BATCHES = 16, 20

@@ -20,9 +20,9 @@ from compressor.data.synthetic.dataset import UNSEEN
 from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.normalise import normalise
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.budgets.select import Choice
+from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.pruning.select import Choice
 from compressor.results.detail import Curve
 from compressor.steps.prune.lowering import kept_in_training
 from compressor.steps.prune.training_curves import training_curves

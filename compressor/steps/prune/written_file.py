@@ -20,11 +20,11 @@ from compressor.graph.files import layout_of
 from compressor.graph.joined import split
 from compressor.graph.provenance import stamp_provenance, text_digest
 from compressor.metrics.evaluator import DEFAULT
-from compressor.pruning.analysis import Analysis
-from compressor.pruning.apply import apply_cut, cut_of
-from compressor.pruning.budget import goal_of, too_coarse
-from compressor.pruning.cost import CostModel
-from compressor.pruning.select import Choice, Ranking
+from compressor.pruning.budgets.budget import goal_of, too_coarse
+from compressor.pruning.budgets.cost import CostModel
+from compressor.pruning.budgets.select import Choice, Ranking
+from compressor.pruning.cut.analysis import Analysis
+from compressor.pruning.cut.apply import apply_cut, cut_of
 from compressor.results import ProofResult
 from compressor.steps.provenance import accuracy_fact, distance_on_samples, proof_fact
 from compressor.steps.run_samples import reads_samples

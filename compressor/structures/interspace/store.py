@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.config.blocks import BlockShape
 from compressor.core.arrays import Array
-from compressor.errors import PLEASE, ProofFailed
+from compressor.errors import tool_fault
 from compressor.graph.edit import constant_array, free_name
 from compressor.structures.interspace.composed import stored_as
 from compressor.unification.assignment import FREE, PRUNED
@@ -40,7 +40,7 @@ def with_stored(model: ir.Model, names: Sequence[str], dtype: str) -> ir.Model:
         array = constant_array(value)
         held = stored_as(array, np.dtype(dtype))
         if held.dtype != array.dtype:
-            value = _narrowed(copy.graph, value, held)
+            value = _narrow(copy.graph, value, held)
         parts[str(value.name)] = _packed(held)
     install(copy, {copy.graph.initializers[name]: packed for name, packed in parts.items()})
     demand_bits(copy, parts)
@@ -52,7 +52,7 @@ def demand_bits(model: ir.Model, parts: dict[str, Packed]) -> None:
     for optimise in (False, True):
         for name, found in unpacked(model, list(parts), optimise=optimise).items():
             if found.tobytes() != parts[name].decode().tobytes():
-                raise ProofFailed(f"coefficients {name!r} are not unpacked to the bits that were packed; {PLEASE}")
+                raise tool_fault(f"coefficients {name!r} are not unpacked to the bits that were packed")
 
 
 def _packed(array: Array) -> Packed:
@@ -61,7 +61,7 @@ def _packed(array: Array) -> Packed:
     return pack_blocks(array, Blocking(view, ONE), kinds)
 
 
-def _narrowed(graph: ir.Graph, value: ir.Value, array: Array) -> ir.Value:
+def _narrow(graph: ir.Graph, value: ir.Value, array: Array) -> ir.Value:
     """The initializer in another type, under a name of its own; who reads it reads it in the old type as before."""
     old = value.const_value
     assert old is not None

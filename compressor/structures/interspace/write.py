@@ -36,11 +36,11 @@ def write_composition(layer: LayerPair, coefficients: Matrix, basis: Matrix) -> 
     held = add_constant(graph, f"{name}.coefficients", coefficients.astype(work))
     frame = add_constant(graph, f"{name}.basis", basis.astype(work))
     sizes = add_constant(graph, f"{name}.sizes", np.asarray(weight.shape, np.int64))
-    value = _made(layer, ir.node("MatMul", [held, frame]), work, coefficients.shape)
-    value = _made(layer, ir.node("Reshape", [value, sizes]), work, weight.shape)
+    value = _put_node(layer, ir.node("MatMul", [held, frame]), work, coefficients.shape)
+    value = _put_node(layer, ir.node("Reshape", [value, sizes]), work, weight.shape)
     if work != weight.dtype:
         to = int(ir.DataType.from_numpy(weight.dtype))
-        value = _made(layer, ir.node("Cast", [value], attributes={"to": to}), weight.dtype, weight.shape)
+        value = _put_node(layer, ir.node("Cast", [value], attributes={"to": to}), weight.dtype, weight.shape)
     # Under the name of the weight, by which restoring packed weights gives it back.
     node.replace_input_with(layer.held, value)
     if not layer.weight.initializer.uses():
@@ -83,7 +83,7 @@ def write_columns(
     return str(first.name), str(second.name)
 
 
-def _made(layer: LayerPair, node: ir.Node, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> ir.Value:
+def _put_node(layer: LayerPair, node: ir.Node, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> ir.Value:
     """Puts a node in front of the layer, and says what it gives."""
     made = put_before(layer.node, node, layer.name)
     made.type, made.shape = ir.TensorType(ir.DataType.from_numpy(dtype)), ir.Shape(shape)

@@ -20,6 +20,7 @@ SIZE = 8
 NODES = 8
 """Nodes, at most."""
 GRAPH_ROUNDS = 4
+"""Turns of outputs and channels; each keeps as much energy or more, and later ones hardly any more."""
 
 Adjacency = npt.NDArray[np.bool_]
 

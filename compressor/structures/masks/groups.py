@@ -26,6 +26,7 @@ COUNTS = (2, 4)
 LEAST_FILTERS = 8
 """Filters and channels of a group, at least: smaller convolutions cost more time than they save."""
 GROUPING_ROUNDS = 20
+"""Rounds of balanced k-means, at most; with sizes that are fixed it may go in circles between equals."""
 
 
 class Groups:

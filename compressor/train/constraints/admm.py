@@ -23,7 +23,14 @@ from typing import Any
 
 import torch
 
-from compressor.train.constraints.constrained import Approach, Constraint, Residual, Tensors, WentAway, relative_gap
+from compressor.train.constraints.constrained import (
+    Approach,
+    Constraint,
+    ConstraintDiverged,
+    Residual,
+    Tensors,
+    relative_gap,
+)
 from compressor.train.loop.validation import State, copied, put
 
 CONVERGED = 1e-3
@@ -57,8 +64,8 @@ class Admm(Approach):
     """The W, Z, V loop for parameters and their sets.
 
     Is finished when the weights are on the set; raises
-    :class:`~compressor.train.constraints.constrained.WentAway` from within training when the primal residual grows or
-    is not finite.
+    :class:`~compressor.train.constraints.constrained.ConstraintDiverged` from within training when the primal residual
+    grows or is not finite.
 
     Args:
         constraints: by name of the parameter.
@@ -157,7 +164,7 @@ class Admm(Approach):
         if not isfinite(residual.primal) or (grows and residual.primal > FAR_RESIDUAL):
             # Weights are put back before the error, because training goes on from them in the next phase.
             put(module, self._best)
-            raise WentAway(
+            raise ConstraintDiverged(
                 f"ADMM diverges: after step {residual.step} the weights are {residual.primal:.3g} of their norm from "
                 "their set; the nearest weights are kept; try a smaller learning rate"
             )

@@ -22,7 +22,7 @@ from compressor.train.constraints.straight_through import StraightThrough
 class AdmmStraightThrough(Approach):
     """The W, Z, V loop for a share of the steps, then weights that are projections of latent ones.
 
-    Raises :class:`~compressor.train.constraints.constrained.WentAway` from within training where ADMM does.
+    Raises :class:`~compressor.train.constraints.constrained.ConstraintDiverged` from within training where ADMM does.
 
     Args:
         constraints: by name of the parameter.

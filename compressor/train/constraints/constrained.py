@@ -49,7 +49,7 @@ class Residual:
     dual: float
 
 
-class WentAway(TrainingDiverged):
+class ConstraintDiverged(TrainingDiverged):
     """Weights move away from their set; the module holds the nearest ones so far, to go on with."""
 
 

@@ -51,7 +51,7 @@ class Processes:
                     self.sum(buffer).div_(self.size)
 
 
-def world_of(device: str) -> Processes:
+def processes_of(device: str) -> Processes:
     """This process as its launcher describes it: alone, or one of those that ``accelerate launch`` started.
 
     Raises:
@@ -90,22 +90,22 @@ def single_device(name: str) -> torch.device:
 
 
 def reduce_gradients(
-    world: Processes, parameters: Sequence[torch.nn.Parameter], facts: Sequence[float]
+    processes: Processes, parameters: Sequence[torch.nn.Parameter], facts: Sequence[float]
 ) -> tuple[float, ...]:
     """Sums gradients over processes in one message, and with them a few numbers of each process.
 
     A parameter without a gradient in every process keeps none, so that several processes do what one would.
     """
-    if world.size == 1:
+    if processes.size == 1:
         return tuple(facts)
     given = [0.0 if p.grad is None else 1.0 for p in parameters]
     # Counts of samples are summed too, and float32 counts exactly only up to 2**24.
-    head = torch.tensor([*facts, *given], dtype=torch.float64, device=world.device)
+    head = torch.tensor([*facts, *given], dtype=torch.float64, device=processes.device)
     # Every process sends every parameter, present or not: a message of another length would block or garble the sum.
     flat = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).to(torch.float32) for p in parameters]
     whole = torch.cat(flat)
-    world.sum(head)
-    world.sum(whole)
+    processes.sum(head)
+    processes.sum(whole)
     numbers = head.tolist()
     present = numbers[len(facts) :]
     parts = torch.split(whole, [p.numel() for p in parameters])

@@ -24,8 +24,8 @@ class EpochMetric:
     higher_is_better: bool
     measure: Callable[[], float]
 
-    def of(self, world: Processes) -> float:
+    def of(self, processes: Processes) -> float:
         """The value, measured in the main process and known in all."""
         # Every process takes part in the sum; the others hold the same weights, and would only measure the same.
-        value = self.measure() if world.main else 0.0
-        return float(world.sum(torch.tensor(value, dtype=torch.float64, device=world.device)))
+        value = self.measure() if processes.main else 0.0
+        return float(processes.sum(torch.tensor(value, dtype=torch.float64, device=processes.device)))

@@ -21,7 +21,7 @@ from compressor.config.proof import ProofSection
 from compressor.errors import UsageError
 from compressor.train.loop import checkpoint
 from compressor.train.loop.checkpoint import Checkpoint
-from compressor.train.loop.distributed import Processes, world_of
+from compressor.train.loop.distributed import Processes, processes_of
 from compressor.train.loop.errors import TrainingDiverged, memory_named
 from compressor.train.loop.extension import Extension, RunningMean
 from compressor.train.loop.history import EpochRecord, Event, History, Judgement
@@ -31,9 +31,9 @@ from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import prefers_channels_last, set_memory_format
 from compressor.train.loop.prefetch import Placing, feed
 from compressor.train.loop.progress import RunProgress
-from compressor.train.loop.split import Courses, Splits
+from compressor.train.loop.split import BatchSampler, Splits
 from compressor.train.loop.stepping import NotFinite, Stepper
-from compressor.train.loop.throughput import Pace
+from compressor.train.loop.throughput import Throughput
 from compressor.train.loop.validation import State, copied, put
 from compressor.train.loop.watch import Watch, Worse, rate_notes
 
@@ -71,23 +71,23 @@ def fit(
         SystemExit: the same after SIGTERM.
     """
     with ExitStack() as stack:
-        world = world_of(settings.device)
-        gpus = [world.device] if world.device.type == "cuda" else []
+        processes = processes_of(settings.device)
+        gpus = [processes.device] if processes.device.type == "cuda" else []
         # The caller's generators get their state back at the end; in between every step seeds the global ones.
         stack.enter_context(torch.random.fork_rng(gpus))
         stack.enter_context(memory_named(settings.batch_size))
         # Signals wait until a step is done, so that no checkpoint holds half a step.
         interruption = stack.enter_context(held_back())
         torch.manual_seed(settings.seed)
-        process = _Process(world, interruption, observe if world.main else None)
-        return _Run(module, objective, Courses(data, settings, world), settings, extensions, process).whole()
+        process = _Process(processes, interruption, observe if processes.main else None)
+        return _Run(module, objective, BatchSampler(data, settings, processes), settings, extensions, process).whole()
 
 
 @dataclass(frozen=True)
 class _Process:
     """What is of this process: its device, the signals that reach it, and who hears of progress."""
 
-    world: Processes
+    processes: Processes
     interruption: Interruption
     observe: Observer | None
 
@@ -99,19 +99,19 @@ class _Run:
         self,
         module: torch.nn.Module,
         objective: Objective,
-        courses: Courses,
+        sampler: BatchSampler,
         settings: TuneSettings,
         extensions: Sequence[Extension],
         process: _Process,
     ) -> None:
-        self._module, self._objective, self._courses, self._settings = module, objective, courses, settings
-        self._world, self._interruption, self._observe = process.world, process.interruption, process.observe
+        self._module, self._objective, self._sampler, self._settings = module, objective, sampler, settings
+        self._processes, self._interruption, self._observe = process.processes, process.interruption, process.observe
         # The running mean comes last, so that it averages the weights as the other extensions leave them.
         self._extensions = [*extensions, *([RunningMean(settings.ema)] if settings.ema else [])]
         self._keeps_best = not any(extension.keeps_last for extension in extensions)
-        self._placing = _placed(module, objective, self._world.device)
-        self._judge = WeightJudge(module, objective, courses, self._extensions, self._placing, self._world)
-        self._pace, self._steps = Pace(), courses.steps * settings.epochs
+        self._placing = _place(module, objective, self._processes.device)
+        self._judge = WeightJudge(module, objective, sampler, self._extensions, self._placing, self._processes)
+        self._throughput, self._steps = Throughput(), sampler.steps * settings.epochs
         # Where the last weights count whatever they cost, worse ones are what was asked for.
         self._watch = Watch.of(self._steps) if self._keeps_best else None
         # Before the first step: the digest of the model stands for the weights that the run starts from.
@@ -163,7 +163,7 @@ class _Run:
     def _new_stepper(self) -> Stepper:
         """An optimiser without a past."""
         settings = self._settings.model_copy(update={"learning_rate": self._rate})
-        stepper = Stepper(self._module, self._objective, self._extensions, settings, self._world)
+        stepper = Stepper(self._module, self._objective, self._extensions, settings, self._processes)
         stepper.start(self._steps)
         return stepper
 
@@ -183,26 +183,26 @@ class _Run:
 
     def _epoch(self) -> None:
         # The losses are added up on the device: reading each of them would wait for the device in every step.
-        at, total = self._at, torch.zeros((), dtype=torch.float64, device=self._world.device)
+        at, total = self._at, torch.zeros((), dtype=torch.float64, device=self._processes.device)
         total += at.loss
         self._module.train()
-        batches = feed(self._courses.epoch(at.epoch, at.step), self._placing)
-        self._pace.go()
+        batches = feed(self._sampler.epoch(at.epoch, at.step), self._placing)
+        self._throughput.go()
         for batch in batches:
             # Counted over the whole run, not the epoch, because the seed of the step is made of it.
-            index = at.epoch * self._courses.steps + at.step
+            index = at.epoch * self._sampler.steps + at.step
             stop = self._interruption.number > 0
-            loss, stop = self._stepper.step(batch, index, self._courses.whole, stop)
+            loss, stop = self._stepper.step(batch, index, self._sampler.whole, stop)
             total += loss.to(total.device)
             at.step += 1
-            self._pace.step(self._courses.whole)
+            self._throughput.step(self._sampler.whole)
             if stop:
                 # Ends the thread that prepares batches, which would otherwise go on while the checkpoint is written.
                 batches.close()
                 self._leave(float(total))
             if self._watch is not None and self._watch.step == index + 1:
                 self._look(self._watch, batches)
-            if self._observe is not None and self._pace.due():
+            if self._observe is not None and self._throughput.due():
                 self._tell("step", float(total) / at.step)
         # On a GPU nobody has looked at the last loss of the epoch yet.
         self._stepper.check_waiting()
@@ -233,13 +233,13 @@ class _Run:
             extension.after_epoch(self._module, at.epoch)
         # All processes have to judge the same network, and these statistics are the only thing in which theirs
         # differ.
-        self._world.average_statistics(self._module)
+        self._processes.average_statistics(self._module)
         found = self._judge.of(self._stepper)
         if not isfinite(found.loss):
             raise NotFinite(at.epoch * steps, found.loss)
         self._keep_good(self._judge.cost(found))
-        valid = found if self._courses.sets_aside else None
-        at.record(EpochRecord(at.epoch, loss, self._stepper.rate, self._pace.busy, self._pace.rate, valid))
+        valid = found if self._sampler.sets_aside else None
+        at.record(EpochRecord(at.epoch, loss, self._stepper.rate, self._throughput.busy, self._throughput.rate, valid))
         self._tell("epoch", loss, valid)
 
     def _keep_good(self, cost: float) -> None:
@@ -247,7 +247,7 @@ class _Run:
         better = self._at.compare(cost)
         # Without samples set aside the last epoch counts as the best, for those for training flatter later ones; but
         # what is worse even on these is worse.
-        last = not self._courses.sets_aside and cost <= self._judge.cost(self._at.first)
+        last = not self._sampler.sets_aside and cost <= self._judge.cost(self._at.first)
         if better or last or not self._keeps_best:
             self._at.keep(cost)
             with self._judge.weights():
@@ -266,9 +266,9 @@ class _Run:
             epochs=at.epochs,
             best_epoch=at.best_epoch,
             stopped_early=self._stopped and at.epoch < self._settings.epochs,
-            steps=at.epoch * self._courses.steps,
+            steps=at.epoch * self._sampler.steps,
             seconds=seconds,
-            device=str(self._world.device),
+            device=str(self._processes.device),
             notes=rate_notes(self._settings.learning_rate, at.halvings, trained=bool(at.records)),
         )
 
@@ -276,7 +276,7 @@ class _Run:
         if self._observe is None:
             return
         at = self._at
-        done = at.epoch * self._courses.steps + at.step
+        done = at.epoch * self._sampler.steps + at.step
         event = Event(
             kind=kind,
             epoch=at.epoch + (kind == "step"),
@@ -288,13 +288,13 @@ class _Run:
             metric_name=self._judge.metric_name,
             metric=None if valid is None else valid.metric,
             valid_loss=None if valid is None else valid.loss,
-            images_per_second=self._pace.rate,
-            eta_seconds=self._pace.left(self._steps - done),
+            images_per_second=self._throughput.rate,
+            eta_seconds=self._throughput.left(self._steps - done),
         )
         self._observe(event)
 
     def _diverged(self, found: NotFinite) -> TrainingDiverged:
-        epoch = (found.step - 1) // self._courses.steps + 1
+        epoch = (found.step - 1) // self._sampler.steps + 1
         kept = f"the weights of epoch {self._at.best_epoch}" if self._at.best_epoch else "the weights from before"
         return TrainingDiverged(
             f"the loss is {found.value} at step {found.step} (epoch {epoch}); {kept} are kept; try a smaller "
@@ -311,15 +311,15 @@ class _Run:
             "settings": settings,
             "model": checkpoint.tensors_digest(self._module.state_dict().items()),
             "original model": None if teacher is None else checkpoint.tensors_digest(teacher.state_dict().items()),
-            "data": self._courses.identity(),
-            "processes": self._world.size,
+            "data": self._sampler.identity(),
+            "processes": self._processes.size,
             "extensions": len(self._extensions),
         }
 
     def _save(self) -> None:
         folder = self._settings.checkpoint
         # All processes hold the same state, and one file is enough.
-        if folder is None or not self._world.main:
+        if folder is None or not self._processes.main:
             return
         parts = {
             "progress": asdict(self._at),
@@ -348,7 +348,7 @@ class _Run:
         return {name: torch.empty_like(own[name]).copy_(tensor) for name, tensor in parts["good"].items()}
 
 
-def _placed(module: torch.nn.Module, objective: Objective, device: torch.device) -> Placing:
+def _place(module: torch.nn.Module, objective: Objective, device: torch.device) -> Placing:
     """Moves the module and its teacher to a device; what brings samples there in the form that they take."""
     last = prefers_channels_last(module)
     for moved in (module, objective.teacher):

@@ -13,7 +13,7 @@ from compressor.train.loop.extension import Extension
 from compressor.train.loop.history import Judgement
 from compressor.train.loop.objective import Objective
 from compressor.train.loop.prefetch import Placing, feed
-from compressor.train.loop.split import Courses
+from compressor.train.loop.split import BatchSampler
 from compressor.train.loop.stepping import Stepper
 from compressor.train.loop.validation import evaluating, judge
 
@@ -25,18 +25,18 @@ class WeightJudge:
     Attributes:
         module: as it is when it is judged.
         objective: what is low for better weights, and a metric of the user's that comes before that.
-        courses: have the samples.
+        sampler: have the samples.
         extensions: may put averaged weights in place of the module's own.
         placing: brings samples to the device.
-        world: all processes, each of which judges a part.
+        processes: all processes, each of which judges a part.
     """
 
     module: torch.nn.Module
     objective: Objective
-    courses: Courses
+    sampler: BatchSampler
     extensions: Sequence[Extension]
     placing: Placing
-    world: Processes
+    processes: Processes
 
     @property
     def metric_name(self) -> str | None:
@@ -59,12 +59,12 @@ class WeightJudge:
         metric = self.objective.epoch_metric
         with evaluating(self.module, None):
             found = self.loss(stepper)
-            return found if metric is None else replace(found, metric=metric.of(self.world))
+            return found if metric is None else replace(found, metric=metric.of(self.processes))
 
     def loss(self, stepper: Stepper) -> Judgement:
         """The loss over the judged samples, and what is measured along with it."""
-        batches = feed(self.courses.judged(), self.placing)
-        return judge(stepper.forward, self.objective, batches, stepper.precision, self.world)
+        batches = feed(self.sampler.judged(), self.placing)
+        return judge(stepper.forward, self.objective, batches, stepper.precision, self.processes)
 
     def cost(self, found: Judgement) -> float:
         """What is lower for better weights."""

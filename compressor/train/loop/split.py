@@ -51,7 +51,7 @@ class Splits:
         return JudgedSamples(min(most, len(self.judges)) if seen else len(self.judges), seen)
 
 
-class Courses:
+class BatchSampler:
     """Which samples come when, for one process among several.
 
     Without samples set aside, ``settings.samples`` of those for training are judged.
@@ -60,15 +60,15 @@ class Courses:
         UsageError: there are fewer samples than processes.
     """
 
-    def __init__(self, data: Splits, settings: TuneSettings, world: Processes) -> None:
-        self._data, self._seed, self._world = data, settings.seed, world
+    def __init__(self, data: Splits, settings: TuneSettings, processes: Processes) -> None:
+        self._data, self._seed, self._processes = data, settings.seed, processes
         self._batch_size, self._judged = settings.batch_size, settings.samples
         count = len(data.train)
-        if count < world.size:
-            found = "no samples" if not count else f"{count} samples for {world.size} processes"
+        if count < processes.size:
+            found = "no samples" if not count else f"{count} samples for {processes.size} processes"
             raise UsageError(f"there are {found} to train on; give data with more of them")
         # With fewer samples than a batch all of them are one batch.
-        self.whole = min(self._batch_size * world.size, count)
+        self.whole = min(self._batch_size * processes.size, count)
         self.steps = count // self.whole
 
     @property
@@ -80,7 +80,7 @@ class Courses:
         """This process's batches of an epoch from step ``start`` on; what is left over at the end is not used."""
         order = shuffled(len(self._data.train), self._seed, epoch)[: self.steps * self.whole]
         # Processes share each batch, so that two of them do what one does with twice the batch.
-        own = order.reshape(self.steps, self.whole)[start:, self._world.share(self.whole)]
+        own = order.reshape(self.steps, self.whole)[start:, self._processes.share(self.whole)]
         augment = self._data.augment(epoch) if self._data.augment is not None else None
         return batches(self._data.train, own.shape[1], order=own.reshape(-1), augment=augment)
 
@@ -89,7 +89,7 @@ class Courses:
         data = self._data.judges
         rows = evenly_spaced(len(data), self._data.judged(self._judged).samples)
         # Every so-many-th sample, so that processes judge parts of like size and mix.
-        return batches(data, self._batch_size, order=rows[self._world.rank :: self._world.size])
+        return batches(data, self._batch_size, order=rows[self._processes.rank :: self._processes.size])
 
     def identity(self) -> dict[str, object]:
         """What stands for the data in a checkpoint: how many samples, and the bits of a few."""

@@ -37,13 +37,13 @@ class Stepper:
         objective: Objective,
         extensions: Sequence[Extension],
         settings: TuneSettings,
-        world: Processes,
+        processes: Processes,
     ) -> None:
         self._module, self._objective, self._extensions = module, objective, extensions
-        self._settings, self._world = settings, world
+        self._settings, self._processes = settings, processes
         # The forward pass alone is compiled; extensions and checkpoints see the module itself, under its own names.
         self.forward: Callable[..., Any] = torch.compile(module) if settings.compile else module
-        self.precision = Precision(world.device, settings)
+        self.precision = Precision(processes.device, settings)
         self.optimiser = optimiser_for(module, settings)
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         self._schedule: Schedule | None = None
@@ -68,7 +68,7 @@ class Stepper:
         assert self._schedule is not None
         self.rate = self._schedule.set(index)
         # The random numbers of a step depend on nothing that came before it, so that a run can be resumed anywhere.
-        torch.manual_seed(_seed(self._settings.seed, self._world.rank, index))
+        torch.manual_seed(_seed(self._settings.seed, self._processes.rank, index))
         # A resumed run finds in its checkpoint what was measured here.
         if index == 0:
             self._calibrate(batch)
@@ -81,9 +81,9 @@ class Stepper:
         # Before gradients are summed and clipped, which both want their real size.
         scaler.unscale_(self.optimiser)
         loss = loss.detach()
-        if self._world.size > 1:
+        if self._processes.size > 1:
             # A signal may reach one process alone, and all have to stop at the same step.
-            value, stops = reduce_gradients(self._world, self._parameters, (float(loss), float(stop)))
+            value, stops = reduce_gradients(self._processes, self._parameters, (float(loss), float(stop)))
             loss, stop = torch.tensor(value), stops > 0
         # Before the optimiser's step: on the CPU a bad loss then changes no weight.
         self._check(index + 1, loss)
@@ -125,7 +125,7 @@ class Stepper:
         # The forward passes are only spent where some extension measures.
         if any(type(extension).calibrate is not Extension.calibrate for extension in self._extensions):
             # Whether something was measured must not show in the numbers of the run.
-            with torch.no_grad(), torch.random.fork_rng(_devices(self._world)), kept_statistics(self._module):
+            with torch.no_grad(), torch.random.fork_rng(_devices(self._processes)), kept_statistics(self._module):
                 for extension in self._extensions:
                     extension.calibrate(self._module, loss)
 
@@ -181,9 +181,9 @@ def kept_statistics(module: torch.nn.Module) -> Iterator[None]:
             buffer.copy_(numbers)
 
 
-def _devices(world: Processes) -> list[torch.device]:
+def _devices(processes: Processes) -> list[torch.device]:
     """Devices, besides the CPU, that have random numbers of their own."""
-    return [world.device] if world.device.type == "cuda" else []
+    return [processes.device] if processes.device.type == "cuda" else []
 
 
 def _demand_finite(step: int, loss: torch.Tensor) -> None:

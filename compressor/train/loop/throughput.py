@@ -8,7 +8,7 @@ INTERVAL = 0.2
 """Seconds between two reports of progress."""
 
 
-class Pace:
+class Throughput:
     """Counts samples over time, without the time that is spent outside of training steps."""
 
     def __init__(self) -> None:

@@ -21,11 +21,11 @@ def judge(
     objective: Objective,
     batches: Iterable[DeviceBatch],
     precision: Precision,
-    world: Processes,
+    processes: Processes,
 ) -> Judgement:
     """The mean over all samples of all processes, without gradients; the caller chooses evaluation mode."""
     # One tensor, so that summing over processes is one message.
-    sums = torch.zeros(3, dtype=torch.float64, device=world.device)
+    sums = torch.zeros(3, dtype=torch.float64, device=processes.device)
     measured = objective.metric_name is not None
     with torch.no_grad():
         for batch in batches:
@@ -36,7 +36,7 @@ def judge(
             # Weighted by size, as the last batch may be smaller.
             sums[:2] += torch.stack([number.double() for number in row]) * len(batch)
             sums[2] += len(batch)
-    loss, metric_sum, count = world.sum(sums).tolist()
+    loss, metric_sum, count = processes.sum(sums).tolist()
     return Judgement(loss / count, metric_sum / count if measured else None)
 
 

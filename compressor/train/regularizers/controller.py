@@ -11,7 +11,7 @@ FEWEST = 20
 """Steps between two looks at least: momentum of 0.9 takes that long to show what a strength does."""
 FAR = 0.05
 """Share of the channels by which the ratio may be missed before that is reported."""
-GENEROUS = 3
+GROWTH_POWER = 3
 """Power of the looks with which a share may still grow: twice as far into the run, eight times as many are small."""
 
 
@@ -76,7 +76,7 @@ class Controller:
         """The share that would be small after the last look, by a generous guess; one while it is early to say."""
         if self._looks < self._most / 2:
             return 1.0
-        return min(1.0, self._before * (self._most / self._looks) ** GENEROUS)
+        return min(1.0, self._before * (self._most / self._looks) ** GROWTH_POWER)
 
     @property
     def hopeless(self) -> bool:

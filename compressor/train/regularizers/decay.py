@@ -5,7 +5,7 @@ gradients they would shrink in equal parts, and the last factor is zero (HESSO, 
 
 All that holds a redundant unit decays where zero is harmless: kernels, biases, scales of normalisation, tables, so
 that the unit's activation vanishes where it is not only ignored. What something is divided by keeps its size, as in
-:func:`compressor.pruning.surgery.mask`, and so do running statistics, which are no parameters.
+:func:`compressor.pruning.cut.surgery.mask`, and so do running statistics, which are no parameters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.operators.table import operator_of
-from compressor.pruning import surgery
+from compressor.pruning.cut import surgery
 from compressor.train.module.trainable import parameters
 from compressor.train.regularizers.coupled_channels import may_vanish
 from compressor.train.regularizers.regularizer import Regularizer, RegularizerRow, TrainedChannels

@@ -35,7 +35,8 @@ from compressor.train.loop.extension import Values
 from compressor.train.regularizers.regularizer import Regularizer, RegularizerRow, TrainedChannels, scaled
 
 SHARE = 0.1
-SETTLES = 2 / 3
+"""Of the loss: the penalty's first value."""
+PENALTY_SHARE = 2 / 3
 """Share of the run after which there is no penalty."""
 SMALLEST = 1e-12
 """Mean square of features that are all zero: the root has no slope at nothing."""
@@ -92,13 +93,13 @@ class FeatureFlow(Regularizer):
 
     def penalty(self, module: torch.nn.Module, values: Values) -> torch.Tensor | None:  # noqa: ARG002
         """Length and curvature of this batch, for all steps up to the next one that has them."""
-        if self._done >= SETTLES * self._steps or self._done % EVERY_STEPS:
+        if self._done >= PENALTY_SHARE * self._steps or self._done % EVERY_STEPS:
             return None
         length, curvature = flow(self._stages, values, angle=self._angle)
         return EVERY_STEPS * (self._factors[0] * length + self._factors[1] * curvature)
 
     def after_step(self, module: torch.nn.Module, step: int) -> None:  # noqa: ARG002
-        """Counts the step, as the penalty ends after :data:`SETTLES` of the run."""
+        """Counts the step, as the penalty ends after :data:`PENALTY_SHARE` of the run."""
         self._done = step
 
     def state_dict(self) -> dict[str, Any]:

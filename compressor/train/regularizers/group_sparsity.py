@@ -15,11 +15,13 @@ from compressor.train.regularizers.coupled_channels import CoupledChannels, Para
 from compressor.train.regularizers.regularizer import Penalty, Regularizer, RegularizerRow, TrainedChannels
 
 STEEPNESS = 4.0
+"""Doublings of the penalty from the strongest unit of a group to the weakest: γ runs from 1 to 16."""
 SHARE = 0.1
 SMALL_CHANNEL = 0.1
 """Of the largest in its group: below it a channel counts as small. Weight decay that is proportional to the weight
 never reaches zero."""
 GROWTH = 1.5
+"""Factor by which the controller raises the penalty where too few channels are small, and lowers it again."""
 
 
 def unit_importance(channels: CoupledChannels, weights: Parameters) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import UsageError
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.cut.analysis import Analysis
 from compressor.train.loop.extension import Extension, Values
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import CoupledChannels

@@ -25,6 +25,7 @@ from compressor.operators.table import operator_of
 from compressor.train.regularizers.regularizer import Penalty, Regularizer, RegularizerRow, TrainedChannels
 
 SHARE = 0.1
+"""Of the loss: what the penalty comes to where nobody says how strong it is."""
 RISE = 0.6
 """Share of the run in which the penalty rises; in the authors' code 100,000 of 110,000 steps, at a rate of 0.001."""
 LAST_ZERO = 0.8

@@ -34,6 +34,7 @@ from compressor.train.module.scalable_layers import is_matrix
 from compressor.train.module.trainable import parameters
 
 FACTORS = 3
+"""Of one weight; each moves it about as far as plain training would, see above."""
 
 
 class WeightProduct(torch.nn.Module):

@@ -11,9 +11,9 @@ from compressor.config import PruneSettings
 from compressor.config.choices import CRITERIA, STRUCTURES
 from compressor.config.selection import CRITERION
 from compressor.core.clock import Clock
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.steps.prune.choose import chosen_changes, means_of
-from compressor.steps.prune.losses import Losses
+from compressor.steps.prune.losses import Losses, RunCurves
 from compressor.steps.prune.objective import with_latency_target
 from compressor.steps.run_samples import RunSamples
 from tests.models import between, in_memory
@@ -42,7 +42,7 @@ def test_what_ranked_the_channels_is_told_where_losses_cannot_be_read(
 ) -> None:
     settings = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "data": data})
     source = in_memory(between("b = Relu(a)"))
-    monkeypatch.setattr(Losses, "curves", lambda *_, **__: None)
+    monkeypatch.setattr(Losses, "curves", lambda *_, **__: RunCurves(None))
     means = means_of(source, settings, RunSamples.of(settings, source), Clock())
     done = chosen_changes(analyse(source, settings), settings, None, 1000, means)
     assert {scored.ranked_by for scored in done.choice.scored.values()} == {CRITERION}

@@ -18,7 +18,7 @@ from compressor.config import PruneSettings
 from compressor.core.extras import EXTRAS
 from compressor.errors import GateMissed
 from compressor.metrics.evaluator import Evaluator
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.results import ModelStats, Report
 from compressor.steps.gates import demand_gates, missed, unresolved
 from compressor.steps.prune import defaults

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.steps.prune import effort
 from compressor.steps.prune.effort import LayerSize, RecoveryWork
 from tests.models import in_memory, model

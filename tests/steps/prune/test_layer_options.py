@@ -14,7 +14,7 @@ from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
 from compressor.errors import NothingToPrune, PlanError, TargetOutOfReach, UsageError
 from compressor.graph.restore_packed import with_plain_weights
-from compressor.pruning.analysis import Analysis
+from compressor.pruning.cut.analysis import Analysis
 from compressor.steps.prune import losses
 from tests.models import in_memory, model, weight
 from tests.reconstruct.case import noise

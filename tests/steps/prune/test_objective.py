@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.results import ModelStats, Report
 from compressor.steps.prune.objective import macs_lag_time, with_latency_target
 from tests.models import between, in_memory, model

@@ -12,8 +12,8 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ProofFailed
-from compressor.pruning import canary
-from compressor.pruning.analysis import Analysis, analyse
+from compressor.pruning.cut.analysis import Analysis, analyse
+from compressor.pruning.proofs import canary
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps.prune.prove_changed import prove_changed
 from compressor.structures.apply import Calibration, Changed, change_layers

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from compressor.steps.prune.pruned import Pruned, begun, ended
+from compressor.steps.prune.pruned import Pruned, begin, finish
 from compressor.steps.prune.step import step
 from tests.models import weight
 from tests.steps.prune.run_case import Begun, started
 
 
 def finished(case: Begun) -> Pruned:
-    pruned = begun(case.run, case.start)
+    pruned = begin(case.run, case.start)
     for settings in case.run.schedule():
         pruned = pruned.after(step(case.run, settings, pruned))
-    return ended(case.run, pruned)
+    return finish(case.run, pruned)
 
 
 def test_steps_add_up() -> None:
@@ -27,7 +27,7 @@ def test_steps_add_up() -> None:
 
 def test_what_was_there_before_a_step_stays() -> None:
     case = started()
-    start = begun(case.run, case.start)
+    start = begin(case.run, case.start)
     after = start.after(step(case.run, case.run.settings, start))
     assert not start.history.plan().removals
     assert after.history.replays

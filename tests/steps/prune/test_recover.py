@@ -201,7 +201,7 @@ def test_what_is_missing_is_said_first(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if "data" not in settings:
-        monkeypatch.delattr("compressor.steps.prune.settled.analyse")
+        monkeypatch.delattr("compressor.steps.prune.start.analyse")
     np.savez(tmp_path / "unlabelled.npz", x=np.zeros((20, 1, 8, 8), np.float32))
     with pytest.raises(UsageError, match=words):
         prune(NET, PruneSettings.parse({"ratio": 0.3, **settings}))
@@ -215,7 +215,7 @@ def test_a_missing_library_is_said_before_any_work(
     library: str, asked: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delattr("compressor.steps.prune.settled.analyse")
+    monkeypatch.delattr("compressor.steps.prune.start.analyse")
     with pytest.raises(UsageError, match=rf"^--\w+.* needs {library}, which .* pip install 'onnx-compressor\[tune\]'"):
         prune(NET, PruneSettings.parse({**SETTINGS, **asked}))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from compressor.errors import ProofFailed
-from compressor.steps.prune.pruned import begun
+from compressor.steps.prune.pruned import begin
 from compressor.steps.prune.step import step
 from tests.steps.prune.run_case import started
 
 
 def test_a_plan_is_replayed_in_one_step() -> None:
     case = started()
-    plan = step(case.run, case.run.settings, begun(case.run, case.start)).choice.plan
+    plan = step(case.run, case.run.settings, begin(case.run, case.start)).choice.plan
     assert len(list(started(steps=3).run.schedule())) == 3
     assert len(list(started(plan, steps=3).run.schedule())) == 1
 

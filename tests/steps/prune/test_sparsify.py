@@ -109,14 +109,14 @@ def test_a_plan_goes_with_methods_that_leave_it_alone(asked: dict[str, Any]) -> 
 def test_what_contradicts_is_said_first(
     settings: dict[str, Any], words: str, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("compressor.steps.prune.settled.analyse")
+    monkeypatch.delattr("compressor.steps.prune.start.analyse")
     asked.pop("sparsify_epochs")
     with pytest.raises(UsageError, match=words):
         run(CHAIN, asked, **settings)
 
 
 def test_a_plan_and_a_ticket_contradict(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("compressor.steps.prune.settled.analyse")
+    monkeypatch.delattr("compressor.steps.prune.start.analyse")
     asked.pop("sparsify_epochs")
     settings = PruneSettings.parse({**asked, "rewind": 1})
     with pytest.raises(UsageError, match="which --rewind trains to find out"):

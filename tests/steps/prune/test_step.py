@@ -8,7 +8,7 @@ import pytest
 
 from compressor.errors import NothingToProve, NothingToPrune, TargetOutOfReach
 from compressor.steps.prune import step as module
-from compressor.steps.prune.pruned import begun
+from compressor.steps.prune.pruned import begin
 from compressor.steps.prune.step import step
 from tests.models import weight
 from tests.steps.prune.run_case import started
@@ -16,7 +16,7 @@ from tests.steps.prune.run_case import started
 
 def test_a_step_can_be_taken_twice() -> None:
     case = started()
-    start = begun(case.run, case.start)
+    start = begin(case.run, case.start)
     one, two = (step(case.run, case.run.settings, start) for _ in range(2))
     assert one.choice.plan == two.choice.plan
     assert one.rows == two.rows
@@ -27,7 +27,7 @@ def test_a_step_can_be_taken_twice() -> None:
 
 def test_every_cut_is_proved() -> None:
     case = started()
-    result = step(case.run, case.run.settings, begun(case.run, case.start))
+    result = step(case.run, case.run.settings, begin(case.run, case.start))
     assert [proof.passed for proof in result.evidence] == [True]
     assert result.last
     assert not result.warnings
@@ -36,7 +36,7 @@ def test_every_cut_is_proved() -> None:
 def test_reasons_are_given_where_nothing_can_go() -> None:
     case = started(round_to=16, exclude=("v",))
     with pytest.raises(NothingToPrune) as raised:
-        step(case.run, case.run.settings, begun(case.run, case.start))
+        step(case.run, case.run.settings, begin(case.run, case.start))
     assert raised.value.frozen
 
 
@@ -45,7 +45,7 @@ def test_only_that_nothing_is_left_ends_a_later_step_well(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = started()
-    later = dataclasses.replace(begun(case.run, case.start), steps=1)
+    later = dataclasses.replace(begin(case.run, case.start), steps=1)
 
     def raising(refusal: type[Exception]) -> None:
         def refused(*_: object) -> None:

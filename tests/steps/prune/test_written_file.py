@@ -11,7 +11,7 @@ from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.pruning.budget import TARGET_TOLERANCE
+from compressor.pruning.budgets.budget import TARGET_TOLERANCE
 from compressor.steps.prune import written_file
 from tests.models import in_memory, model
 

@@ -12,7 +12,7 @@ import pytest
 from compressor.config import PruneSettings
 from compressor.graph import clean
 from compressor.graph.restore_packed import with_plain_weights
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.reconstruct import ReconstructOptions
 from compressor.structures.interspace.basis import STARTS
 from compressor.structures.interspace.coefficients import Coefficients, Columns

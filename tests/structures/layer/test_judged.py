@@ -10,7 +10,7 @@ import pytest
 
 from compressor.allocation.judge import Probe
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.structures.layer.judged import LayerEvidence, layer_curves
 from compressor.structures.layer.layers import candidate_layers
 from compressor.structures.lowrank.curves import RankCurve

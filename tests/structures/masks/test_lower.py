@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.config import PruneSettings
-from compressor.pruning.analysis import analyse
+from compressor.pruning.cut.analysis import analyse
 from compressor.structures.layer.layers import candidate_layers
 from compressor.structures.masks.graph import Graph
 from compressor.structures.masks.groups import Groups

@@ -14,7 +14,7 @@ import torch
 
 from compressor.config import BlockShape, TuneSettings
 from compressor.train.constraints.admm import GROWING, Admm, AdmmSchedule
-from compressor.train.constraints.constrained import WentAway, relative_gap
+from compressor.train.constraints.constrained import ConstraintDiverged, relative_gap
 from compressor.train.loop.fit import fit
 from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
@@ -132,7 +132,7 @@ class Away:
 def test_divergence_ends_training_with_the_nearest_weights(factor: float) -> None:
     module = Quadratic()
     extension = Admm({"w": Away(factor)}, AdmmSchedule(refreshes=20, pull=1e-9))
-    with pytest.raises(WentAway, match=r"ADMM diverges: after step .* the nearest weights are kept"):
+    with pytest.raises(ConstraintDiverged, match=r"ADMM diverges: after step .* the nearest weights are kept"):
         descend(module, extension, 100)
     assert len(extension.residuals) in ((GROWING + 1, GROWING + 2) if factor == 1.5 else (1,))
     assert torch.equal(module.w.detach(), extension._best["w"])
@@ -145,7 +145,7 @@ def test_weights_that_are_not_finite_are_divergence() -> None:
     extension.start(module, torch.optim.SGD(module.parameters(), lr=0.1), 10)
     with torch.no_grad():
         module.w[0, 0] = float("inf")
-    with pytest.raises(WentAway):
+    with pytest.raises(ConstraintDiverged):
         extension.after_step(module, 1)
     assert torch.equal(module.w.detach(), module.c)
 

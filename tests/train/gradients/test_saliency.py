@@ -18,8 +18,8 @@ from compressor.channels.groups import ChannelGroup, group
 from compressor.config import PruneSettings
 from compressor.data import Batch
 from compressor.pruning import activations
-from compressor.pruning.analysis import Analysis, analyse
 from compressor.pruning.criteria import CRITERIA, Need, Weights, criterion
+from compressor.pruning.cut.analysis import Analysis, analyse
 from compressor.train import GraphModule
 from compressor.train.gradients import saliency
 from compressor.train.gradients.saliency_loss import COOL, SaliencyLoss

@@ -10,9 +10,9 @@ import torch
 
 from compressor.channels.groups import group
 from compressor.config import PruneSettings, TuneSettings
-from compressor.pruning.analysis import analyse
-from compressor.pruning.apply import cut_of
-from compressor.pruning.select import choose_channels
+from compressor.pruning.budgets.select import choose_channels
+from compressor.pruning.cut.analysis import analyse
+from compressor.pruning.cut.apply import cut_of
 from compressor.train import GraphModule
 from compressor.train.loop.objective import Objective
 from compressor.train.loop.split import Splits

@@ -1,0 +1,96 @@
+"""Every weight of the smaller model holds what stays of the original's, entry by entry.
+
+Runs show what inputs reach: a row of a table that no token asks for, or a unit behind a negative number, moves no
+output. What is sliced and copied needs no run, so it is compared whole, with a mask in place of the knife's slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.channels.channel_mask import ChannelMask, Mask
+from compressor.core.arrays import Array
+from compressor.core.compare import same_bits
+from compressor.errors import tool_fault
+from compressor.graph.weights import DerivedTensor, paired_weights, parts
+from compressor.pruning.proofs.written import told
+
+NUMBERS_AND_NAMES = frozenset(
+    {ir.AttributeType.FLOAT, ir.AttributeType.FLOATS, ir.AttributeType.STRING, ir.AttributeType.STRINGS}
+)
+"""Types of attributes that hold no size: those of whole numbers are what a repair changes."""
+
+
+def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
+    """Holds the weights of a smaller model against those of the one that was cut, bit by bit, and settings of nodes.
+
+    Constants that a repair made have names of their own, and are for the runs to judge, as are whole numbers in
+    attributes. An epsilon, a slope or a mode is what it was: runs see a small change of it only above their tolerance.
+
+    Args:
+        cut: what went, of the model that was analysed.
+        small: what is left of it.
+
+    Returns:
+        How many weights were compared.
+
+    Raises:
+        ProofFailed: one holds something else.
+    """
+    _demand_settings(cut.coupling.graph, small.graph)
+    count = 0
+    for value, whole, kept in paired_weights(cut.coupling.graph, small.graph):
+        count += 1
+        # One object is equal to itself, and nothing was cut of it.
+        if whole is not kept and not stays(whole, kept, cut.mask(value)):
+            raise tool_fault(f"weight {value.name!r} of the smaller model does not hold what stays of the original's")
+    return count
+
+
+def _demand_settings(before: ir.Graph, after: ir.Graph) -> None:
+    nodes = {node.name: node for node in before.all_nodes()}
+    for node in after.all_nodes():
+        twin = nodes.get(node.name)
+        if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):
+            continue
+        for name, attribute in twin.attributes.items():
+            left = node.attributes.get(name)
+            if attribute.type in NUMBERS_AND_NAMES and (left is None or told(left) != told(attribute)):
+                raise tool_fault(f"attribute {name!r} of node {node.name!r} is not what the original has")
+
+
+def stays(whole: ir.TensorProtocol, kept: ir.TensorProtocol, mask: Mask | None) -> bool:
+    """Does ``kept`` hold the entries of ``whole`` that ``mask`` keeps, in their order?"""
+    if whole.dtype != kept.dtype:
+        return False
+    given = kept.pieces() if isinstance(kept, DerivedTensor) else iter([kept.numpy()])
+    wanted = _kept_of(whole, mask)
+    if not isinstance(kept, DerivedTensor):
+        # The same parts on both sides are needed only where neither is held whole.
+        wanted = iter([np.concatenate([np.ravel(part) for part in wanted])])
+    return all(same_bits(one.ravel(), two.ravel()) for one, two in zip(wanted, given, strict=True))
+
+
+def _kept_of(whole: ir.TensorProtocol, mask: Mask | None) -> Iterator[Array]:
+    for first, rows in parts(whole):
+        if mask is None:
+            yield rows
+            continue
+        own = mask[first : first + len(rows)] if mask.shape[0] > 1 else mask
+        yield _taken(rows, own)
+
+
+def _taken(rows: Array, mask: Mask) -> Array:
+    """The entries of ``rows`` that the mask keeps, in their order."""
+    axes = [a for a, size in enumerate(mask.shape) if size > 1]
+    kept = [mask.any(axis=tuple(b for b in range(mask.ndim) if b != a), keepdims=True) for a in axes]
+    # Mostly what stays of one axis is the same for all of the others, which is much faster to take.
+    if axes and np.array_equal(np.broadcast_to(reduce(np.logical_and, kept), mask.shape), mask):
+        for axis, own in zip(axes, kept, strict=True):
+            rows = np.compress(own.ravel(), rows, axis=axis)
+        return rows
+    return rows[np.broadcast_to(mask, rows.shape)]

@@ -1,0 +1,182 @@
+"""The file as it was read, and the graph that was made of it before anything is removed: both give the same.
+
+Normalising, folding and unfusing are proved here, with the file itself as the reference where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.core.scratch import scratch
+from compressor.errors import ModelError, tool_fault
+from compressor.graph.joined import ModelOrigin
+from compressor.graph.normalise import normalise, with_node_names
+from compressor.graph.shapes import Shapes, infer
+from compressor.pruning.proofs.chained import runnable_given
+from compressor.pruning.proofs.constants import demand_same_constants
+from compressor.pruning.proofs.evidence import Evidence, NotProved, demand_numbers, demand_proof, with_comparisons
+from compressor.pruning.proofs.inputs import Inputs
+from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.proof import ONE_SIZE, answers_of, tolerance_of, unlike
+from compressor.pruning.proofs.renumbered import Renumbered, Renumbering
+from compressor.pruning.proofs.routes import ModelPair, flows, prove_routes
+from compressor.pruning.proofs.standard import with_tolerance
+from compressor.runtime.stored import Answers, Feed, Runnable
+
+PREPARATION = "preparation"
+
+
+@dataclass(frozen=True)
+class Original:
+    """A model as it came.
+
+    Attributes:
+        given: the file, several of a joined model, or a model in memory.
+        model: what was read from there.
+        renumbering: tokens that have other numbers in ``model`` than in ``given``; None where all are the same.
+    """
+
+    given: ModelOrigin
+    model: ir.Model
+    renumbering: Renumbering | None = None
+
+
+def prove_preparation(
+    original: Original, prepared: ir.Model, shapes: Shapes, settings: RunSettings, *, numbers: bool = True
+) -> list[NotProved]:
+    """Proves that normalising, folding and unfusing changed no output: of the file itself, where there is one.
+
+    Both are run at the second size, and far from it where more than the batch is open: a size that was taken for a
+    constant shows there. Constants are compared one by one, and branches as far as their nodes
+    keep theirs.
+
+    Args:
+        original: what came in.
+        prepared: made from it.
+        shapes: of the prepared graph.
+        settings: tolerance, provider and seed.
+        numbers: some output has to be a finite number; said now, before anything is measured on it.
+
+    Returns:
+        What could not be proved.
+
+    Raises:
+        ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
+    """
+    missing = demand_same_constants(original.model, prepared, settings.provider)
+    inputs = Inputs.of_proof(prepared, shapes, settings.seed)
+    # Folding looked at the first size; at the second one a size that was taken for a constant shows.
+    wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
+    # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
+    spare = chain([inputs.first], inputs.instead())
+    try:
+        evidence = same_outputs(original, prepared, wanted, settings, spare)
+    except ModelError as error:
+        # Shapes in external data, say, which the runtime does not read.
+        return [*missing, NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
+    if not evidence.passed:
+        raise tool_fault(
+            f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
+            f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g})"
+        )
+    if numbers:
+        demand_numbers(evidence)
+    # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
+    if inputs.second is not None and evidence.runs is not None and evidence.runs.feeds[0] is not wanted[0]:
+        missing.append(NotProved(PREPARATION, ONE_SIZE))
+    return [*missing, *evidence.not_proved, *_unlike(original, prepared, inputs, settings)]
+
+
+def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
+    """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
+    missing = demand_same_constants(original.model, cleaned, settings.provider)
+    inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
+    chosen = inputs.every if settings.verify == "full" else inputs.both
+    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead())
+    demand_proof(evidence)
+    # The original refused one of the probed sizes.
+    if len(evidence.inputs) < len(inputs.both):
+        missing.append(NotProved(PREPARATION, ONE_SIZE))
+    return evidence.with_missing([*evidence.silent, *missing, *_unlike(original, cleaned, inputs, settings)])
+
+
+def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings) -> list[NotProved]:
+    """Proves that a model gives the same once calls of local functions are back in it.
+
+    Args:
+        plain: without them.
+        kept: with them.
+        settings: tolerance, provider and sizes.
+
+    Returns:
+        Branches of which nothing is shown, as they lie in functions.
+
+    Raises:
+        ProofFailed: it does not.
+    """
+    missing = demand_same_constants(plain, kept, settings.provider)
+    graph = normalise(plain.clone())
+    inputs = Inputs.of_proof(graph, infer(graph, settings.input_shapes, settings.dims), settings.seed)
+    try:
+        evidence = same_outputs(Original(kept, kept), plain, inputs.both, settings, inputs.instead())
+    except ModelError as error:
+        raise tool_fault(f"the model does not run with its functions: {error}") from None
+    demand_proof(evidence)
+    return [*missing, *evidence.not_proved]
+
+
+def _unlike(original: Original, prepared: ir.Model, inputs: Inputs, settings: RunSettings) -> list[NotProved]:
+    if inputs.unlike is None:
+        return []
+    with scratch() as folder:
+        given = _runnable(original, prepared, folder, settings)
+        return unlike(given, runnable(prepared, folder, settings.provider), inputs, settings)
+
+
+def _runnable(original: Original, prepared: ir.Model, folder: Path, settings: RunSettings) -> Runnable:
+    """The file itself where there is one: a copy that this tool read and wrote could hide a fault of its reader."""
+    given = runnable_given(original.given, prepared, folder, settings.provider)
+    return given if original.renumbering is None else Renumbered(given, original.renumbering)
+
+
+def same_outputs(
+    original: Original, prepared: ir.Model, inputs: Sequence[Feed], settings: RunSettings, instead: Iterable[Feed] = ()
+) -> Evidence:
+    """How far a model is from the one that it was made from, on inputs that the latter takes, and in every branch.
+
+    Does not demand anything; what no input reaches is in ``not_proved``.
+
+    Args:
+        original: what it was made from.
+        prepared: the model.
+        inputs: to compare on.
+        settings: tolerance and provider.
+        instead: tried one after the other where the original takes none of them.
+
+    Raises:
+        ProofFailed: the model does not run where the original does.
+        ModelError: the original takes none of the inputs.
+    """
+    tolerance = tolerance_of(settings)
+    with scratch() as folder:
+        given = _runnable(original, prepared, folder, settings)
+        expected = Answers.to_some(given, inputs, instead)
+        # Only on feeds that the original takes: what it refuses, the model may refuse too.
+        answers = answers_of(runnable(prepared, folder, settings.provider), expected.runs.feeds)
+        evidence = Evidence.of(*with_tolerance(expected, answers, tolerance, original.model))
+        if not evidence.passed or settings.verify != "full":
+            return evidence
+        # Routes go by names of nodes, which the prepared graph was given in the same way.
+        known = with_node_names(original.model) if flows(prepared.graph) else original.model
+        models = ModelPair(known, prepared)
+        routed = prove_routes(models, expected.runs.feeds, tolerance, folder, settings.provider, ways=prepared.graph)
+    failed = next((told for told in routed.shown if not told.passed), None)
+    if failed is not None:
+        return failed
+    return with_comparisons(evidence, routed.shown).with_missing(routed.missing)

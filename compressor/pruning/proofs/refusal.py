@@ -1,0 +1,38 @@
+"""Is a failure ours, or does ONNX Runtime not run the file either?"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from compressor.config import RunSettings
+from compressor.core.scratch import scratch
+from compressor.errors import CompressorError, ModelError
+from compressor.graph.joined import ModelOrigin
+from compressor.pruning.cut.analysis import prepared_model
+from compressor.pruning.proofs.chained import runnable_given
+from compressor.pruning.proofs.inputs import Inputs
+from compressor.runtime.stored import Answers
+
+
+def refusal(given: ModelOrigin, model: ir.Model, settings: RunSettings) -> ModelError | None:
+    """What is wrong with a file that ONNX Runtime does not run as it was read, in a sentence; None where it runs.
+
+    Asked once something has failed: a file may be sound by ONNX's checks and still be one that no runtime takes. Its
+    smaller form then fails in ways that look like a fault of this tool.
+
+    Args:
+        given: the file, several of a joined model, or a model in memory.
+        model: what was read from it.
+        settings: sizes of inputs, seed and provider.
+    """
+    try:
+        prepared, shapes = prepared_model(model, settings)
+        inputs = Inputs(prepared, shapes, settings.seed)
+        with scratch() as folder:
+            stored = runnable_given(given, prepared, folder, settings.provider)
+            Answers.to_some(stored, inputs.both, inputs.instead(), enough=1)
+    except ModelError as error:
+        return ModelError(f"the file does not run before anything is removed: {error}")
+    except CompressorError:
+        return None  # of memory or a provider, say, which is no word on the model
+    return None

@@ -1,0 +1,121 @@
+"""Weights of the smaller model are what stays of the original's, also where no input of the proof reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from compressor.commands.prune import prune
+from compressor.config import PruneSettings
+from compressor.errors import NothingToPrune, ProofFailed
+from compressor.graph.weights import DerivedTensor, seal
+from compressor.pruning.budgets.select import choose_channels
+from compressor.pruning.cut import surgery
+from compressor.pruning.cut.analysis import analyse
+from compressor.pruning.cut.apply import apply_plan, cut_of
+from compressor.pruning.proofs.exact import demand_exact
+from tests.models import between, in_memory, model
+from tests.property.graphs import random_model
+
+SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
+TABLE = """(int64[n,3] i) => (float[n,3,c] y) <float[5000,16] table, float[16,8] v, float[8,2] head> {
+    a = Gather(table, i)  b = MatMul(a, v)  c = Relu(b)  y = MatMul(c, head) }"""
+
+
+def last_rows_zero(array: np.ndarray) -> None:
+    array[-1:] = 0
+
+
+def upside_down(array: np.ndarray) -> None:
+    array[:] = array[::-1].copy()
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, name: str, edit: Callable[[np.ndarray], None]) -> None:
+    """Surgery leaves one weight wrong."""
+    honest = surgery.remove
+
+    def wrong(small: ir.Model, *rest: Any) -> None:
+        honest(small, *rest)
+        value = small.graph.initializers[name]
+        assert value.const_value is not None
+        array = value.const_value.numpy().copy()
+        edit(array)
+        value.const_value = ir.tensor(array, name=name)
+
+    monkeypatch.setattr(surgery, "remove", wrong)
+
+
+def test_rows_that_no_input_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, "table", last_rows_zero)
+    with pytest.raises(ProofFailed, match="weight 'table' of the smaller model does not hold what stays"):
+        prune(in_memory(model(TABLE)), SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["w", "v", "head", "bias"])
+def test_any_weight(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    planted(monkeypatch, name, upside_down)
+    with pytest.raises(ProofFailed):
+        prune(in_memory(between("b = Relu(a)")), SETTINGS)
+
+
+@pytest.mark.parametrize(("operator", "attribute", "other"), [("LeakyRelu<alpha = 0.01>", "alpha", 0.010001)])
+def test_settings_of_nodes_that_no_cut_changes(
+    monkeypatch: pytest.MonkeyPatch, operator: str, attribute: str, other: float
+) -> None:
+    honest = surgery.remove
+
+    def wrong(small: ir.Model, *rest: Any) -> None:
+        honest(small, *rest)
+        for node in small.graph:
+            if attribute in node.attributes:
+                node.attributes[attribute] = ir.AttrFloat32(attribute, other)
+
+    monkeypatch.setattr(surgery, "remove", wrong)
+    with pytest.raises(ProofFailed, match=f"attribute '{attribute}' of node"):
+        prune(in_memory(between(f"b = {operator}(a)")), SETTINGS)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_right_cuts_are_exact(seed: int) -> None:
+    source = in_memory(random_model(np.random.default_rng(seed)))
+    analysis = analyse(source, SETTINGS)
+    try:
+        plan = choose_channels(analysis.coupling, SETTINGS, 1).plan
+    except NothingToPrune:
+        return
+    assert demand_exact(cut_of(plan, analysis), apply_plan(analysis, plan)) > 0
+
+
+def test_weights_that_are_made_when_they_are_written() -> None:
+    analysis = analyse(in_memory(between("b = Relu(a)")), SETTINGS)
+    plan = prune(in_memory(between("b = Relu(a)")), SETTINGS).plan
+    assert plan is not None
+    cut, small = cut_of(plan, analysis), apply_plan(analysis, plan)
+    for name, value in small.graph.initializers.items():
+        source = cut.coupling.graph.initializers.get(name)
+        if source is not None and source.const_value is not None and value.const_value is not None:
+            part = surgery.Compacted.of(cut, source)
+            value.const_value = DerivedTensor(source.const_value, part, tuple(value.const_value.shape.numpy()))
+    count = demand_exact(cut, small)
+    assert count > 0
+    wrong = small.graph.initializers["v"]
+    assert isinstance(wrong.const_value, DerivedTensor)
+    right = wrong.const_value
+    wrong.const_value = DerivedTensor(right, lambda rows, first: -rows, tuple(right.shape.numpy()))
+    with pytest.raises(ProofFailed, match="'v'"):
+        demand_exact(cut, small)
+
+
+def test_arrays_of_an_analysed_model_cannot_be_edited() -> None:
+    """The reference and the smaller model are copies that share them."""
+    graph = in_memory(between("b = Relu(a)")).graph
+    graph.initializers["w"].const_value = ir.tensor(np.ones((16, 4, 3, 3), np.float32), name="w")
+    seal(graph)
+    tensor = graph.initializers["w"].const_value
+    assert tensor is not None
+    with pytest.raises(ValueError, match="read-only"):
+        tensor.numpy()[0] = 0

@@ -1,0 +1,174 @@
+"""A model that is run in pieces gives what it gives as a whole, and is proved as such."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper
+
+from compressor.commands.prune_file import prune_file
+from compressor.config import PruneSettings
+from compressor.core.arrays import Array
+from compressor.errors import ModelError, ProofFailed
+from compressor.graph import files, weights
+from compressor.pruning.cut import surgery
+from compressor.pruning.proofs import piecewise
+from compressor.pruning.proofs.piecewise import Piecewise
+from compressor.runtime.stored import Answers, Feed, Stored
+from tests.models import in_memory, model
+
+SETTINGS = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "recover": "none", "criterion": "l2"})
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model is large, and every weight is a piece."""
+    monkeypatch.setattr(piecewise, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(piecewise, "PIECE_BYTES", 1)
+    monkeypatch.setattr(piecewise, "INLINE_BELOW", 1)
+    monkeypatch.setattr(weights, "LARGE_MODEL", 1)
+    monkeypatch.setattr(weights, "PART_BYTES", 64)
+    monkeypatch.setattr(files, "LARGE_MODEL", 1)
+    monkeypatch.setattr("compressor.graph.stream.EXTERNAL_FROM_BYTES", 1)
+
+
+def residual() -> onnx.ModelProto:
+    """Two blocks with a stream beside them, a shape that is computed first and used last, and a weight used twice."""
+    return model("""
+    (float[n,t,8] x) => (float y) <float[8,12] w1, float[12,8] w2, float[8,12] w3, float[12,8] w4, float[8] b> {
+        size = Shape(x)
+        a = MatMul(x, w1)
+        c = Relu(a)
+        d = MatMul(c, w2)
+        e = Add(x, d)
+        f = Add(e, b)
+        g = MatMul(f, w3)
+        h = Relu(g)
+        i = MatMul(h, w4)
+        j = Add(f, i)
+        k = Add(j, b)
+        y = Reshape(k, size)
+    }""")
+
+
+def feeds(*lengths: int) -> list[Feed]:
+    rng = np.random.default_rng(0)
+    return [{"x": rng.standard_normal((2, n, 8), np.float32)} for n in lengths]
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_pieces_give_what_the_whole_gives(tmp_path: Path) -> None:
+    made = in_memory(residual())
+    pieces = Piecewise(made, tmp_path, "cpu")
+    whole = Stored.write(made, tmp_path, "cpu").run(feeds(3, 5))
+    split = pieces.run(feeds(3, 5))
+    assert split.names == whole.names == ["y"]
+    for one, two in zip(whole.outputs, split.outputs, strict=True):
+        np.testing.assert_allclose(one[0], two[0], rtol=1e-5, atol=1e-6)
+    assert len(pieces._pieces) > 4
+    assert "pieces" in pieces.note
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_feeds_that_a_model_does_not_take_are_left_out(tmp_path: Path) -> None:
+    pieces = Piecewise(in_memory(residual()), tmp_path, "cpu")
+    wrong: Feed = {"x": np.zeros((2, 3, 7), np.float32)}
+    found = Answers.to_some(pieces, [wrong, *feeds(3, 5)], enough=2)
+    assert [feed["x"].shape for feed in found.runs.feeds] == [(2, 3, 8), (2, 5, 8)]
+    with pytest.raises(ModelError):
+        pieces.run([wrong])
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16"])
+def test_weights_are_lent_in_any_type(kind: str, tmp_path: Path) -> None:
+    dtype = ir.DataType[kind]
+    array = (np.arange(16).reshape(4, 4) / 8).astype(dtype.numpy())
+    given = helper.make_tensor_value_info("x", int(dtype), [1, 4])
+    made = helper.make_tensor_value_info("y", int(dtype), [1, 4])
+    graph = helper.make_graph([helper.make_node("Gemm", ["x", "w"], ["y"])], "g", [given], [made])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    source = ir.from_proto(proto)
+    tensor = ir.Tensor(array, dtype, name="w")
+    value = ir.Value(name="w", shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor)
+    source.graph.register_initializer(value)
+    source.graph[0].replace_input_with(1, value)
+    x: Array = np.ones((1, 4), ml_dtypes.bfloat16 if kind == "BFLOAT16" else np.float16)
+    try:
+        whole = Stored.write(source, tmp_path, "cpu").run([{"x": x}])
+    except ModelError:
+        pytest.skip("ONNX Runtime has no kernel of this type here")
+    np.testing.assert_array_equal(Piecewise(source, tmp_path, "cpu").run([{"x": x}]).outputs[0][0], whole.outputs[0][0])
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_values_that_a_branch_captures_are_handed_on(tmp_path: Path) -> None:
+    kind = helper.make_tensor_type_proto(1, [2, 4])
+    branches = [
+        helper.make_graph([node], "branch", [], [helper.make_value_info(node.output[0], kind)])
+        for node in (helper.make_node("Mul", ["a", "w2"], ["r"]), helper.make_node("Neg", ["a"], ["s"]))
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("MatMul", ["a", "w1"], ["k"]),
+        helper.make_node("ReduceMax", ["k"], ["m"], keepdims=0),
+        helper.make_node("Cast", ["m"], ["go"], to=onnx.TensorProto.BOOL),
+        helper.make_node("If", ["go"], ["y"], then_branch=branches[0], else_branch=branches[1]),
+    ]
+    arrays = {"w1": np.eye(4, dtype=np.float32) * 2, "w2": np.full((4,), 3, np.float32)}
+    held = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    given, made = (helper.make_tensor_value_info(name, 1, [2, 4]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [given], [made], held)
+    source = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9))
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    pieces = Piecewise(source, tmp_path, "cpu")
+    np.testing.assert_array_equal(pieces.run([{"x": x}]).outputs[0][0], x * 6)
+    assert len(pieces._pieces) > 1
+
+
+def written(folder: Path) -> Path:
+    onnx.save(residual(), folder / "in.onnx", save_as_external_data=True, location="in.bin", size_threshold=1)
+    return folder / "in.onnx"
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_large_model_is_pruned_and_proved_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stored, "write", None)
+    result = prune_file(written(tmp_path), tmp_path / "out.onnx", SETTINGS)
+    report = result.report
+    assert report.proof is not None
+    assert report.proof.passed
+    assert report.proof.noticed
+    assert not report.proof.not_proved
+    assert any("in pieces" in warning or "pieces" in warning for warning in report.warnings)
+    assert (tmp_path / "out.onnx.data").exists()
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    monkeypatch.undo()
+    prune_file(written(whole), whole / "out.onnx", SETTINGS)
+    kept = [files.load_model(folder / "out.onnx").graph.initializers for folder in (tmp_path, whole)]
+    assert kept[0].keys() == kept[1].keys()
+    for name in kept[0]:
+        one, two = (side[name].const_value for side in kept)
+        assert one is not None
+        assert two is not None
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_wrong_cut_of_a_large_model_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest: Callable[[surgery.Compacted, Array, int], Array] = surgery.Compacted.__call__
+
+    def wrong(part: surgery.Compacted, array: Array, first: int) -> Array:
+        return np.roll(honest(part, array, first), 1, axis=-1)  # of each row, where a row is a part
+
+    monkeypatch.setattr(surgery.Compacted, "__call__", wrong)
+    with pytest.raises(ProofFailed):
+        prune_file(written(tmp_path), tmp_path / "out.onnx", SETTINGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.bin", "in.onnx"]

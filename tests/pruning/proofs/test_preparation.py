@@ -1,0 +1,123 @@
+"""What is made of a file before anything is removed gives what the file gives: weights, nodes, branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from compressor.commands.clean import clean_file
+from compressor.commands.prune_file import prune_file
+from compressor.config import CleanSettings, PruneSettings
+from compressor.errors import ProofFailed
+from compressor.pruning.cut import analysis
+from tests.models import between, model
+from tests.pruning.proofs.test_proof import numbers, replace
+
+BARE = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "recover": "none"})
+BRANCHES = """(float[n,8] x, bool c) => (float[n,2] y) <float[8,16] w, float[16,8] v, float[8,2] head> {
+    a = MatMul(x, w)  b = Relu(a)  d = MatMul(b, v)
+    f = If(c) <then_branch = one () => (float[n,8] p) { p = Relu(d) },
+               else_branch = two () => (float[n,8] q) { q = Neg(d) }>
+    y = MatMul(f, head) }"""
+
+
+def written(folder: Path, proto: onnx.ModelProto) -> Path:
+    path = folder / "net.onnx"
+    onnx.save(proto, path)
+    return path
+
+
+def wrongly_normalised(monkeypatch: pytest.MonkeyPatch, edit: Callable[[ir.Model], None]) -> None:
+    honest = analysis.normalise
+
+    def wrong(source: ir.Model) -> ir.Model:
+        made = honest(source)
+        edit(made)
+        return made
+
+    monkeypatch.setattr(analysis, "normalise", wrong)
+
+
+def becomes(old: str, new: str) -> Callable[[ir.Model], None]:
+    def edit(made: ir.Model) -> None:
+        for node in made.graph.all_nodes():
+            if node.op_type == old:
+                node.op_type = new
+
+    return edit
+
+
+def run(path: Path, command: str) -> None:
+    out = path.with_name("out.onnx")
+    if command == "clean":
+        clean_file(path, out, CleanSettings())
+    else:
+        prune_file(path, out, PruneSettings(lossless=True) if command == "lossless" else BARE)
+
+
+COMMANDS = pytest.mark.parametrize("command", ["prune", "lossless", "clean"])
+
+
+@COMMANDS
+def test_another_operator(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, between("b = Relu(a)"))
+    wrongly_normalised(monkeypatch, becomes("Relu", "Sigmoid"))
+    with pytest.raises(ProofFailed):
+        run(path, command)
+    assert not path.with_name("out.onnx").exists()
+
+
+@COMMANDS
+def test_a_weight_that_no_input_shows(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One last bit of one weight."""
+    path = written(tmp_path, between("b = Relu(a)"))
+    wrongly_normalised(monkeypatch, lambda made: replace(made, "v", np.nextafter(numbers(made, "v"), np.float32(9))))
+    with pytest.raises(ProofFailed, match="weight 'v' is not what the file holds"):
+        run(path, command)
+
+
+@COMMANDS
+@pytest.mark.parametrize("old", ["Relu", "Neg"])
+@pytest.mark.parametrize("named", [False, True])
+def test_either_branch(command: str, old: str, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs take one branch, the proof both, whether the file names its nodes or not."""
+    proto = model(BRANCHES)
+    if named:
+        for number, node in enumerate(proto.graph.node):
+            node.name = f"own_{number}"
+    path = written(tmp_path, proto)
+
+    def edit(made: ir.Model) -> None:
+        for node in made.graph.all_nodes():
+            if node.op_type == old and node.graph is not made.graph:
+                node.op_type = "Abs"
+
+    if command != "lossless":  # there is nothing that it could remove
+        run(path, command)
+    wrongly_normalised(monkeypatch, edit)
+    with pytest.raises(ProofFailed):
+        run(path, command)
+
+
+@pytest.mark.parametrize("command", ["clean", "prune"])
+@pytest.mark.parametrize(("size", "told"), [("h", ["sizes"]), ("w", [])])
+def test_what_holds_for_sizes_called_alike_is_not_claimed_of_others(
+    tmp_path: Path, command: str, size: str, told: list[str]
+) -> None:
+    """By ONNX the difference of the two is zero, and ONNX Runtime computes it."""
+    proto = model(
+        f"""(float[n,3,h,{size}] x) => (float[n,4] y)
+        <float[3,8] w, float[8,4] v, int64[1] two = {{2}}, int64[1] three = {{3}}> {{
+        p = ReduceMean<axes=[2,3], keepdims=0>(x)  a = MatMul(p, w)  r = Relu(a)  m = MatMul(r, v)
+        s = Shape(x)  b = Gather(s, two)  c = Gather(s, three)  d = Sub(b, c)  e = Cast<to=1>(d)  y = Add(m, e) }}""",
+        opset=17,
+    )
+    path, out = written(tmp_path, proto), tmp_path / "out.onnx"
+    report = clean_file(path, out, CleanSettings()) if command == "clean" else prune_file(path, out, BARE).report
+    assert report.proof is not None
+    assert [row.group for row in report.proof.not_proved] == told
