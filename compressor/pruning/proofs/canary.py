@@ -40,6 +40,8 @@ WrongKind = TypeVar("WrongKind")
 
 EFFORT = 2 * 10**9
 """Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about two tenths of a second."""
+BLIND_ALONE = 8
+"""Groups whose wrong cut no output shows that are tried inside one by one, whatever that takes."""
 NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
 """What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
 ALIKE = "every channel of its weights is the same, so that a wrong cut makes no difference"
@@ -84,8 +86,8 @@ class Case:
             self._parts([g for g in groups if g.name in wrong], wrong),
             lambda part: self._noticed([wrong[member.name] for member in part]),
         )
-        # Values inside are compared last, since exposing them means one more session for each group.
-        dead = self._blind_inside(noticed.blind, wrong) if noticed.blind else []
+        # Values inside are compared last, since exposing them means more sessions.
+        dead, unsure = self._blind_inside(noticed.blind, wrong) if noticed.blind else ([], [])
         missing = [NotProved(g.name, ALIKE) for g in groups if g.name not in wrong and self._can_be_wrong(g)]
         missing += [NotProved(member.name, BLIND) for member in dead]
         count = noticed.count + len(noticed.blind) - len(dead)
@@ -94,17 +96,17 @@ class Case:
             seen = _differs(heard(self.reference, self.cut.blocks), self.standard, self.folder, self.provider)
             count += seen
             missing += [] if seen else [NotProved(DEPTH, UNHEARD)]
-        return Noticed(count, missing, [member.name for member in noticed.together])
+        return Noticed(count, missing, [member.name for member in (*noticed.together, *unsure)])
 
     def _parts(
-        self, groups: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, ir.TensorProtocol]]
+        self, groups: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, ir.TensorProtocol]], least: int = 0
     ) -> Iterator[Sequence[ChannelGroup]]:
-        """Groups that are shifted together: each alone as far as effort goes, and the rest at once.
+        """Groups that are shifted together: each alone as far as effort goes, ``least`` anyway, and the rest at once.
 
         Groups in one weight are never together, as one would take back what the other shifted.
         """
         macs = graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes)
-        alone = affordable(len(groups), self.small.graph, macs)
+        alone = max(least, affordable(len(groups), self.small.graph, macs))
         yield from ([member] for member in groups[:alone])
         part: dict[str, ChannelGroup] = {}
         for member in groups[alone:]:
@@ -209,34 +211,40 @@ class Case:
 
     def _blind_inside(
         self, blind: Sequence[ChannelGroup], wrong: Mapping[str, tuple[str, ir.TensorProtocol]]
-    ) -> list[ChannelGroup]:
-        """Those of these groups whose wrong cut does not show in what their weights make, at positions that stay."""
+    ) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
+        """Those of these groups whose wrong cut does not show in what their weights make, at positions that stay, and
+        those of which it showed when several were cut wrongly at once.
+        """
         inside = {member.name: self._inside(member) for member in blind}
         names = list(dict.fromkeys(chain.from_iterable(inside.values())))
         if not names:
-            return list(blind)
+            return list(blind), []
         feeds = self.standard.runs.feeds[:1]
-        values = partial(values_inside, names=names, feeds=feeds, folder=self.folder, provider=self.provider)
+        values = partial(values_inside, feeds=feeds, folder=self.folder, provider=self.provider)
         # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
-        whole = values(self.reference)
+        whole = values(self.reference, names)
         expected, moved = self._kept(whole.runs), [self._kept(runs) for runs in moved_runs(whole, feeds)]
         standard = Standard(expected, Tolerance(self.standard.tolerance.rtol), noise_of([(expected, moved)]))
-        arrays = dict(zip(names, expected.outputs[0], strict=True))
 
-        def fails(model: ir.Model) -> set[str]:
-            gaps = standard.distances(values(model).runs)[0]
-            return {name for name, gap in zip(names, gaps, strict=True) if not gap.passed}
+        def fails(model: ir.Model, own: Sequence[str]) -> set[str]:
+            part = standard.of_outputs(own)
+            gaps = part.distances(values(model, own).runs)[0]
+            return {name for name, gap in zip(own, gaps, strict=True) if not gap.passed}
 
-        right, dead = fails(self.small), []
+        right = fails(self.small, names)
         for member in blind:
             own = inside[member.name]
             # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
-            if right.intersection(own) and finite_everywhere(Runs(own, feeds, [[arrays[name] for name in own]])):
+            if right.intersection(own) and finite_everywhere(standard.of_outputs(own).runs):
                 raise tool_fault(f"no output shows it, but values inside differ behind {member.name!r}")
-            told = own and not right.intersection(own)
-            if not told or not fails(self._cut_wrongly([wrong[member.name]])).intersection(own):
-                dead.append(member)
-        return dead
+        dead = [m for m in blind if not inside[m.name] or right.intersection(inside[m.name])]
+        unsure = []
+        for part in self._parts([m for m in blind if m not in dead], wrong, BLIND_ALONE):
+            own = list(dict.fromkeys(chain.from_iterable(inside[m.name] for m in part)))
+            shown = fails(self._cut_wrongly([wrong[m.name] for m in part]), own)
+            dead += [m for m in part if not shown.intersection(inside[m.name])]
+            unsure += [m for m in part if shown.intersection(inside[m.name]) and len(part) > 1]
+        return dead, unsure
 
     def _inside(self, member: ChannelGroup) -> list[str]:
         """Values that nodes with a weight of the group make, in both models."""

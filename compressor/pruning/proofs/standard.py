@@ -83,6 +83,12 @@ class Standard:
         """Is every output of every run within tolerance? Of no run nothing is said, so that it is not met."""
         return bool(actual.outputs) and all(gap.passed for row in self.distances(actual) for gap in row)
 
+    def of_outputs(self, names: Sequence[str]) -> Standard:
+        """Outputs and tolerances of these names, in this order; of a standard that leaves none out."""
+        places = [self.runs.names.index(name) for name in names]
+        runs = Runs(list(names), self.runs.feeds, [[row[place] for place in places] for row in self.runs.outputs])
+        return replace(self, runs=runs, noise=[[row[place] for place in places] for row in self.noise])
+
     def only(self, number: int) -> Standard:
         """Outputs and tolerances of one of the runs."""
         runs = Runs(self.runs.names, [self.runs.feeds[number]], [self.runs.outputs[number]])

@@ -53,7 +53,12 @@ def test_every_group_is_noticed() -> None:
 def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saturated outputs show nothing; what the groups' weights make does, in one run for each and two for all."""
     runs, honest = list[ir.Model](), canary.values_inside
-    monkeypatch.setattr(canary, "values_inside", lambda model, **rest: runs.append(model) or honest(model, **rest))
+
+    def values_inside(model: ir.Model, *args: Any, **named: Any) -> Answers:
+        runs.append(model)
+        return honest(model, *args, **named)
+
+    monkeypatch.setattr(canary, "values_inside", values_inside)
     text = HEAD.replace("float[2,8,1,1] head", "float[2,8,1,1] head, float lo, float hi, float[2,1,1] shift")
     text = text.replace("float y", "int64 y") if "ArgMax" in out else text
     proto = model(text.replace("y = ", "far = Add(l, shift)  y = ") + out + " }")
@@ -65,6 +70,18 @@ def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPat
     found = proved(proto)
     assert (found.noticed, found.not_proved) == (2, [])
     assert len(runs) == 2 + 2
+
+
+def test_many_blind_groups_are_looked_behind_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary, "BLIND_ALONE", 0)
+    monkeypatch.setattr(canary, "EFFORT", 0)
+    text = HEAD.replace("head>", "head, float[2,1,1] shift>") + "Sigmoid(far) }"
+    proto = model(text.replace("y = ", "far = Add(l, shift)  y = "))
+    tensor = next(t for t in proto.graph.initializer if t.name == "shift")
+    tensor.CopyFrom(numpy_helper.from_array(np.full((2, 1, 1), 1e7, np.float32), "shift"))
+    found = proved(proto)
+    assert (found.noticed, found.not_proved) == (2, [])
+    assert found.shifted_together == ["w", "v"]
 
 
 def test_what_stays_blind_is_not_proved() -> None:
