@@ -29,7 +29,9 @@ LEAF_CHROMA = 0.22
 GRADIENT = 0.15
 """Deviation of what brightness gains from the middle of a shape to one radius away."""
 AT_ONCE = 1 << 17
-"""Shapes times pixels up to which all shapes are painted at once."""
+"""Shapes times pixels up to which shapes are painted at all pixels."""
+CACHED = 1 << 14
+"""Shapes times pixels of a step of that: what it computes with stays in the processor's cache."""
 TEXTURE = (0.12, 1.0)
 """Largest amplitude of the texture in a shape, and the exponent of its spectrum."""
 
@@ -108,16 +110,20 @@ def _painted(shapes: _Shapes, sides: tuple[int, ...]) -> npt.NDArray[np.int16]:
     # Divided here once, and not for every pixel.
     axes = shapes.turn / shapes.radius[:, :, None]  # row k: gives the coordinate along axis k, in radii
     # At once needs memory for all shapes at all pixels; one by one pays a loop for each.
-    if len(axes) * np.prod(sides) <= AT_ONCE:
-        grid = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij"), axis=-1).reshape(-1, len(sides))
-        lines = grid.astype(np.float32).T - shapes.centre[:, :, None]  # [n, d, pixels]
-        covered = _inside(shapes.form[:, None], np.swapaxes(axes @ lines, 0, 1))
-        # Rounding must leave no pixel without a shape.
-        covered[0] = True
+    if len(axes) * np.prod(sides) > AT_ONCE:
+        return _painted_one_by_one(shapes, axes, sides)
+    grid = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij")).reshape(len(sides), -1).astype(np.float32)
+    # Rounding must leave no pixel without a shape: the first one is behind all others.
+    front = np.zeros(grid.shape[1], np.int16)
+    step = max(1, CACHED // len(front))
+    for start in range(0, len(axes), step):
+        part = slice(start, start + step)
+        lines = grid - shapes.centre[part, :, None]  # [shapes, d, pixels]
+        covered = _inside(shapes.form[part, None], np.swapaxes(axes[part] @ lines, 0, 1))
         # The last one that covers a pixel is in front.
-        last = len(axes) - 1 - covered[::-1].argmax(axis=0)
-        return np.asarray(last, np.int16).reshape(sides)
-    return _painted_one_by_one(shapes, axes, sides)
+        last = start + len(covered) - 1 - covered[::-1].argmax(axis=0)
+        np.copyto(front, last, where=covered.any(axis=0), casting="same_kind")
+    return front.reshape(sides)
 
 
 def _painted_one_by_one(shapes: _Shapes, axes: Field, sides: tuple[int, ...]) -> npt.NDArray[np.int16]:
