@@ -7,9 +7,8 @@ accuracy on photographs than on any noise without edges (Baradad et al., *Learni
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,19 +143,25 @@ def _painted_one_by_one(shapes: _Shapes, axes: Field, sides: tuple[int, ...]) ->
         place = np.stack([
             sum((w * line for w, line in zip(row, lines, strict=True)), start=np.float32(0)) for row in axes[k]
         ])  # fmt: skip
-        front[window][_inside(shapes.form[k], place)] = k
+        front[window][FORMS[shapes.form[k]](place)] = k
     return front
 
 
-def _inside(form: Any, place: Field) -> npt.NDArray[np.bool_]:
+def _inside(form: npt.NDArray[np.int64], place: Field) -> npt.NDArray[np.bool_]:
     """Which places the shapes cover.
 
     Args:
         form: as in :class:`_Shapes`; broadcasts with the places.
         place: float32[d, ...]; coordinates along the axes of the shape, in radii.
     """
-    ellipsoid = np.square(place).sum(axis=0) <= 1
-    box = (np.abs(place) <= 1).all(axis=0)
-    # With corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions.
-    simplex = (place >= -1).all(axis=0) & (place.sum(axis=0) <= 2 - len(place))
+    ellipsoid, box, simplex = (covers(place) for covers in FORMS)
     return np.asarray(np.where(form == 0, ellipsoid, np.where(form == 1, box, simplex)))
+
+
+FORMS: tuple[Callable[[Field], npt.NDArray[np.bool_]], ...] = (
+    lambda place: np.square(place).sum(axis=0) <= 1,
+    lambda place: (np.abs(place) <= 1).all(axis=0),
+    # With corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions.
+    lambda place: (place >= -1).all(axis=0) & (place.sum(axis=0) <= 2 - len(place)),
+)
+"""Which places an ellipsoid, a box and a simplex cover, of their coordinates along its axes, in radii."""
