@@ -184,6 +184,8 @@ def test_the_samples_that_are_named_take_the_time_that_is_begun_unasked(monkeypa
 def test_with_nothing_given_the_network_works_better_than_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr("compressor.train.brief.STEPS", 32)  # as on a slow machine
+    monkeypatch.setattr(defaults, "MOST_FITTED", 128)
+    monkeypatch.setattr(defaults, "MADE_UP", 128)
     assert prune(in_memory(between("b = Relu(a)")), PruneSettings(ratio=0.3, recover="none")).report.outputs is None
     report = prune(NET, PruneSettings.parse({"ratio": 0.3, "recover": "auto", "scope": "auto"})).report
     found = report.outputs
@@ -198,7 +200,7 @@ def test_with_nothing_given_the_network_works_better_than_the_bare_cut(monkeypat
 
 
 def test_outputs_are_compared_on_samples_that_recovery_did_not_see() -> None:
-    run = {"ratio": 0.3, "data": str(DATA), "val_share": 0.5, "recover": "lstsq"}
+    run = {"ratio": 0.3, "data": str(DATA), "val_share": 0.5, "recover": "lstsq", "samples": 128}
     report = prune_file(NET, None, PruneSettings.parse(run)).report
     assert report.outputs is not None
     assert report.outputs.real

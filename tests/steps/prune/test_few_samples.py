@@ -11,6 +11,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.data import Batch
 from compressor.data.batch import Indices
+from compressor.steps.prune import defaults
 from compressor.steps.prune.few_samples import FEW, JoinedSamples
 
 NET = Path(__file__).parents[3] / "models" / "digits-resnet.onnx"
@@ -44,7 +45,10 @@ def test_samples_of_both_come_in_the_order_asked_for() -> None:
 
 
 @pytest.mark.parametrize("count", [4, FEW])
-def test_few_samples_do_not_ruin_a_model(count: int, tmp_path: Path) -> None:
+def test_few_samples_do_not_ruin_a_model(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.train.brief.STEPS", 32)  # as on a slow machine
+    monkeypatch.setattr(defaults, "MOST_FITTED", 128)
+    monkeypatch.setattr(defaults, "MADE_UP", 128)
     with np.load(TRAIN) as held:
         arrays = {name: held[name][:count] for name in held.files}
     np.savez(tmp_path / "few.npz", **arrays)
