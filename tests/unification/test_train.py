@@ -191,7 +191,8 @@ def test_the_command_trains_digits_to_4x4_blocks_in_every_layer(tmp_path: Path) 
     with np.load(TRAIN) as held:
         np.savez(tmp_path / "half.npz", **{name: held[name][:704] for name in held.files})
     arguments = ["unify", DIGITS, "-o", tmp_path / "out.onnx", "--data", tmp_path / "half.npz", "--val-data", TEST]
-    arguments += ["--all-layers", "--epochs", 2, "--batch-size", 32, "--metrics", tmp_path / "m.jsonl", "--json", "-", "-q"]
+    arguments += ["--all-layers", "--epochs", 2, "--batch-size", 32, "--metrics", tmp_path / "m.jsonl"]
+    arguments += ["--json", "-", "-q"]
     done = CliRunner().invoke(compress, [str(a) for a in arguments])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
