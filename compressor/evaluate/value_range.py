@@ -256,7 +256,7 @@ def _rows(value: Array, axis: int) -> PixelRows:
     positions, channels = moved.shape[1:-1], _spread_over(moved.shape[-1], CHANNELS_READ)
     # Picked from where they are: most of the values are not read, and need not be moved.
     places = np.unravel_index(_spread_over(prod(positions), POSITIONS_READ), positions)
-    part = moved[(slice(None), *places)][..., channels]
+    part = moved[:, *places][..., channels]
     return np.maximum(part.astype(np.float32), 0).reshape(-1, len(channels))
 
 

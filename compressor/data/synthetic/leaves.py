@@ -159,8 +159,8 @@ def _inside(form: npt.NDArray[np.int64], place: Field) -> npt.NDArray[np.bool_]:
 
 
 FORMS: tuple[Callable[[Field], npt.NDArray[np.bool_]], ...] = (
-    lambda place: np.square(place).sum(axis=0) <= 1,
-    lambda place: (np.abs(place) <= 1).all(axis=0),
+    lambda place: np.asarray(np.square(place).sum(axis=0) <= 1),
+    lambda place: np.asarray((np.abs(place) <= 1).all(axis=0)),
     # With corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions.
     lambda place: (place >= -1).all(axis=0) & (place.sum(axis=0) <= 2 - len(place)),
 )
