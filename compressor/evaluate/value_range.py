@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -255,7 +256,7 @@ def _rows(value: Array, axis: int) -> PixelRows:
     moved = np.moveaxis(value, axis, -1)[:, None] if axis else np.moveaxis(value, 0, -1)[None]
     positions, channels = moved.shape[1:-1], _spread_over(moved.shape[-1], CHANNELS_READ)
     # Picked from where they are: most of the values are not read, and need not be moved.
-    places = np.unravel_index(_spread_over(prod(positions), POSITIONS_READ), positions)
+    places: tuple[Any, ...] = np.unravel_index(_spread_over(prod(positions), POSITIONS_READ), positions)
     part = moved[:, *places][..., channels]
     return np.maximum(part.astype(np.float32), 0).reshape(-1, len(channels))
 
