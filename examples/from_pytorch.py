@@ -13,7 +13,7 @@ def main(folder: Path) -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3)).eval()
     batch = torch.export.Dim("batch")
     program = torch.onnx.export(
-        net, (torch.zeros(2, 3, 16, 16),), dynamo=True, dynamic_shapes=({0: batch},), input_names=["x"], verbose=False
+        net, (torch.zeros(2, 3, 8, 8),), dynamo=True, dynamic_shapes=({0: batch},), input_names=["x"], verbose=False
     )
     assert program is not None
     result = compressor.prune(program.model, ratio=0.5, round_to=1)

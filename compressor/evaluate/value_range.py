@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -137,8 +139,9 @@ def spectral_entropy(rows: PixelRows) -> float:
     """
     if not np.isfinite(rows).all():
         return float("-inf")
-    centred = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
-    centred /= max(float(np.abs(centred).max()), 1e-300)  # squares of large numbers must not overflow
+    centred = rows.astype(np.float64)
+    centred -= rows.mean(axis=0, dtype=np.float64)
+    centred /= max(float(centred.max()), -float(centred.min()), 1e-300)  # squares of large numbers must not overflow
     # The nonzero eigenvalues of both products are the same, so the smaller one is decomposed.
     gram = centred.T @ centred if rows.shape[1] <= rows.shape[0] else centred @ centred.T
     values = np.maximum(np.linalg.eigvalsh(gram), 0)
@@ -249,12 +252,12 @@ def _feeds(samples: Synthetic, plan: _Plan) -> Iterator[Mapping[str, Array]]:
 
 def _rows(value: Array, axis: int) -> PixelRows:
     """Rectified activations float32[rows, channels] at some positions of each sample, of some channels."""
-    moved = np.moveaxis(value, axis, -1)
-    channels = _spread_over(moved.shape[-1], CHANNELS_READ)
     # Where channels are on the first axis there is no axis of samples.
-    samples = len(value) if axis else 1
-    flat = moved.reshape(samples, -1, moved.shape[-1])
-    part = flat[:, _spread_over(flat.shape[1], POSITIONS_READ)][..., channels]
+    moved = np.moveaxis(value, axis, -1)[:, None] if axis else np.moveaxis(value, 0, -1)[None]
+    positions, channels = moved.shape[1:-1], _spread_over(moved.shape[-1], CHANNELS_READ)
+    # Picked from where they are: most of the values are not read, and need not be moved.
+    places: tuple[Any, ...] = np.unravel_index(_spread_over(prod(positions), POSITIONS_READ), positions)
+    part = moved[:, *places][..., channels]
     return np.maximum(part.astype(np.float32), 0).reshape(-1, len(channels))
 
 

@@ -55,9 +55,8 @@ def test_what_was_prepared_or_is_no_image(offset: float, tmp_path: Path) -> None
 
 
 def test_reports_say_it(bytes_as_floats: Path, tmp_path: Path) -> None:
-    pruned = prune_file(
-        NET, None, PruneSettings.parse({"ratio": 0.5, "data": str(bytes_as_floats), "recover": "lstsq"})
-    )
-    quantized = quantize_file(NET, tmp_path / "q.onnx", QuantizeSettings.parse({"data": str(bytes_as_floats)}))
+    asked = {"data": str(bytes_as_floats), "samples": 64}
+    pruned = prune_file(NET, None, PruneSettings.parse({**asked, "ratio": 0.5, "recover": "bias", "scope": "local"}))
+    quantized = quantize_file(NET, tmp_path / "q.onnx", QuantizeSettings.parse(asked))
     for report in (pruned.report, quantized):
         assert any(text.startswith(SAID) for text in report.warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,12 @@ NET = MODELS / "digits-mobilenet.onnx"
 SHORT = {"data": str(MODELS / "digits-test.npz"), "val_share": 0.6, "epochs": 1, "batch_size": 60, "samples": 120}
 
 
+BOOSTERS = ({"insert_bn": True}, {"expand": 2}, {"mean_weights": 0.5})
+
+
+@cache
 def tuned(**settings: object) -> TuneResult:
+    """One run, which several tests look at."""
     model = files.load_model(NET)
     return finetune(damaged(model), TuneSettings.parse({**SHORT, **settings}), teacher=model)
 
@@ -38,7 +44,7 @@ def shape_of(model: ir.Model) -> list[object]:
     return [nodes, {k: tuple(v.const_value.shape) for k, v in model.graph.initializers.items() if v.const_value}]
 
 
-@pytest.mark.parametrize("settings", [{"insert_bn": True}, {"expand": 2}, {"mean_weights": 0.5}], ids=str)
+@pytest.mark.parametrize("settings", BOOSTERS, ids=str)
 def test_the_graph_stays(settings: dict[str, object]) -> None:
     result = tuned(**settings)
     assert shape_of(result.model) == shape_of(files.load_model(NET))
@@ -48,13 +54,13 @@ def test_the_graph_stays(settings: dict[str, object]) -> None:
 
 def test_boosters_change_what_training_finds() -> None:
     weights = {}
-    for name in ("none", "insert_bn", "expand", "mean_weights"):
-        model = tuned(**({} if name == "none" else {name: 1})).model
-        value = model.graph.initializers["blocks.1.body.0.weight"].const_value
+    for settings in ({}, *BOOSTERS):
+        value = tuned(**settings).model.graph.initializers["blocks.1.body.0.weight"].const_value
         assert value is not None
-        weights[name] = value.numpy()
-    for name in ("insert_bn", "expand", "mean_weights"):
-        assert not np.array_equal(weights[name], weights["none"]), name
+        weights[str(settings)] = value.numpy()
+    plain = weights.pop("{}")
+    for name, found in weights.items():
+        assert not np.array_equal(found, plain), name
 
 
 def test_a_sweep_takes_the_best_rate() -> None:
@@ -75,4 +81,4 @@ def test_folding_is_held_against_the_unfolded(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(batchnorm, "fold_batchnorm", wrong)
     with pytest.raises(ProofFailed, match="--insert-bn"):
-        tuned(insert_bn=True)
+        tuned.__wrapped__(insert_bn=True)

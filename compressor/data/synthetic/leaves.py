@@ -7,9 +7,8 @@ accuracy on photographs than on any noise without edges (Baradad et al., *Learni
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,9 @@ LEAF_CHROMA = 0.22
 GRADIENT = 0.15
 """Deviation of what brightness gains from the middle of a shape to one radius away."""
 AT_ONCE = 1 << 17
-"""Shapes times pixels up to which all shapes are painted at once."""
+"""Shapes times pixels up to which shapes are painted at all pixels."""
+CACHED = 1 << 14
+"""Shapes times pixels of a step of that: what it computes with stays in the processor's cache."""
 TEXTURE = (0.12, 1.0)
 """Largest amplitude of the texture in a shape, and the exponent of its spectrum."""
 
@@ -108,16 +109,20 @@ def _painted(shapes: _Shapes, sides: tuple[int, ...]) -> npt.NDArray[np.int16]:
     # Divided here once, and not for every pixel.
     axes = shapes.turn / shapes.radius[:, :, None]  # row k: gives the coordinate along axis k, in radii
     # At once needs memory for all shapes at all pixels; one by one pays a loop for each.
-    if len(axes) * np.prod(sides) <= AT_ONCE:
-        grid = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij"), axis=-1).reshape(-1, len(sides))
-        lines = grid.astype(np.float32).T - shapes.centre[:, :, None]  # [n, d, pixels]
-        covered = _inside(shapes.form[:, None], np.swapaxes(axes @ lines, 0, 1))
-        # Rounding must leave no pixel without a shape.
-        covered[0] = True
+    if len(axes) * np.prod(sides) > AT_ONCE:
+        return _painted_one_by_one(shapes, axes, sides)
+    grid = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij")).reshape(len(sides), -1).astype(np.float32)
+    # Rounding must leave no pixel without a shape: the first one is behind all others.
+    front = np.zeros(grid.shape[1], np.int16)
+    step = max(1, CACHED // len(front))
+    for start in range(0, len(axes), step):
+        part = slice(start, start + step)
+        lines = grid - shapes.centre[part, :, None]  # [shapes, d, pixels]
+        covered = _inside(shapes.form[part, None], np.swapaxes(axes[part] @ lines, 0, 1))
         # The last one that covers a pixel is in front.
-        last = len(axes) - 1 - covered[::-1].argmax(axis=0)
-        return np.asarray(last, np.int16).reshape(sides)
-    return _painted_one_by_one(shapes, axes, sides)
+        last = start + len(covered) - 1 - covered[::-1].argmax(axis=0)
+        np.copyto(front, last, where=covered.any(axis=0), casting="same_kind")
+    return front.reshape(sides)
 
 
 def _painted_one_by_one(shapes: _Shapes, axes: Field, sides: tuple[int, ...]) -> npt.NDArray[np.int16]:
@@ -138,19 +143,25 @@ def _painted_one_by_one(shapes: _Shapes, axes: Field, sides: tuple[int, ...]) ->
         place = np.stack([
             sum((w * line for w, line in zip(row, lines, strict=True)), start=np.float32(0)) for row in axes[k]
         ])  # fmt: skip
-        front[window][_inside(shapes.form[k], place)] = k
+        front[window][FORMS[shapes.form[k]](place)] = k
     return front
 
 
-def _inside(form: Any, place: Field) -> npt.NDArray[np.bool_]:
+def _inside(form: npt.NDArray[np.int64], place: Field) -> npt.NDArray[np.bool_]:
     """Which places the shapes cover.
 
     Args:
         form: as in :class:`_Shapes`; broadcasts with the places.
         place: float32[d, ...]; coordinates along the axes of the shape, in radii.
     """
-    ellipsoid = np.square(place).sum(axis=0) <= 1
-    box = (np.abs(place) <= 1).all(axis=0)
-    # With corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions.
-    simplex = (place >= -1).all(axis=0) & (place.sum(axis=0) <= 2 - len(place))
+    ellipsoid, box, simplex = (covers(place) for covers in FORMS)
     return np.asarray(np.where(form == 0, ellipsoid, np.where(form == 1, box, simplex)))
+
+
+FORMS: tuple[Callable[[Field], npt.NDArray[np.bool_]], ...] = (
+    lambda place: np.asarray(np.square(place).sum(axis=0) <= 1),
+    lambda place: np.asarray((np.abs(place) <= 1).all(axis=0)),
+    # With corners at -1 on all axes and at +1 on one each: a right-angled triangle in two dimensions.
+    lambda place: (place >= -1).all(axis=0) & (place.sum(axis=0) <= 2 - len(place)),
+)
+"""Which places an ellipsoid, a box and a simplex cover, of their coordinates along its axes, in radii."""

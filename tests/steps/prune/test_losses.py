@@ -17,6 +17,7 @@ from tests.models import between, in_memory, model
 MODELS = Path(__file__).parents[3] / "models"
 NET, DATA = MODELS / "digits-mobilenet.onnx", MODELS / "digits-test.npz"
 RUN = {"data": str(DATA), "val_share": 0.5, "recover": "lstsq", "target_macs": 0.5, "verify": False}
+RUN["std"] = (1.0,)  # as they are; said, so that no run tries in which range the network knows its pixels
 
 
 def accuracy(**settings: object) -> float:
@@ -42,25 +43,27 @@ def test_the_default_where_there_are_samples(settings: dict[str, object], sample
 
 def test_more_is_kept_than_by_the_same_share_everywhere() -> None:
     pytest.importorskip("torch")
-    assert accuracy(target_macs=0.2) > accuracy(target_macs=0.2, scope="local", criterion="activation") + 0.01
+    even = accuracy(target_macs=0.2, samples=64, scope="local", criterion="activation")
+    assert accuracy(target_macs=0.2, samples=64) > even + 0.01
 
 
 def test_without_torch_it_says_so_and_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "find_spec", lambda _: None)
-    found = prune(NET, PruneSettings.parse(RUN)).report
+    found = prune(NET, PruneSettings.parse({**RUN, "samples": 64})).report
     assert any("torch is not installed" in warning for warning in found.warnings)
     assert found.accuracy[0].after > 0.6
 
 
 def test_several_steps_end_at_what_the_ratio_leaves() -> None:
     pytest.importorskip("torch")
-    amounts = {"target_macs": None, "ratio": 0.4, "round_to": 1, "samples": 64}
-    once, twice = (prune(NET, PruneSettings.parse({**RUN, **amounts, "steps": n})).model for n in (1, 2))
+    source = in_memory(between("c = Conv<pads=[1,1,1,1]>(a, k) b = Relu(c)", more="float[16,16,3,3] k"))
+    settings = {"scope": "loss", "ratio": 0.4, "round_to": 1, "samples": 16}
+    once, twice = (prune(source, PruneSettings.parse({**settings, "steps": n})).model for n in (1, 2))
     sizes = [
         sum(int(np.prod(v.shape.numpy())) for v in m.graph.initializers.values() if v.shape is not None)
         for m in (once, twice)
     ]
-    assert sizes[0] == pytest.approx(sizes[1], rel=0.25)
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
 
 
 LSTM = """
