@@ -131,7 +131,8 @@ class _Run:
         if feed is None:
             limit = batch_limit(self.task.model)
             raise UsageError(NO_BATCH.format(fixed=limit, count=len(self.samples.train)))
-        return Stored(path, self.settings.provider).run([feed])
+        # As its users will load it: only then does the runtime fuse what it may refuse to run.
+        return Stored(path, self.settings.provider, optimised=True).run([feed])
 
     def _feeds(self) -> Iterator[Mapping[str, Array]]:
         model, settings = self.task.model, self.settings

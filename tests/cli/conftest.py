@@ -71,7 +71,7 @@ class FakePipeline:
             plan_out=plan_out,
             progress=progress,
         )
-        return SimpleNamespace(report=make_report(source, output, settings), plan=None, model=None)
+        return SimpleNamespace(report=make_report(source, output, settings), plan=plan_out, model=None)
 
     def clean_file(self, source, output, settings, progress) -> Report:
         self._record(source=source, output=output, settings=settings, progress=progress)

@@ -62,8 +62,10 @@ class OpenChain(Open):
         return [known[name] for name in self.names]
 
 
-def runnable_given(source: ModelOrigin, prepared: ir.Model, folder: Path, provider: str) -> Runnable:
-    """What runs that which ``prepared`` was made from: as it was read, where it was."""
+def runnable_given(
+    source: ModelOrigin, prepared: ir.Model, folder: Path, provider: str, *, optimised: bool = False
+) -> Runnable:
+    """What runs that which ``prepared`` was made from: as it was read, where it was; ``optimised`` as of a file."""
     if isinstance(source, ir.Model):
         return runnable(source, folder, provider)
     if isinstance(source, Path):
@@ -71,8 +73,11 @@ def runnable_given(source: ModelOrigin, prepared: ir.Model, folder: Path, provid
         if read is not None and not read.runs:
             return runnable(files.load_model(source), folder, provider)
         size = read.size if read is not None else weight_bytes(prepared)
-        return runnable_file(source, size, folder, provider)
-    runnables = [runnable_given(part.path or part.model, part.model, folder, provider) for part in source.parts]
+        return runnable_file(source, size, folder, provider, optimised=optimised)
+    runnables = [
+        runnable_given(part.path or part.model, part.model, folder, provider, optimised=optimised)
+        for part in source.parts
+    ]
     return Chained(source, runnables)
 
 
