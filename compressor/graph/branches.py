@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from compressor.graph.captures import let_go
 from compressor.graph.nodes import STANDARD
 from compressor.graph.shapes import Shapes
 
@@ -27,6 +28,7 @@ def take_branches(model: ir.Model, shapes: Shapes) -> None:
         for output, result in zip(node.outputs, results, strict=True):
             _hand_over(graph, node, output, result)
         graph.remove(node, safe=True)
+        let_go(node)
         pending += moved  # a branch may hold another one
 
 

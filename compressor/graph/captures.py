@@ -48,3 +48,15 @@ def captured_values(node: ir.Node) -> list[ir.Value]:
             if value is not None and value not in own:
                 found[value] = None
     return list(found)
+
+
+def let_go(node: ir.Node) -> bool:
+    """A node that left its graph reads nothing any more inside its subgraphs either; says whether it did.
+
+    Removal of onnx-ir takes away only what the node reads itself, so what its subgraphs read would seem to be alive.
+    """
+    inner = list(nodes_inside(node))
+    for reader in inner:
+        for place in range(len(reader.inputs)):
+            reader.replace_input_with(place, None)
+    return bool(inner)

@@ -14,6 +14,7 @@ from onnx_ir.passes.common import (
 
 from compressor.core.arrays import Array
 from compressor.graph.branches import take_branches
+from compressor.graph.captures import has_graph, let_go
 from compressor.graph.copies import leave_out_copies, write_tiles_as_expands
 from compressor.graph.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.meta import COPY_OF, HANDED_OVER
@@ -43,7 +44,12 @@ def remove_dead(model: ir.Model) -> None:
 
 def remove_unused(model: ir.Model) -> None:
     """Nodes and initializers that no output depends on."""
-    RemoveUnusedNodesPass()(model)
+    while True:
+        holders = [node for node in model.graph.all_nodes() if has_graph(node)]
+        RemoveUnusedNodesPass()(model)
+        # What the bodies of nodes that went read may be dead only now.
+        if not [node for node in holders if node.graph is None and let_go(node)]:
+            break
     # The pass drops empty names at the end of inputs. A Loop has to have two inputs, though either may be empty.
     for node in model.graph.all_nodes():
         if node.op_type == "Loop" and len(node.inputs) < LOOP_INPUTS:
@@ -177,6 +183,7 @@ def fold_constants(model: ir.Model, shapes: Shapes) -> None:
             if array is not None and value.uses():
                 _replace(model.graph, value, array)
         model.graph.remove(node, safe=True)
+        let_go(node)
     _drop_unused_initializers(model.graph)
 
 

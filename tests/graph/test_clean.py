@@ -61,6 +61,25 @@ def test_dead_nodes_and_their_weights() -> None:
     assert set(found.graph.initializers) == {"w", "bias", "v", "head"}
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # Nobody reads the result; the branch that does not run; one inside another.
+        "go = Cast<to=9>(half)  dead = If(go) <THEN, BODY>  b = Mul(half, a)",
+        "b1 = If(yes) <then_branch = t () => (float p) { p = Neg(half) }, BODY>  b = Mul(b1, a)",
+        "go = Cast<to=9>(half)  dead = If(go) <THEN, else_branch = i () => (float[16] r) { r = If(yes) <"
+        "then_branch = s () => (float[16] z) { z = Neg(seen) }, BODY> }>  b = Mul(half, a)",
+    ],
+)
+def test_what_only_dead_bodies_read_is_dead(lines: str) -> None:
+    lines = lines.replace("BODY", "else_branch = e () => (float[16] q) { q = MatMul(seen, u) }")
+    lines = lines.replace("THEN", "then_branch = t () => (float[16] p) { p = Neg(seen) }")
+    lines = f"m = ReduceMean<keepdims=0>(a)  half = Mul(m, s)  seen = Add(m, t)  {lines}"
+    found = cleaned(between(lines, more="float[16,16] u, float s, float[16] t, bool yes = {1}"))
+    assert operators(found) == {"Conv": 3, "ReduceMean": 1, "Mul": 2} | ({"Neg": 1} if "b1" in lines else {})
+    assert set(found.graph.initializers) == {"w", "bias", "v", "head", "s"}
+
+
 def test_identities() -> None:
     found = cleaned(between("c = Identity(a)  d = Dropout(c)  e = Relu(d)  b = Identity(e)"))
     assert operators(found) == {"Conv": 3, "Relu": 1}

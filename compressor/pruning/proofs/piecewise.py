@@ -90,9 +90,10 @@ class ExternalWeights(Runnable):
         proto, weights = placeholder_proto(model)
         # A weight that is an input as well may be overridden by a feed, so it is not lent but stays in the message.
         fed = {value.name for value in proto.graph.input}
-        # The runtime drops a weight that nothing reads, and then refuses one that is lent under its name.
-        idle = {name for name, v in model.graph.initializers.items() if not v.uses() and not v.is_graph_output()}
-        self._weights = {name: t for name, t in weights.items() if _is_lent(t) and name not in fed | idle}
+        # The runtime drops a weight that nothing reads, and then refuses one that is lent under its name. By the nodes
+        # of the message: uses that the model knows of may be those of nodes outside it.
+        read = {name for node in proto.graph.node for name in _read(node)} - fed
+        self._weights = {name: t for name, t in weights.items() if _is_lent(t) and name in read}
         for header in proto.graph.initializer:
             _place(header, weights.get(header.name), lent=header.name in self._weights)
         # A folder for each, as several models of one proof are written to the same place.

@@ -19,7 +19,7 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.graph import files, weights
 from compressor.pruning.cut import surgery
 from compressor.pruning.proofs import piecewise
-from compressor.pruning.proofs.piecewise import Piecewise
+from compressor.pruning.proofs.piecewise import ExternalWeights, Piecewise
 from compressor.runtime.stored import Answers, Feed, Stored
 from tests.models import in_memory, model
 
@@ -172,3 +172,26 @@ def test_a_wrong_cut_of_a_large_model_is_noticed(tmp_path: Path, monkeypatch: py
     with pytest.raises(ProofFailed):
         prune_file(written(tmp_path), tmp_path / "out.onnx", SETTINGS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.bin", "in.onnx"]
+
+
+@pytest.mark.parametrize("kind", [ExternalWeights, Piecewise])
+def test_weights_of_control_flow_that_does_not_run_are_no_trouble(
+    kind: type[ExternalWeights | Piecewise], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(piecewise, "INLINE_BELOW", 1)
+    source = in_memory(
+        model("""
+    (float[n,8] x) => (float[n,8] y) <float[8,8] w, float[8,8] v, float[8,8] u, bool yes = {1}> {
+        b = If(yes) <then_branch = t () => (float[n,8] p) { p = MatMul(x, w) },
+                     else_branch = e () => (float[n,8] q) { q = MatMul(x, v) }>
+        dead = If(yes) <then_branch = f () => (float[n,8] r) { r = MatMul(x, u) },
+                        else_branch = g () => (float[n,8] s) { s = Neg(x) }>
+        y = Relu(b)
+    }""")
+    )
+    given = {"x": feeds(3)[0]["x"][0]}
+    whole = Stored.write(source, tmp_path, "cpu").run([given]).outputs[0]
+    # As onnx-ir removes a node, its body still counts as a user of what it reads.
+    source.graph.remove(source.graph[1], safe=True)
+    made = ExternalWeights(source, tmp_path) if kind is ExternalWeights else Piecewise(source, tmp_path, "cpu")
+    np.testing.assert_array_equal(made.open().run([given]).outputs[0][0], whole[0])
