@@ -40,7 +40,8 @@ class LayerKind:
 def layer_kind(node: ir.Node) -> LayerKind | None:
     """How a linear operator is read, by its record; None for others, of which those that multiply are skipped."""
     operator = operator_of(node)
-    if operator.linear:
+    # An Einsum of one operand is no product.
+    if operator.linear and len(node.inputs) > 1:
         # The weight of a product may be on either side; the right one is looked at first, as most are there.
         make, held = (contraction, (1, 0)) if operator.window is None else (windows, (1,))
         return LayerKind(make, held, operator.bias, operator.bias_factor)

@@ -88,6 +88,11 @@ REDUNDANT = {
             m = MatMul(x, w)  a = Add(m, b)  r = Relu(a)  y = Einsum<equation="btc,chd->bthd">(r, v) }""",
         "w", 1, ("b",), (128, 5, 6),
     ),
+    "einsum_of_one": (
+        """(float[N,5,6] x) => (float y) <float[6,12] w, float[12] b, float[4,12] v> {
+            m = MatMul(x, w)  a = Add(m, b)  r = Relu(a)  t = Einsum<equation="btc->bct">(r)  y = MatMul(v, t) }""",
+        "w", 1, ("b",), (128, 5, 6),
+    ),
     "moved": (
         """(float[N,5,6] x) => (float y) <float[6,12] w, float[12] b, float[4,12] v> {
             m = MatMul(x, w)  a = Add(m, b)  r = Relu(a)  t = Transpose<perm=[1,0]>(v)  y = MatMul(r, t) }""",
