@@ -63,12 +63,14 @@ class MaskOffer:
     ) -> Iterator[MaskOption | CoefficientOption]:
         """What the masks of a layer come to, for the energy of what they are laid over, float64[out, unknowns]."""
         energy = energy.reshape(layer.view.layer.weight.read().shape)
-        for name, mask in self.maker.masks(energy, seed):
+        masks = list(self.maker.masks(energy, seed))
+        for name, mask in masks:
             if space is None:
                 yield MaskOption.of(name, mask)
             else:
                 yield CoefficientOption.of(name, mask, space, self.dtype)
-        if isinstance(self.maker, Ordering) and layer.name in self.movable:
+        # A layer that the structure does not suit has no order for it either.
+        if masks and isinstance(self.maker, Ordering) and layer.name in self.movable:
             order = self.maker.order(energy, seed)
             for name, mask in self.maker.masks(energy[:, order], seed):
                 yield MaskOption.of(f"{name} of channels in another order", mask[:, np.argsort(order)], order)

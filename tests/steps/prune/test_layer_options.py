@@ -94,6 +94,15 @@ def test_a_ratio_of_masks_is_the_share_that_goes(structure: str, data: str) -> N
     assert gone / sum(MACS.values()) == pytest.approx(0.5, abs=0.06)
 
 
+def test_a_layer_that_masks_do_not_suit_is_passed_over(data: str) -> None:
+    """Six channels are no rows of four, and have no order in which they were."""
+    text = NET.replace("float[16,3,3,3] w", "float[6,3,3,3] w").replace("float[16] b", "float[6] b")
+    text = text.replace("float[16,16,3,3] v", "float[16,6,3,3] v")
+    made = prune(in_memory(model(text)), settings_of(ratio=0.1, structure="nm", data=data))
+    assert (weight(made.model, "v") != 0).all()
+    assert (weight(made.model, "u") == 0).any()
+
+
 def test_layers_left_alone_are_named(data: str) -> None:
     text = NET.replace("e = Conv<pads=[1,1,1,1]>(d, v)", "e = Conv<pads=[1,1,1,1],group=16>(d, v)")
     text = text.replace("float[16,16,3,3] v", "float[16,1,3,3] v")
