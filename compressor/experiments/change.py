@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from compressor.config import DataSettings
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, load_array, plain, save_array
 from compressor.core.compare import relative, squares
 from compressor.data import Batch, Dataset, batches, open_data, subset
 from compressor.data.spec import too_few
@@ -129,8 +128,7 @@ class ReferenceOutputs:
             yield Batch(dict(zip(self.inputs, arrays, strict=True)), labels)
 
     def _load(self, number: int, kind: str, index: int) -> Array:
-        found: Array = np.load(self.folder / f"{number}-{kind}-{index}.npy", allow_pickle=False)
-        return found
+        return load_array(self.folder / f"{number}-{kind}-{index}.npy")
 
 
 def open_samples(model: ir.Model, settings: DataSettings) -> Dataset:
@@ -147,9 +145,9 @@ def _kept(folder: Path, number: int, batch: Batch, outputs: list[Array]) -> Iter
     labels = [] if batch.labels is None else [batch.labels]
     for kind, arrays in {"in": given, "out": outputs, "label": labels}.items():
         for index, array in enumerate(arrays):
-            np.save(folder / f"{number}-{kind}-{index}.npy", array, allow_pickle=False)
+            save_array(folder / f"{number}-{kind}-{index}.npy", array)
     # Outputs follow from these and from the model, whose hash is in the key by itself.
-    yield from (*given, *labels)
+    yield from (plain(array) for array in (*given, *labels))
 
 
 @dataclass

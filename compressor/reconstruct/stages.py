@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, load_array, save_array
 from compressor.core.scratch import scratch
 from compressor.errors import UsageError
 from compressor.graph.shapes import captured_values
@@ -114,7 +114,7 @@ class ArrayCache:
         self._written += 1
         path = Path(self._folder.name) / f"{self._written}.npy"
         try:
-            np.save(path, array, allow_pickle=False)
+            save_array(path, array)
         except OSError as error:
             raise UsageError(
                 f"activations do not fit into the temporary folder: {error.strerror or error}; use fewer samples"
@@ -124,7 +124,7 @@ class ArrayCache:
     def get(self, key: tuple[int, int, str]) -> Array:
         """The array that was put there."""
         held = self._held.get(key)
-        return np.load(self._files[key], allow_pickle=False) if held is None else held
+        return load_array(self._files[key]) if held is None else held
 
     def drop(self, key: tuple[int, int, str]) -> None:
         """Forgets an array, if it is there."""

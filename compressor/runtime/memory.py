@@ -14,9 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, load_array, save_array
 from compressor.core.machine import with_modules_of
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
@@ -64,8 +62,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
         names = {}
         for index, (name, array) in enumerate(feeds.items()):
             names[name] = str(Path(folder) / f"{index}.npy")
-            # Arrays of objects would need pickle, which runs code when it is read.
-            np.save(names[name], array.astype(str) if array.dtype == object else array, allow_pickle=False)
+            save_array(names[name], array)
         plain = asdict(setup) | {"profile": None}
         task = {"path": str(path.absolute()), "provider": provider, "feeds": names, "setup": plain}
         # The package may not be installed where the new process would look for it.
@@ -92,7 +89,7 @@ def footprint(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setu
 
 def _main() -> None:
     task = json.loads(sys.stdin.read())
-    feeds = {name: np.load(file, allow_pickle=False) for name, file in task["feeds"].items()}
+    feeds = {name: load_array(file) for name, file in task["feeds"].items()}
     # After the runtime is loaded and the inputs are read, so that neither counts.
     resident, device = _status("VmRSS"), _device_bytes(task["provider"])
     _forget_peak()

@@ -54,6 +54,34 @@ def test_the_output_that_moved_most_counts_and_integers_by_positions(tmp_path):
     assert found.distance == pytest.approx(expected)
 
 
+def test_outputs_of_strings_and_of_other_precisions(tmp_path):
+    text = """(float[n,3] x) => (bfloat16[n,3] y, string[n] k) <float[3,3] w>
+              { z = MatMul(x, w)  y = Cast<to=16>(z)  m = ArgMax<axis=1,keepdims=0>(z)  k = Cast<to=8>(m) }"""
+    made = reference(tmp_path, identity(text))
+    assert made.change(identity(text)).distance == 0.0
+    moved = identity(text)
+    moved.graph.initializers["w"].const_value = ir.tensor(np.eye(3, dtype=np.float32)[[1, 2, 0]], name="w")
+    assert made.change(moved).distance > 1.0
+
+
+def test_the_digest_of_strings_is_that_of_their_text(tmp_path):
+    class Words:
+        labelled = False
+
+        def __init__(self, last: str) -> None:
+            self.words = np.asarray([*"abcdefghijk", last], object)
+
+        def __len__(self) -> int:
+            return len(self.words)
+
+        def take(self, indices: np.ndarray) -> Batch:
+            return Batch({"x": np.asarray(["".join(word) for word in self.words[indices]], object)}, None)
+
+    echo = in_memory(model("(string[n] x) => (string[n] y) { y = Identity(x) }"))
+    digests = [reference(tmp_path, echo, Words(last)).digest for last in ("l", "l", "m")]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_other_shapes_and_new_nans_are_infinitely_far(tmp_path):
     wider = in_memory(model("(float[n,3] x) => (float[n,6] y) { y = Concat<axis=1>(x, x) }"))
     found = reference(tmp_path, identity(), Samples(labelled=False))
