@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from compressor.allocation.views import LinearView
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
-from compressor.reconstruct.form import Pick
+from compressor.reconstruct.form import Pick, Unrepairable
 
 Floats32 = npt.NDArray[np.float32]
 POSITIONS = 24
@@ -39,6 +39,40 @@ class Rows:
         return int(self.inputs.shape[2])
 
 
+@dataclass(frozen=True)
+class Collected:
+    """Rows of layers, by the names of their nodes.
+
+    Attributes:
+        found: of layers that can be judged.
+        unread: why others cannot.
+    """
+
+    found: Mapping[str, Rows]
+    unread: Mapping[str, str]
+
+
+class Collectors:
+    """One :class:`Collector` for each layer; those whose values cannot be taken in are let go, with the reason."""
+
+    def __init__(self, views: Sequence[LinearView], seed: int, drawn: int) -> None:
+        self._open = {view.layer.name: Collector(view, seed, drawn) for view in views}
+        self._unread: dict[str, str] = {}
+
+    def add(self, values: Mapping[str, Array], gradients: Mapping[str, Array] | None, samples: int) -> None:
+        """One batch; raises ModelError where a gradient is no finite number."""
+        for name, collector in list(self._open.items()):
+            try:
+                collector.add(values, gradients, samples)
+            except Unrepairable as reason:
+                self._unread[name] = str(reason)
+                del self._open[name]
+
+    def rows(self) -> Collected:
+        """All that was collected."""
+        return Collected({name: collector.rows() for name, collector in self._open.items()}, self._unread)
+
+
 class Collector:
     """Takes in the values of batches and keeps rows.
 
@@ -54,7 +88,12 @@ class Collector:
         self._positions = 0
 
     def add(self, values: Mapping[str, Array], gradients: Mapping[str, Array] | None, samples: int) -> None:
-        """One batch of ``samples``: what layers read and, unless there are ``gradients``, what they give."""
+        """One batch of ``samples``: what layers read and, unless there are ``gradients``, what they give.
+
+        Raises:
+            Unrepairable: its rows are not those of samples, or not finite.
+            ModelError: a gradient is no finite number.
+        """
         view, layer = self._view, self._view.layer
         x = values[layer.x]
         shape = tuple((values if gradients is None else gradients)[layer.y].shape)
@@ -62,16 +101,19 @@ class Collector:
         form = layer.form((x.shape, layer.weight.read().shape, shape))
         # Rows of a batch are those of its samples one after another, as many of each.
         count = form.count(shape)
-        if count % samples:
-            raise ModelError(f"node {layer.name!r} gives {count} rows for {samples} samples, not as many for each")
-        positions = max(1, count // samples)
+        positions = count // samples
+        if not count or count % samples or (self._parts and positions != self._positions):
+            raise Unrepairable("it does not give as many rows for each sample")
         pick = self._pick(samples, positions)
         rows = form.rows(x, shape, pick).astype(np.float32).reshape(len(view.matrix), samples, -1, view.inputs)
         slopes = None
         if gradients is not None:
             slopes = form.targets(gradients[layer.y], pick).astype(np.float32).reshape(*rows.shape[:3], -1)
-        if not np.isfinite(rows).all() or (slopes is not None and not np.isfinite(slopes).all()):
-            raise ModelError(f"what node {layer.name!r} reads, or the gradient of what it gives, is no finite number")
+        if not np.isfinite(rows).all():
+            raise Unrepairable("what it reads is no finite number")
+        # No fault of the layer: without gradients it can be judged.
+        if slopes is not None and not np.isfinite(slopes).all():
+            raise ModelError(f"the gradient of what node {layer.name!r} gives is no finite number")
         self._parts.append((rows, slopes))
         self._positions = positions
 

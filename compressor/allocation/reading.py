@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.allocation.judge import Exact, Probe
-from compressor.allocation.layer_samples import POSITIONS, Collector, Rows
+from compressor.allocation.layer_samples import POSITIONS, Collected, Collectors
 from compressor.allocation.views import LinearView
 from compressor.channels.coupling import Coupling
 from compressor.core.arrays import Array
@@ -74,7 +74,7 @@ def drawn_batches(model: ir.Model, data: Dataset, size: Sizing, seed: int, skip:
         yield data.take(order[start : start + step])
 
 
-def with_gradients(model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, seed: int) -> list[Rows]:
+def with_gradients(model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, seed: int) -> Collected:
     """Rows and gradients, by torch.
 
     Raises:
@@ -85,12 +85,11 @@ def with_gradients(model: ir.Model, views: Sequence[LinearView], data: Dataset, 
 
     # One run gives both: what a layer reads and the gradient at what it gives.
     run = OutputGradients(model, [v.layer.x for v in views], [v.layer.y for v in views], seed)
-    collectors = [Collector(view, seed, size.drawn) for view in views]
+    collectors = Collectors(views, seed, size.drawn)
     for batch in drawn_batches(model, data, size, seed):
         values, gradients = run(batch)
-        for collector in collectors:
-            collector.add(values, gradients, len(batch))
-    return [collector.rows() for collector in collectors]
+        collectors.add(values, gradients, len(batch))
+    return collectors.rows()
 
 
 def exactly(
@@ -118,14 +117,14 @@ def exactly(
 
 def without_gradients(
     model: ir.Model, views: Sequence[LinearView], data: Dataset, size: Sizing, seed: int, provider: str
-) -> list[Rows]:
+) -> Collected:
     """Rows alone, by ONNX Runtime."""
     from compressor.runtime.taps import tap  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
     inputs = {str(v.name) for v in model.graph.inputs}
     # Inputs of the model are at hand and cannot be tapped as outputs.
     names = list(dict.fromkeys(name for v in views for name in (v.layer.x, v.layer.y) if name not in inputs))
-    collectors = [Collector(view, seed, size.drawn) for view in views]
+    collectors = Collectors(views, seed, size.drawn)
     read = list[Batch]()
 
     def feeds() -> Iterator[dict[str, Array]]:
@@ -137,6 +136,5 @@ def without_gradients(
 
     for arrays in tap(model, names, feeds(), provider):
         values = {**read[0].inputs, **dict(zip(names, arrays, strict=True))}
-        for collector in collectors:
-            collector.add(values, None, len(read[0]))
-    return [collector.rows() for collector in collectors]
+        collectors.add(values, None, len(read[0]))
+    return collectors.rows()

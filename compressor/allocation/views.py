@@ -55,8 +55,13 @@ def views(model: ir.Model, coupling: Coupling) -> list[LinearView]:
     Where the output of a matrix goes with the unit that all its columns go with (a depthwise convolution), nothing is
     lost with them: such columns are labelled 0.
     """
-    found = [view_of(layer, coupling) for layer in linear_layers(model)[0]]
-    return [view for view in found if view is not None and view.units.any()]
+    found = []
+    for layer in linear_layers(model)[0]:
+        try:
+            found.append(view_of(layer, coupling))
+        except Unrepairable:
+            continue  # recovery leaves it alone, so that nothing is known of what it loses
+    return [view for view in found if view.units.any()]
 
 
 def linear_layers(model: ir.Model) -> tuple[list[LayerPair], dict[str, str]]:
@@ -66,19 +71,22 @@ def linear_layers(model: ir.Model) -> tuple[list[LayerPair], dict[str, str]]:
     return [layer for layer in layers if operator_of(layer.node).linear], skipped
 
 
-def view_of(layer: LayerPair, coupling: Coupling) -> LinearView | None:
-    """The layer as matrices; None where a shape is not known or recovery does not read it."""
+def view_of(layer: LayerPair, coupling: Coupling) -> LinearView:
+    """The layer as matrices.
+
+    Raises:
+        Unrepairable: a shape is not known, its weight is not finite, or recovery does not read it.
+    """
     x, y = layer.node.inputs[1 - layer.held], layer.node.outputs[0]
     weight = layer.weight.read()
     shapes = (coupling.shapes(x) if x is not None else None, coupling.shapes(y))
     if x is None or shapes[0] is None or shapes[1] is None:
-        return None
-    try:
-        # The same form that recovery uses: what it cannot read it does not rebuild, and then nothing is known of the
-        # loss.
-        form = layer.form((shapes[0], weight.shape, shapes[1]))
-    except Unrepairable:
-        return None  # recovery leaves it alone, so that nothing is known of what it loses
+        raise Unrepairable("its sizes are not known")
+    # The same form that recovery uses: what it cannot read it does not rebuild, and then nothing is known of the loss.
+    form = layer.form((shapes[0], weight.shape, shapes[1]))
+    matrix = form.matrix(weight)
+    if not np.isfinite(matrix).all():
+        raise Unrepairable("its weight holds what is no finite number")
     count = form.count(shapes[1])
     # Spread over all rows, so that the middle is seen as well as the edges, where taps meet padding.
     pick = np.unique(np.linspace(0, count - 1, min(count, SEEN)).astype(np.int64))
@@ -87,7 +95,7 @@ def view_of(layer: LayerPair, coupling: Coupling) -> LinearView | None:
     outs = _labels(form.targets(_spread(coupling, y, shapes[1]), pick))
     alone = (columns == columns[:, :1]).all(axis=1) & (outs == outs[:, :1]).all(axis=1) & (columns[:, 0] == outs[:, 0])
     columns[alone] = 0
-    return LinearView(layer, form, form.matrix(weight), columns, (shapes[0], shapes[1]))
+    return LinearView(layer, form, matrix, columns, (shapes[0], shapes[1]))
 
 
 def _spread(coupling: Coupling, value: ir.Value, shape: Sequence[int]) -> UnitArray:

@@ -41,7 +41,8 @@ def evidence(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tup
         )
     else:
         rows, exact = without_gradients(analysis.model, parts, data, size, 0, "cpu"), None
-    return analysis, ranked, LossEvidence(parts, rows, covered(analysis.coupling, list(ranked), parts), exact)
+    found = [rows.found[part.layer.name] for part in parts]
+    return analysis, ranked, LossEvidence(parts, found, covered(analysis.coupling, list(ranked), parts), exact)
 
 
 def measured(proto: onnx.ModelProto, data: Arrays, *, torch: bool = True) -> tuple[GroupScores, Curves]:

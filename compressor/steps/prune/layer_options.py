@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from compressor.results.detail import LatencyResult
     from compressor.structures.choose import JointChoice
     from compressor.structures.layer.change import ChangeLine, LayerChange
+    from compressor.structures.layer.judged import LayerEvidence
     from compressor.structures.layer.layers import CandidateLayer
     from compressor.structures.structure import Structure
 
@@ -69,6 +70,11 @@ class _Candidates:
     layers: list[CandidateLayer]
     refused: Mapping[str, str]
 
+    def without(self, unread: Mapping[str, str]) -> _Candidates:
+        """All but layers that samples cannot judge, by node with the reason."""
+        left = [layer for layer in self.layers if layer.name not in unread]
+        return replace(self, layers=left, refused={**self.refused, **unread})
+
 
 class LayerOptions:
     """What single layers may become, for one run.
@@ -103,11 +109,11 @@ class LayerOptions:
         settings = self._settings
         # Without groups there are still layers, whose costs are shares of the same model.
         origin = ranking.origin if ranking is not None else origin_of(analysis.coupling, [], size)
-        goal = budget_of(analysis.coupling, settings, origin, self._share(analysis, ranking))
-        found, curves = self._candidates(analysis), measured.curves
+        found, evidence, notes = self._judged(analysis)
+        goal, curves = budget_of(analysis.coupling, settings, origin, self._share(found, ranking)), measured.curves
         if self._structure.channels and curves is None:
             raise UsageError(NO_CURVES)
-        options_of, notes = self._lines(found.layers, analysis, goal)
+        options_of = self._lines(found, evidence, goal)
         notes = (*measured.notes, *notes, *remarks.left_alone(found.refused, "--structure"))
 
         def within(allowed: PruneSettings) -> JointChoice:
@@ -122,19 +128,19 @@ class LayerOptions:
         choice = self._choice(analysis, ranking, best)
         return Selected(choice, best.changes, notes, by_losses=curves is not None)
 
-    def _share(self, analysis: Analysis, ranking: Ranking | None) -> float:
+    def _share(self, found: _Candidates, ranking: Ranking | None) -> float:
         """What a ratio leaves of the multiply-accumulates: that of every group's channels; 1 for a target."""
-        ratio = self._settings.ratio
+        ratio, coupling = self._settings.ratio, found.analysis.coupling
         if ratio is None:
             return 1.0
         if self._structure.masks is not None:
-            whole = graph_macs(analysis.coupling.graph, analysis.coupling.shapes)
-            taken = sum(layer.geometry.macs for layer in self.candidates(analysis))
+            whole = graph_macs(coupling.graph, coupling.shapes)
+            taken = sum(layer.geometry.macs for layer in found.layers)
             return 1 - (1 - self._structure.left(ratio)) * taken / max(whole, 1)
         if ranking is None:
             # What a ratio leaves of products of two widths, where no group can show it (docs/decisions/0003).
             return self._structure.left(ratio)
-        return uniform_share(analysis.coupling, ranking, self._settings)
+        return uniform_share(coupling, ranking, self._settings)
 
     def candidates(self, analysis: Analysis) -> list[CandidateLayer]:
         """The layers that may change; raises NothingToPrune where there is none, and no channel can go either."""
@@ -148,35 +154,51 @@ class LayerOptions:
             return self._known
         settings, suits = self._settings, self._structure.suits
         layers, refused = candidate_layers(analysis.model, analysis.coupling, settings.include, settings.exclude, suits)
-        if not layers and not self._structure.channels:
-            reasons = ", ".join(sorted(set(refused.values())))
-            raise NothingToPrune(NO_LAYER_TO_CHANGE.format(reasons=f" ({reasons})" if reasons else ""))
-        self._known = _Candidates(analysis, layers, refused)
+        self._known = self._demand_some(_Candidates(analysis, layers, refused))
         return self._known
 
+    def _demand_some(self, found: _Candidates) -> _Candidates:
+        if not found.layers and not self._structure.channels:
+            reasons = ", ".join(sorted(set(found.refused.values())))
+            raise NothingToPrune(NO_LAYER_TO_CHANGE.format(reasons=f" ({reasons})" if reasons else ""))
+        return found
+
+    def _judged(self, analysis: Analysis) -> tuple[_Candidates, LayerEvidence, tuple[str, ...]]:
+        """The layers that may change and that samples can judge, what these show, and what is to be said of that.
+
+        Raises:
+            NothingToPrune: there is none, and no channel can go either.
+            ModelError: the model does not run on the samples.
+        """
+        from compressor.structures.layer.judged import LayerEvidence
+
+        found = self._candidates(analysis)
+        rows, exact, notes = None, None, tuple[str, ...]()
+        if self._losses is not None and found.layers:
+            # Once for all layers and settings: reading samples is the dear part.
+            read = self._losses.read(analysis, [layer.view for layer in found.layers])
+            rows, exact, notes = read.rows, read.exact, read.notes
+            found = self._demand_some(found.without(read.unread))
+        return found, LayerEvidence(rows, exact, self._settings.seed, self._clock.tell), notes
+
     def _lines(
-        self, layers: list[CandidateLayer], analysis: Analysis, goal: Goal
-    ) -> tuple[Callable[[PruneSettings], list[ChangeLine]], tuple[str, ...]]:
-        """What settings allow of the options of all layers, which are measured once; and what is to be said of that."""
-        from compressor.structures.layer.judged import LayerEvidence, layer_curves
+        self, found: _Candidates, evidence: LayerEvidence, goal: Goal
+    ) -> Callable[[PruneSettings], list[ChangeLine]]:
+        """What settings allow of the options of all layers, which are measured once."""
+        from compressor.structures.layer.judged import layer_curves
         from compressor.structures.lowrank.curves import RankCurve
         from compressor.structures.mask_curves import mask_curves
         from compressor.structures.reorder import movable
 
-        rows, exact, notes = None, None, tuple[str, ...]()
-        if self._losses is not None and layers:
-            # Once for all layers and settings: reading samples is the dear part.
-            read = self._losses.read(analysis, [layer.view for layer in layers])
-            rows, exact, notes = read.rows, read.exact, read.notes
-        evidence = LayerEvidence(rows, exact, self._settings.seed, self._clock.tell)
+        layers = found.layers
         if self._structure.masks is not None:
             offer = offer_of(self._structure, self._settings, goal.kind)
             if not self._settings.features:
-                offer = replace(offer, movable=movable(analysis.coupling, layers))
+                offer = replace(offer, movable=movable(found.analysis.coupling, layers))
             lines = [curve.line() for curve in mask_curves(layers, evidence, offer)]
-            return (lambda _: lines), notes
+            return lambda _: lines
         curves = layer_curves(layers, evidence, "ranks", RankCurve)
-        return (lambda settings: [curve.line(ranks_of(settings)) for curve in curves]), notes
+        return lambda settings: [curve.line(ranks_of(settings)) for curve in curves]
 
     def _choice(self, analysis: Analysis, ranking: Ranking | None, chosen: JointChoice) -> Choice:
         """The channels of what was chosen."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from compressor.pruning.cut.depth import with_depth
 
 if TYPE_CHECKING:
     from compressor.allocation.judge import ExactLosses
-    from compressor.allocation.layer_samples import Rows
+    from compressor.allocation.layer_samples import Collected, Rows
     from compressor.allocation.reading import Sizing
     from compressor.allocation.views import LinearView
 
@@ -79,23 +79,28 @@ class LayerRows:
     """What samples show of layers.
 
     Attributes:
-        rows: of each layer.
+        views: the layers that can be judged by them.
+        rows: of each of these.
         exact: takes losses exactly; None without gradients.
         notes: why there are none.
+        unread: node -> why it cannot be judged, of the other layers.
     """
 
+    views: list[LinearView]
     rows: list[Rows]
     exact: ExactLosses | None
     notes: tuple[str, ...]
+    unread: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class _RowsRead:
-    """Rows of layers by name, of samples that were run through ``model``; why they have no gradients, if so."""
+    """Rows of the layers ``names``, of samples that were run through ``model``; why they have no gradients, if so."""
 
     model: ir.Model
     size: Sizing
-    rows: Mapping[str, Rows]
+    names: Collection[str]
+    rows: Collected
     without: str | None
 
 
@@ -155,17 +160,21 @@ class Losses:
             return RunCurves(None, (NO_VIEW,))
         try:
             read = self.read(analysis, seen, also)
+            known = covered(analysis.coupling, list(ranked), read.views)
+            if not known:
+                name, reason = next(iter(read.unread.items()))
+                raise ModelError(f"node {name!r} cannot be judged: {reason}")
         except ModelError as error:
             if self._settings.scope == "loss":
                 raise
             return RunCurves(None, (NOT_READ.format(reason=str(error).partition(";")[0]),))
         # A criterion that was asked for orders the units in any case (docs/decisions/0010).
         own = self._telling and not self._settings.given("criterion")
-        evidence = LossEvidence(seen, read.rows, known, read.exact, own, self._clock.tell)
+        evidence = LossEvidence(read.views, read.rows, known, read.exact, own, self._clock.tell)
         return RunCurves(with_depth(loss_curves(ranked, evidence, self._settings.seed), ranked), read.notes)
 
     def read(self, analysis: Analysis, seen: Sequence[LinearView], also: Sequence[LinearView] = ()) -> LayerRows:
-        """Rows of layers, and what takes losses exactly where there are gradients.
+        """What samples show of layers, and of which they do not.
 
         Args:
             analysis: the analysed model.
@@ -179,17 +188,20 @@ class Losses:
 
         names, model = [view.layer.name for view in seen], analysis.model
         read, self._read = self._read, None
-        if read is None or read.model is not model or not set(names) <= set(read.rows):
+        if read is None or read.model is not model or not set(names) <= set(read.names):
             every = {view.layer.name: view for view in (*also, *seen)}
             size, rows, without = self._run(analysis, list(every.values()))
-            read = _RowsRead(model, size, dict(zip(every, rows, strict=True)), without)
+            read = _RowsRead(model, size, set(every), rows, without)
             self._read = read if also else None
         exact, notes = None, (() if read.without is None else (NO_GRADIENTS.format(reason=read.without),))
+        found, unread = read.rows.found, read.rows.unread
+        judged = [view for view in seen if view.layer.name in found]
         if read.without is None:
-            exact = exactly(model, seen, self._data, read.size, self._settings.seed)
-        return LayerRows([read.rows[name] for name in names], exact, notes)
+            exact = exactly(model, judged, self._data, read.size, self._settings.seed)
+        own = {name: unread[name] for name in names if name in unread}
+        return LayerRows(judged, [found[view.layer.name] for view in judged], exact, notes, own)
 
-    def _run(self, analysis: Analysis, seen: list[LinearView]) -> tuple[Sizing, list[Rows], str | None]:
+    def _run(self, analysis: Analysis, seen: list[LinearView]) -> tuple[Sizing, Collected, str | None]:
         """Samples through the model: how many, the rows of layers, and why these have no gradients, if so."""
         from compressor.allocation.reading import sizing, with_gradients, without_gradients
 

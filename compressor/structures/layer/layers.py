@@ -80,13 +80,11 @@ def _candidate(layer: LayerPair, coupling: Coupling, users: int, suits: Suits) -
         return "several layers share its weight"
     try:
         reason = suits(operator_of(node), node, layer.held, weight)
+        if reason is not None:
+            return reason
+        view = view_of(layer, coupling)
     except Unrepairable as error:
         return str(error)
-    if reason is not None:
-        return reason
-    view = view_of(layer, coupling)
     shapes = [None if v is None else coupling.shapes(v) for v in (*node.inputs, node.outputs[0])]
-    geometry = None if view is None else Geometry.of(node, layer.held, shapes)
-    if view is None or geometry is None:
-        return "its sizes are not known"
-    return CandidateLayer(view, geometry)
+    geometry = Geometry.of(node, layer.held, shapes)
+    return "its sizes are not known" if geometry is None else CandidateLayer(view, geometry)

@@ -110,6 +110,40 @@ def test_layers_left_alone_are_named(data: str) -> None:
     assert any("depthwise" in warning and "'Conv_2'" in warning for warning in report.warnings)
 
 
+MIXED = """(float[N,16] x) => (float[N,10] y) <float[16,16] t, float[16,16] w, float[16,32] v, float[32,10] u,
+float[16,10] m, int64 zero = {0}> {
+    a = MatMul(x, t)  c = Relu(a)  s = MatMul(c, w)  d = Relu(s)  REDUCED  e = MatMul(b, v)  f = Relu(e)
+    g = MatMul(f, u)  h = MatMul(d, m)  i = ReduceMean<axes=[0]>(g)  y = Add(h, i) }"""
+
+
+@pytest.mark.parametrize("structure", ["lowrank", "both"])
+@pytest.mark.parametrize(
+    "reduced",
+    ["b = ReduceMean<axes=[0]>(d)", "p = NonZero(d)  q = Gather<axis=0>(p, zero)  b = Gather(d, q)"],
+    ids=["mean", "nonzero"],
+)
+def test_layers_whose_rows_are_of_no_sample_are_left_out(structure: str, reduced: str) -> None:
+    text = MIXED.replace("REDUCED", reduced)
+    report = prune(in_memory(model(text, opset=17)), settings_of(target_macs=0.95, structure=structure)).report
+    assert any("as many rows for each sample" in warning for warning in report.warnings)
+    assert report.proof is not None
+    assert report.proof.passed
+
+
+def test_a_layer_whose_weight_is_not_finite_is_left_out() -> None:
+    text = NET.replace("f = Relu(e)", "z = Where(seen, r, e)  f = Relu(z)")
+    text = text.replace("e = Conv<pads=[1,1,1,1]>(d, v)", "e = Conv<pads=[1,1,1,1]>(d, v)  seen = IsNaN(e)")
+    source = in_memory(model(text.replace("float[10] c>", "float[10] c, float r = {0.5}>")))
+    value = source.graph.initializers["v"]
+    assert value.const_value is not None
+    array = value.const_value.numpy().copy()
+    array[3, 2, 1, 1] = np.nan
+    value.const_value = ir.tensor(array, name="v")
+    report = prune(source, settings_of(target_macs=0.8)).report
+    assert any("'Conv_2'" in warning and "no finite number" in warning for warning in report.warnings)
+    assert report.changed
+
+
 def test_globs_say_which_layers(data: str) -> None:
     report = prune(in_memory(model(NET)), settings_of(target_macs=0.8, data=data, exclude=["v"])).report
     assert {row.node for row in report.changed} == {"Conv_0", "Conv_4"} or report.changed
