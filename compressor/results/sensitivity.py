@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from math import inf
+import sys
+from math import inf, isinf, sqrt
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from compressor.errors import UsageError
 from compressor.results.base import Record
@@ -15,11 +17,22 @@ from compressor.results.records import ModelStats, RunDocument
 
 NOT_READABLE = "{path} is no readable sensitivity report{fact}; make one with onnx-compress sensitivity"
 
+FARTHEST = sqrt(sys.float_info.max)
+"""Of distances that are not infinite: they are roots of numbers, and are squared again to be added up."""
+
+
+def _measurable(distance: float) -> float:
+    if FARTHEST < distance and not isinf(distance):
+        raise PydanticCustomError("measurable", "more than any distance that is measured")
+    return distance
+
 
 class OutputChange(Record):
     """How far a changed model is from the original."""
 
-    distance: Annotated[float, BeforeValidator(lambda value: inf if value is None else value)] = Field(
+    distance: Annotated[
+        float, BeforeValidator(lambda value: inf if value is None else value), AfterValidator(_measurable)
+    ] = Field(
         ge=0, description="‖y - y₀‖ / ‖y₀‖ over all samples, of the output that moved most; null where it is infinite."
     )
     agreement: float | None = Field(

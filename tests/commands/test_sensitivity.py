@@ -162,3 +162,16 @@ def test_the_report_is_stable_json(net, tmp_path):
     (tmp_path / "other.json").write_text('{"schema": "other"}')
     with pytest.raises(UsageError, match="no readable sensitivity report"):
         SensitivityReport.load(tmp_path / "other.json")
+
+
+def test_a_distance_that_none_can_be_is_named(net, tmp_path):
+    document = json.loads(sensitivity(net, chosen()).to_json())
+    point = document["groups"][0]["points"][0]
+    for distance in (None, 1e154):
+        point["distance"] = distance
+        (tmp_path / "s.json").write_text(json.dumps(document))
+        assert SensitivityReport.load(tmp_path / "s.json").groups[0].points[0].distance ** 2 > 1e307
+    point["distance"] = 1e308
+    (tmp_path / "s.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=r"groups\.0\.points\.0\.distance is 1e\+308, more than any"):
+        SensitivityReport.load(tmp_path / "s.json")
