@@ -58,6 +58,10 @@ class TargetOutOfReach(NotPossible):
     """Channels can be removed, but not enough of them to reach the target."""
 
 
+class NothingToTrain(NotPossible):
+    """The model has no weight that training could change, as where all are quantised."""
+
+
 class NothingToProve(NotPossible):
     """No output of the model is a finite number, so that no change of it could be seen."""
 

@@ -21,6 +21,7 @@ EXIT_CODES = {
     "RuleFault": 1,
     "OutOfMemory": 8,
     "NothingToProve": 4,
+    "NothingToTrain": 4,
 }
 
 

@@ -22,7 +22,7 @@ FARTHEST = sqrt(sys.float_info.max)
 
 
 def _measurable(distance: float) -> float:
-    if FARTHEST < distance and not isinf(distance):
+    if distance > FARTHEST and not isinf(distance):
         raise PydanticCustomError("measurable", "more than any distance that is measured")
     return distance
 

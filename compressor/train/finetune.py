@@ -103,6 +103,7 @@ def finetune(
     Raises:
         UnsupportedOperator: a node has no function in torch; raised before anything is computed.
         UsageError: data, labels, loss and model do not go together; or memory ran out.
+        NothingToTrain: the model has no weight that training could change.
         TrainingDiverged: the loss is NaN or infinite; ``model`` of the error holds the last good weights.
         ProofFailed: the written weights do not give what the trained module gives.
     """

@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from compressor.config import TuneSettings
-from compressor.errors import UsageError
+from compressor.errors import NothingToTrain, UsageError
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.split import JudgedSamples, Splits
 from compressor.train.module.intermediate_outputs import with_outputs
@@ -58,6 +58,14 @@ def settings(**given: Any) -> TuneSettings:
 
 def tuned(student: ir.Model, teacher: onnx.ModelProto, **given: Any) -> TuneResult:
     return finetune(student, settings(**given), teacher=in_memory(teacher), data=data())
+
+
+def test_a_model_without_weights_to_train_is_not_trained() -> None:
+    quantised = model("""(float[N,3,6,6] x) => (float[N,4,6,6] y)
+    <int8[4,3,1,1] w, float scale = {0.01}, int8 z = {0}> {
+        v = DequantizeLinear(w, scale, z)  y = Conv(x, v) }""")
+    with pytest.raises(NothingToTrain, match="no trainable weights"):
+        tuned(in_memory(quantised), quantised)
 
 
 def test_a_pruned_model_comes_nearer_to_its_original() -> None:

@@ -9,18 +9,20 @@ import torch
 
 from compressor.config import TuneSettings
 from compressor.config.training import StepsSection
-from compressor.errors import ModelError
+from compressor.errors import NothingToTrain
 
 
 def optimiser_for(module: torch.nn.Module, settings: StepsSection) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; weight decay for matrices and kernels only.
 
     Raises:
-        ModelError: the module has nothing to train.
+        NothingToTrain: the module has no parameter that is trained.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:
-        raise ModelError("the model has no trainable weights; fine-tuning has nothing to change")
+        raise NothingToTrain(
+            "the model has no trainable weights, as where all are quantised; train it before it is quantised"
+        )
     groups = [
         {"params": [p for p in parameters if holds_matrix(p)], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if not holds_matrix(p)], "weight_decay": 0.0},
