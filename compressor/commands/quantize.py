@@ -15,6 +15,7 @@ from compressor.evaluate.stand_in import describe_samples, tell_sizes
 from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.graph.restore_packed import is_packed, with_plain_weights
+from compressor.pruning.proofs.interface_match import lost_defaults
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import counts, run_files
@@ -97,6 +98,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
             *task.notes,
             *quantised.done.notes,
             *made_up,
+            *lost_defaults(source, result),
             *remarks(quantised, moved.outputs, settings),
             *moved.warnings,
         ],

@@ -382,3 +382,12 @@ def test_what_was_compared_is_what_is_written(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(quantize_command, "moved_by_quantization", compared)
     with pytest.raises(ProofFailed, match="of the written file is another than was proved"):
         quantize_file(written(tmp_path), tmp_path / "out.onnx", QuantizeSettings.parse({"mode": "static"}))
+
+
+def test_weights_that_callers_could_override_are_named(tmp_path: Path) -> None:
+    net = model(CONVOLUTIONS)
+    net.graph.input.append(onnx.helper.make_tensor_value_info("v", onnx.TensorProto.FLOAT, [4, 8, 1, 1]))
+    onnx.save(net, tmp_path / "net.onnx")
+    report = quantize_file(tmp_path / "net.onnx", tmp_path / "q.onnx", QuantizeSettings(samples=4))
+    assert [value.name for value in onnx.load(tmp_path / "q.onnx").graph.input] == ["x"]
+    assert any("can no longer be given by callers" in text and text.endswith("'v'") for text in report.warnings)

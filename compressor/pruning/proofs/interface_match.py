@@ -19,14 +19,16 @@ def _defaults(model: ir.Model) -> list[str]:
 
 
 def lost_defaults(before: ir.Model, after: ir.Model) -> list[str]:
-    """A sentence where inputs that had a default are none in the result: weights that lost channels, or went."""
+    """A sentence where inputs that had a default are none in the result: weights that lost channels, went, or are kept
+    in another form."""
     left = _defaults(after)
     lost = [name for name in _defaults(before) if name not in left]
     if not lost:
         return []
     some = ", ".join(map(repr, lost[:3])) + (" ..." if len(lost) > 3 else "")
     return [
-        f"weights that were inputs with a default can no longer be given by callers, as their sizes changed: {some}"
+        "weights that were inputs with a default can no longer be given by callers, as they were cut or are stored in "
+        f"another form: {some}"
     ]
 
 
