@@ -45,6 +45,8 @@ from compressor.pruning.cut.analysis import Analysis
 
 SPARE = 0.05
 """A budget counts as spent where less is left of it than this share of what a target may be missed by."""
+ROUNDING = 1e-12
+"""What costs may be off by as shares of the whole: what a ratio takes is counted otherwise than widths are."""
 
 
 def chunks_of(ranked: GroupScores, settings: PruneSettings, origin: Origin) -> dict[str, list[Chunk]]:
@@ -146,7 +148,8 @@ def levels_within(widths: Widths, rest: float, goal: Goal, left: Callable[[Level
     """
     least = widths.total(widths.narrowest)
     # First at most the target itself; only where that is too coarse, up to what a target may be passed by.
-    budgets = [share - rest for share in dict.fromkeys((goal.share, goal.most)) if least <= share - rest]
+    budgets = [share - rest + ROUNDING for share in dict.fromkeys((goal.share, goal.most))]
+    budgets = [budget for budget in budgets if least <= budget]
 
     def within(budget: float) -> Levels:
         levels = widths.within(budget)
@@ -223,8 +226,8 @@ class ByLoss:
         """
         goal = budget_of(self.coupling, self.settings, self.origin, self.share)
         # Nothing is left to spend on: every group takes its widest allowed width, which a fixed share may have
-        # narrowed.
-        if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * goal.slack):
+        # narrowed. A ratio may ask for channels that cost next to nothing of the whole, so what counts is what it asks.
+        if goal.left([]) <= (goal.most if goal.exact else goal.share + SPARE * min(goal.slack, 1 - goal.share)):
             lines = self.lines(self.settings)
             return units_at(lines, [0] * len(lines))
         costs = CostShares(self.coupling, list(self.ranked), goal)

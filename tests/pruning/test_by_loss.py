@@ -17,7 +17,7 @@ from compressor.pruning.budgets.select import ranking_of
 from compressor.pruning.by_loss import ByLoss, CostShares, choose_by_loss, uniform_share
 from compressor.pruning.cut.analysis import analyse
 from tests.latency.case import residual
-from tests.models import in_memory
+from tests.models import in_memory, model
 
 AMOUNTS = ("target_macs", "target_params", "target_size")
 
@@ -120,6 +120,18 @@ def test_a_ratio_leaves_what_it_leaves_where_every_group_loses_it():
     assert left(found, units, "target_macs") == pytest.approx(share, abs=0.02)
     assert share == pytest.approx(0.27, abs=0.05)
     assert sum(map(len, units.values())) != even, "shared out by loss, not evenly"
+
+
+@pytest.mark.parametrize("size", [5, 16, 33, 240])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
+def test_channels_that_cost_next_to_nothing_go_as_asked(size, ratio):
+    """A head behind a mean over an image: what its channels save is far below what a target may be missed by."""
+    net = model(f"""(float[1,16,{size},{size}] x) => (float[1,4] y)
+    <float[16,16,3,3] w, float[16,16] v, float[16,4] u, int64[2] to = {{1,16}}> {{
+        a = Conv<pads=[1,1,1,1]>(x, w)  b = Relu(a)  m = GlobalAveragePool(b)  s = Reshape(m, to)
+        c = MatMul(s, v)  r = Relu(c)  y = MatMul(r, u) }}""")
+    found, settings, ranking, curves = setup(net, round_to=1, ratio=ratio, exclude=["w"])
+    assert sum(map(len, removed(found, settings, ranking, curves).values())) == 16 * ratio
 
 
 def test_a_ratio_beyond_what_may_go_takes_what_may():
