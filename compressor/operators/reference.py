@@ -195,6 +195,13 @@ def mask_sums(node: ir.Node, reference: Reference) -> None:
         reference.fill(node, index, 0.0)
 
 
+def mask_weights(node: ir.Node, reference: Reference) -> None:
+    """Removed positions of weights are zero; so need not be those of data, which these multiply."""
+    for index, value in enumerate(node.inputs):
+        if reference.thorough or (value is not None and value.is_initializer()):
+            reference.fill(node, index, 0.0)
+
+
 def mask_product(node: ir.Node, reference: Reference) -> None:
     """Sets removed positions of the operands of a product to zero; not needed where one is a weight, which has
     zeros."""
