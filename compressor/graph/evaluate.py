@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.graph.captures import has_graph
 
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
                     "Bernoulli", "Dropout"})  # fmt: skip
@@ -35,9 +36,13 @@ def may_draw(model: ir.Model) -> bool:
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:
     """Outputs of ``node`` for ``feeds`` (input name -> array), or None where the reference cannot run it.
 
+    None, too, for what is no function of its inputs: what draws, and bodies, which read from the graph around them.
+
     The reference fails on some operators whose axes are an attribute (Unsqueeze); these are run in the form of the
     newest operator set, which takes them as an input.
     """
+    if draws(node) or has_graph(node):
+        return None
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most graphs need not pay
 
     proto = ir.serde.serialize_node(node)

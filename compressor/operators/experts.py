@@ -121,7 +121,9 @@ OPERATORS = (
         around=partial(_share_hidden, LAST),
         factors=(0, 2, 4, 6),
         work=_work,
-        masked=reference.mask_sums,
+        # Data stay as they are: where nobody else reads what MoE does, ONNX Runtime (1.31) writes the result over it
+        # before all of it was read.
+        masked=reference.mask_weights,
         settings=(1,),
     ),
     Operator(

@@ -15,8 +15,9 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
 from compressor.core.arrays import Array
-from compressor.graph.nodes import become_identity, number_of, optional_input
+from compressor.graph.nodes import become_identity, dims_of, number_of, optional_input
 from compressor.graph.opsets import node_of, version_of
+from compressor.graph.weights import DerivedTensor
 
 NOT_SELECTABLE = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
 """Types that Where of ONNX Runtime 1.24 does not take."""
@@ -109,6 +110,11 @@ class Reference:
         mask = self.mask(value)
         if mask is None or value is None:
             return
+        self.masked += 1
+        if value.const_value is not None and value.is_initializer() and not isinstance(neutral, ir.Value):
+            # Not by a node: kernels of the runtime may take weights that are computed for something else.
+            node.replace_input_with(index, self._filled_weight(value.const_value, mask, neutral))
+            return
         dtype = self.dtype(value)
         filler = neutral if isinstance(neutral, ir.Value) else self.constant(np.asarray(neutral).astype(dtype))
         # Where takes them as int32, which holds their values exactly.
@@ -119,7 +125,19 @@ class Reference:
         if through is not None:
             filled = self.add(node, "Cast", [filled], to=int(through))
         node.replace_input_with(index, filled)
-        self.masked += 1
+
+    def _filled_weight(self, tensor: ir.TensorProtocol, mask: Mask, neutral: float) -> ir.Value:
+        """A new initializer: a weight with its removed positions set to a number, made when it is written."""
+
+        def part(rows: Array, first: int) -> Array:
+            own = mask[first : first + len(rows)] if mask.shape[0] > 1 else mask
+            return np.where(own, rows, np.asarray(neutral).astype(rows.dtype))
+
+        filled = DerivedTensor(tensor, part, dims_of(tensor))
+        name = filled.name = self._unique("masked")
+        value = ir.Value(name=name, shape=ir.Shape(filled.shape), type=ir.TensorType(tensor.dtype), const_value=filled)
+        self.graph.register_initializer(value)
+        return value
 
     def silence(self, node: ir.Node, index: int) -> None:
         """Sets the whole of input ``index``, which holds real numbers, to zero."""
@@ -175,6 +193,13 @@ def mask_sums(node: ir.Node, reference: Reference) -> None:
     """Removed positions are zero where they are summed."""
     for index in range(len(node.inputs)):
         reference.fill(node, index, 0.0)
+
+
+def mask_weights(node: ir.Node, reference: Reference) -> None:
+    """Removed positions of weights are zero; so need not be those of data, which these multiply."""
+    for index, value in enumerate(node.inputs):
+        if reference.thorough or (value is not None and value.is_initializer()):
+            reference.fill(node, index, 0.0)
 
 
 def mask_product(node: ir.Node, reference: Reference) -> None:

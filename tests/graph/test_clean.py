@@ -190,6 +190,26 @@ def test_random_numbers_stay() -> None:
     assert operators(cleaned(proto))["RandomNormal"] == 1
 
 
+BODIES = {
+    "reads from outside": "o = Add(outside, s)",
+    "draws": "d = RandomNormalLike(s)  o = Add(s, d)",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_body_is_no_function_of_the_inputs_of_its_node(body: str) -> None:
+    """With a number of turns and a state that are constants, a Loop is constant only if its body is."""
+    text = f"""(float[n,8] x) => (float[n,c] y) <float[8,8] w, float[8,8] u, int64 turns, float[2,8] k> {{
+        outside = MatMul(x, w)
+        l = Loop(turns, , k) <body = inside (int64 i, bool more, float[r,8] s) => (bool again, float[r,8] o) {{
+            again = Identity(more)  {body} }}>
+        y = MatMul(l, u) }}"""
+    source = in_memory(model(text))
+    source.graph.initializers["turns"].const_value = ir.tensor(np.asarray(2), name="turns")
+    cleaned, _ = prepared_model(source, RunSettings())
+    assert "Loop" in {node.op_type for node in cleaned.graph}
+
+
 def test_outputs_that_are_constants_stay_outputs() -> None:
     proto = model("(float[2,3] x) => (float y, float z) <float[3] s> { y = Mul(x, s)  z = Neg(s) }")
     found = cleaned(proto)

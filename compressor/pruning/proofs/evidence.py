@@ -161,6 +161,9 @@ def demand_numbers(evidence: Evidence) -> None:
     what, remedy = f"every output of the original is empty ({fed})", ", export it again where it fixes a size to 0"
     if any(silent.reason == NO_NUMBER for silent in evidence.silent):
         what, remedy = "no output of the original is a finite number", ""
+    elif evidence.not_proved and not evidence.counts:
+        out = evidence.not_proved[0]
+        what, remedy = f"nothing of any output can be compared ({out.group!r}: {out.reason})", ""
     raise NothingToProve(
         f"{what} on the inputs of the proof, so nothing can be proved; give sizes that it is meant for with --dim or "
         f"--input-shape{remedy}, or leave the proof out with --no-verify"

@@ -17,7 +17,7 @@ from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.apply import apply_plan, cut_of
-from compressor.pruning.proofs.exact import demand_exact
+from compressor.pruning.proofs.exact import _stands_for, demand_exact
 from tests.models import between, in_memory, model
 from tests.property.graphs import random_model
 
@@ -88,6 +88,15 @@ def test_right_cuts_are_exact(seed: int) -> None:
     except NothingToPrune:
         return
     assert demand_exact(cut_of(plan, analysis), apply_plan(analysis, plan)) > 0
+
+
+@pytest.mark.parametrize(
+    ("left", "same"), [([1.0, 3.0], True), ([1.0, 2.0, 3.0], True), ([3.0, 1.0], False), ([1.5], False)]
+)
+def test_a_list_of_a_node_may_lose_entries_and_no_more(left: list[float], same: bool) -> None:
+    """As one of numbers by channel does, where its operator's repair cuts it."""
+    whole, kept = ir.AttrFloat32s("scale", [1.0, 2.0, 3.0]), ir.AttrFloat32s("scale", left)
+    assert _stands_for(kept, whole) == same
 
 
 def test_weights_that_are_made_when_they_are_written() -> None:
