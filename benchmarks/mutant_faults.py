@@ -91,7 +91,7 @@ def _preparing() -> list[Fault]:
     found = [Fault("normalising", name, analysis, "normalise", edited(edit)) for name, edit in normal.items()]
     found += [
         Fault("normalising", "copies of shared constants are zero", normalise, "_copied", _zero_copy),
-        Fault("normalising", "fused: mean without its square", unfuse, "_normalised", _unnormalised),
+        Fault("normalising", "fused: mean without its square", unfuse, "_normalise", _unnormalised),
         Fault(
             "normalising", "fused: GELU is a ReLU", unfuse, "_gelu", lambda _: lambda parts, x: parts.add("Relu", [x])
         ),

@@ -72,7 +72,7 @@ def clean_file(source: Path, output: Path | None, settings: CleanSettings, progr
     """:func:`clean_model` from file to file; sizes in the report are those of the written file."""
     clock = Clock(progress)
     result = clean_model(source, settings, clock)
-    with clock.phase("write"):
+    with clock.phase("write"), run_files.blamed_on(source, settings):
         stats = run_files.put_in_place(result.model, output, settings, result.evidence)
     report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
     more = stats.bytes - report.input.bytes

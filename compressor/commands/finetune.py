@@ -15,6 +15,7 @@ from compressor.pruning.proofs import proof
 from compressor.pruning.proofs.interface_match import demand_teachable
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.steps.provenance import training_facts
+from compressor.steps.run_files import blamed_on
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop import checkpoint
@@ -74,13 +75,14 @@ def finetune_file(
         if not settings.keep_metadata:
             metadata.strip_metadata(result.model)
         stamp_provenance(result.model, "finetune", settings, input_digest(result.model, source), training_facts(result))
-        files.save_model(
-            result.model,
-            output,
-            external_data=settings.external_data,
-            forbidden=own,
-            check=proof.file_check(result.model, None, settings),
-        )
+        with blamed_on(source, settings):
+            files.save_model(
+                result.model,
+                output,
+                external_data=settings.external_data,
+                forbidden=own,
+                check=proof.file_check(result.model, None, settings),
+            )
     if folder is not None and not settings.keep_checkpoint:
         checkpoint.remove_checkpoint(folder)
     return result

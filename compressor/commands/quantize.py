@@ -118,7 +118,7 @@ def quantize_file(
     """
     clock = Clock(progress)
     result = quantize(source, settings, clock=clock)
-    with clock.phase("write"):
+    with clock.phase("write"), run_files.blamed_on(source, settings):
         stats = put_quantized(result.model, result.sealed, output, settings, result.report.input)
     report = result.report.model_copy(update={"output": stats})
     if settings.latency and output is not None:

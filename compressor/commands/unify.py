@@ -122,7 +122,7 @@ def unify_file(
     folder = folder_beside(settings.checkpoint, output if settings.trains else None)
     with checkpoint_folder(folder, resume=settings.resume):
         result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
-    with clock.phase("write"):
+    with clock.phase("write"), run_files.blamed_on(source, settings):
         stats = put_unified(result.model, output, settings, result.evidence, result.report.input)
         more: dict[str, object] = {"output": stats}
         if output is not None:

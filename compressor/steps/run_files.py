@@ -11,6 +11,7 @@ import onnx_ir as ir
 from compressor.config import PruneSettings, RunSettings
 from compressor.core.notation import parse_also
 from compressor.core.scratch import scratch
+from compressor.errors import ProofFailed
 from compressor.graph import files
 from compressor.graph.binding import Bound
 from compressor.graph.joined import join, joined_of, split
@@ -18,6 +19,7 @@ from compressor.graph.weights import weight_bytes
 from compressor.operators.carried import taught
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.proof import file_check
+from compressor.pruning.proofs.refusal import refusal
 from compressor.results import ModelStats
 from compressor.steps import counts
 
@@ -106,6 +108,22 @@ def put_in_place(
     size = sum(_size(files.load_model(path)) for path in written)
     loaded = counts.stats_in_memory(model, settings, size, inputs=inputs)
     return loaded.model_copy(update={"path": str(output), "also": [str(path) for path in list(written)[1:]]})
+
+
+@contextmanager
+def blamed_on(source: Path, settings: RunSettings, also: Sequence[str] = ()) -> Iterator[None]:
+    """Where what was made of a file fails its proof, a file that ONNX Runtime does not run either is told of instead.
+
+    Raises:
+        ModelError: it does not.
+    """
+    try:
+        yield
+    except ProofFailed:
+        opened, _ = open_source(source, settings, also)
+        if (refused := refusal(joined_of(opened) or source, opened, settings)) is not None:
+            raise refused from None
+        raise
 
 
 @contextmanager

@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.commands.clean import clean_file
 from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
-from compressor.config import PruneSettings
+from compressor.config import CleanSettings, PruneSettings
 from compressor.errors import (
     CompressorError,
     ModelError,
@@ -113,6 +114,20 @@ def test_a_file_that_no_runtime_takes_is_no_fault_of_ours(tmp_path: Path) -> Non
     onnx.save(proto, path)
     with pytest.raises(ModelError, match=r"does not run before anything is removed.*LayerNormalization_1"):
         prune_file(path, output, PruneSettings(round_to=1))
+    assert not output.exists()
+
+
+def test_a_file_that_no_session_loads_by_default_is_no_fault_of_ours(tmp_path: Path) -> None:
+    """ONNX Runtime moves a Pad into the pool behind it, and then refuses the pool; without optimisations it runs."""
+    proto = model("""(float[n,3,8,8] x) => (float[n,c,h,w] y) <float[8,3,3,3] k, float[4,8,1,1] v> {
+        a = Conv(x, k)  by = Constant <value_ints = [0,0,0,0,0,0,1,1]> ()  b = Pad(a, by)
+        p = AveragePool <kernel_shape = [1,1], strides = [2,2], count_include_pad = 1> (b)  y = Conv(p, v) }""")
+    path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match="does not run before anything is removed"):
+        prune_file(path, output, PruneSettings(round_to=1, recover="none"))
+    with pytest.raises(ModelError, match="does not run before anything is removed"):
+        clean_file(path, output, CleanSettings())
     assert not output.exists()
 
 
