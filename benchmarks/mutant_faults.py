@@ -95,7 +95,7 @@ def _preparing() -> list[Fault]:
         Fault(
             "normalising", "fused: GELU is a ReLU", unfuse, "_gelu", lambda _: lambda parts, x: parts.add("Relu", [x])
         ),
-        Fault("normalising", "fused: scale and bias are lost", unfuse, "_scaled", lambda _: lambda *a: a[1]),
+        Fault("normalising", "fused: scale and bias are lost", unfuse, "_scale", lambda _: lambda *a: a[1]),
     ]
     found += [Fault("folding", name, clean, "simplify", edited(edit)) for name, edit in simple.items()]
     return [
