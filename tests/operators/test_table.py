@@ -17,6 +17,7 @@ from compressor.graph.captures import captured_values
 from compressor.operators.facts import EVERY
 from compressor.operators.signature import Signature
 from compressor.operators.table import FAMILIES, RULES
+from compressor.pruning.cut.analysis import prepared_model
 from tests.models import in_memory
 
 from .case import Case
@@ -31,10 +32,13 @@ UNREGISTERED = ("", "SimplifiedLayerNormalization")
 
 @lru_cache(maxsize=1)
 def used() -> dict[tuple[str, str], list[Case]]:
-    """Operator -> the cases in which it reads what a weight made, and makes what a weight reads."""
+    """Operator -> the cases in which it reads what a weight made, and makes what a weight reads.
+
+    Of the graph that is cut: an operator that was folded or written otherwise before shows nothing of its rule.
+    """
     found: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in CASES:
-        graph = in_memory(case.build()).graph
+        graph = prepared_model(in_memory(case.build()), case.options)[0].graph
         made, read = reach(graph, forward=True), reach(graph, forward=False)
         for node in graph:
             if node in made and node in read:
