@@ -24,12 +24,16 @@ def _ratios(value: object) -> object:
     # Nothing given reaches the validator as an empty tuple.
     if value == ():
         return RATIOS
-    if isinstance(value, (str, tuple, list)):
-        texts = split_commas(value) if isinstance(value, str) else split_commas([str(item) for item in value])
-        shares = [float(str(parse_share(text))) for text in texts]
-        if shares and all(0 < share < 1 for share in shares):
-            return tuple(sorted(set(shares)))
-    raise ValueError(f"{value!r} is not a list of shares above 0 and below 1, such as 0.25,0.5,0.75")
+    texts = split_commas(value if isinstance(value, (str, tuple, list)) else "")
+    try:
+        shares = sorted({float(str(parse_share(text))) for text in texts})
+    except ValueError:
+        shares = []
+    if not shares or not all(0 < share < 1 for share in shares):
+        # As it was typed: a flag arrives as a tuple.
+        given = ",".join(texts) or str(value)
+        raise ValueError(f"{given!r} is not a list of shares above 0 and below 1, such as 0.25,0.5,0.75")
+    return tuple(shares)
 
 
 class SweepSection(Section):
