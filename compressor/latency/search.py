@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import median
 
+from compressor.core.formatting import percentage
 from compressor.core.notation import read_latency
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.budgets.widths import Levels, Widths
@@ -100,8 +101,8 @@ class WidthSearch:
             )
         if trial.reached > 1 + SLACK and self._aim.exact:
             raise TargetOutOfReach(
-                f"a run can come down to {latency.after_ms:.3g} ms ({latency.after_ms / latency.before_ms:.1%} of the "
-                f"original) at most, the target is {wanted:.3g} ms; raise --max-ratio, lower --round-to, or see "
+                f"a run can come down to {latency.after_ms:.3g} ms ({percentage(latency.after_ms / latency.before_ms)} "
+                f"of the original) at most, the target is {wanted:.3g} ms; raise --max-ratio, lower --round-to, or see "
                 "--explain for what is frozen"
             )
 

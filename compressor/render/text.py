@@ -7,7 +7,7 @@ from statistics import fmean
 from rich.console import Console
 
 from compressor.channels.residual import DEPTH
-from compressor.core.formatting import count, metric_value, share
+from compressor.core.formatting import count, metric_value, percentage, share
 from compressor.render import draw
 from compressor.render.opaque import opaque_nodes
 from compressor.render.savings import structures
@@ -248,7 +248,7 @@ def show_outcome(console: Console, report: Report) -> None:
         # Metrics that are no shares are shown as numbers.
         values = [metric_value(value, share=item.share) for value in steps]
         text = ", ".join(f"{word} {value}" for word, value in zip(words, values, strict=True))
-        about = "" if item.low is None or item.high is None else f" ({item.low:.1%} to {item.high:.1%})"
+        about = "" if item.low is None or item.high is None else f" ({percentage(item.low)} to {percentage(item.high)})"
         draw.line(console, f"{metric_title(item)}: {text}{about}.", style="bold")
     if report.outputs is not None:
         _outputs(console, report.outputs)
@@ -286,9 +286,9 @@ def _little(row: OutputsRow) -> str:
 
 def _share(found: Share) -> str:
     """A share with its interval, and what it was before recovery."""
-    about = [] if found.low is None or found.high is None else [f"{found.low:.1%} to {found.high:.1%}"]
-    about += [] if found.cut is None else [f"{found.cut:.1%} before recovery"]
-    return f"{found.value:.1%}" + (f" ({'; '.join(about)})" if about else "")
+    about = [] if found.low is None or found.high is None else [f"{percentage(found.low)} to {percentage(found.high)}"]
+    about += [] if found.cut is None else [f"{percentage(found.cut)} before recovery"]
+    return percentage(found.value) + (f" ({'; '.join(about)})" if about else "")
 
 
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:
