@@ -22,6 +22,7 @@ from compressor.channels.fills import give_each_its_own
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.plan import PruningPlan, units_of
 from compressor.config import PruneSettings
+from compressor.config.proof import RTOL
 from compressor.graph.binding import Bound
 from compressor.graph.feeds import feeds
 from compressor.graph.normalise import unshare
@@ -33,8 +34,8 @@ from compressor.pruning.cut.analysis import prepared_model
 
 Array = NDArray[np.generic]
 
-TOLERANCE = 1e-4
-"""Largest difference, as a share of the largest magnitude of a value (float32; that of the proof)."""
+TOLERANCE = RTOL
+"""Largest difference, as a share of the largest magnitude of a value (float32)."""
 
 
 @dataclass
