@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from compressor.config.common import Cluster, Jobs
 from compressor.config.gates import Distance, Drop
-from compressor.config.proof import PROVIDERS, Provider
+from compressor.config.proof import Provider, where_run
 from compressor.config.prune import PruneSettings
 from compressor.config.section import Section, Shown
 from compressor.config.target import RemovedShare
@@ -67,8 +67,4 @@ class SensitivitySettings(SweepSection, PruneSettings):
     """Settings of a sweep that prunes every group alone, at several ratios."""
 
     samples: int = Field(default=1024, ge=1, description="Samples to measure on, drawn at random.")
-    provider: Provider = Field(
-        default="cpu",
-        description=f"Where ONNX Runtime runs the models: {', '.join(PROVIDERS)} or a provider's full name; never "
-        "replaced by another one.",
-    )
+    provider: Provider = Field(default="cpu", description=where_run("the models"))

@@ -15,7 +15,7 @@ import numpy as np
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
-from compressor.config.target import TargetSection
+from compressor.config.target import FINE, NARROW, TargetSection
 from compressor.core.formatting import percentage, quantity
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach
@@ -30,8 +30,6 @@ TARGET_TOLERANCE = 0.02
 REFINEMENTS, TRIED, SWAPPED = 8, 32, 6
 """How often a choice is refined, the groups that are tried each time, and those of which one gives and one takes: what
 takes time is counting the cost of each choice, of which a round has 2 * 32 + 6 * 6 at most."""
-NARROW, FINE = 64, 4
-"""Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
 
 
 @dataclass(frozen=True)
