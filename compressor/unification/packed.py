@@ -51,7 +51,7 @@ def work_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype in HALF_TYPES else dtype
 
 
-def widened(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def in_work_type(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The array in the type that it is computed with in."""
     return array.astype(work_type(array.dtype), copy=False)
 
@@ -146,7 +146,7 @@ def pack_blocks(weight: Array, layout: Blocking, kinds: Kinds, magnitudes: str =
         kinds: uint8[B].
         magnitudes: ``"float16"`` or ``"float32"``.
     """
-    wide = widened(weight)
+    wide = in_work_type(weight)
     blocks = layout.blocks(wide)
     shared = shared_values(blocks, layout.present)
     # Through the type of the weight, which is what unpacking ends with, so that nothing is lost there.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from compressor.core.arrays import Array
 from compressor.unification.codebook import Codes, decoded, means
 from compressor.unification.layout import Blocking
-from compressor.unification.packed import StoredWeight, from_bytes, to_bytes, widened
+from compressor.unification.packed import StoredWeight, from_bytes, in_work_type, to_bytes
 
 PART_WIDTHS = (8, 4, 2, 1)
 """Bits of a part: so many codes of a part fill a byte exactly."""
@@ -87,7 +87,7 @@ def pack_codebook(weight: Array, layout: Blocking, codes: Codes, count: int, val
         count: values of a codebook.
         values: ``"float16"`` or ``"float32"``, which is taken too where float16 cannot hold one.
     """
-    wide = widened(weight)
+    wide = in_work_type(weight)
     table = means(layout.blocks(wide), codes, count).T.astype(weight.dtype).astype(wide.dtype)
     size, limits = np.abs(table[table != 0]), np.finfo(np.float16)
     # Numbers below the smallest normal one would lose bits in float16.
