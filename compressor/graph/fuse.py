@@ -11,11 +11,11 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.graph.metadata import PREFIX
+from compressor.graph.metadata import OWN_PREFIX
 from compressor.graph.nodes import is_standard
 from compressor.graph.opsets import softmax_axes, version_of
 
-DOMAIN = f"{PREFIX}fused"
+DOMAIN = f"{OWN_PREFIX}fused"
 """Domain of nodes that stand for several."""
 
 

@@ -78,7 +78,7 @@ def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:
         draw.line(console, f"{found.resized[0]}{more}{place} cannot be compared: B has other sizes there.")
     # The neighbourhood of the first difference is what one wants to see.
     at = found.layers.index(first) if first is not None else 0
-    shown = found.layers if verbose else found.layers[max(0, at - 3) : max(0, at - 3) + draw.FEW]
+    shown = found.layers if verbose else found.layers[max(0, at - 3) : max(0, at - 3) + draw.FEW_ROWS]
     table = draw.table(["value", "operator", "max error", "of range", ""])
     for row in shown:
         cells = (row.value, row.op_type, f"{row.max_abs_err:.2e}", f"{row.max_rel_err:.2e}")

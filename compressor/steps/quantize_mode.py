@@ -199,7 +199,7 @@ def _numbers(rows: Sequence[QuantizedRow], *, quantized: bool = False) -> int:
 # ---- what a user should know --------------------------------------------------------------------------------------
 
 
-def remarks(found: Made, outputs: OutputsRow | None, settings: QuantizeSettings) -> list[str]:
+def mode_remarks(found: Made, outputs: OutputsRow | None, settings: QuantizeSettings) -> list[str]:
     """Sentences about recurrent weights that stay as they were, and about outputs that moved far."""
     said = _untaken(found.task.mode, found.done.rows)
     if outputs is not None:

@@ -37,7 +37,7 @@ DIGEST = text_digest("")
 SCORE, MOVED, SAMPLES, SIZES = 1e7, 10.0, 1_000_000, 99
 """Numbers that take as many digits as any that the file will say: of a metric, of a distance, of samples, and of input
 sizes that a proof ran at."""
-SMALL = (
+SMALL_ALREADY = (
     "without what exporters wrote beside the graph the file has {left} of its size, and --target-size allows "
     "{share}; give a smaller size, or use clean"
 )
@@ -137,7 +137,7 @@ class WrittenFile:
         goal = goal_of(cost, step, origin)
         # Earlier steps may have met the target, and what is fixed goes in any case.
         if goal.left([]) <= goal.most and ranking.untouched and not step.layer_ratio:
-            raise NothingToPrune(SMALL.format(left=percentage(goal.left([])), share=percentage(goal.share)))
+            raise NothingToPrune(SMALL_ALREADY.format(left=percentage(goal.left([])), share=percentage(goal.share)))
 
     def above(self, model: ir.Model) -> int:
         """Bytes by which the file is larger than it may be; 0 where it is not."""
