@@ -21,7 +21,7 @@ from compressor.commands.prune_file import prune_file
 from compressor.config import BenchSettings, PruneSettings
 from compressor.core.atomic import write_text
 from compressor.errors import CompressorError
-from compressor.latency.search import SLACK, Aim
+from compressor.latency.search import LATENCY_SLACK, Aim
 from compressor.results.environment import environment
 
 Row = dict[str, Any]
@@ -67,8 +67,8 @@ def once(model: Path, target: str, options: argparse.Namespace) -> Row:
         "corrections": told.corrections,
         "measured": round(1 / found.value, 4),
         "measured_interval": [round(1 / found.high, 4), round(1 / found.low, 4)],
-        "met": abs(1 / found.value / aim - 1) <= SLACK,
-        "may_be_met": 1 / found.high <= aim * (1 + SLACK) and 1 / found.low >= aim * (1 - SLACK),
+        "met": abs(1 / found.value / aim - 1) <= LATENCY_SLACK,
+        "may_be_met": 1 / found.high <= aim * (1 + LATENCY_SLACK) and 1 / found.low >= aim * (1 - LATENCY_SLACK),
         "macs": round(report.output.macs / report.input.macs, 4),
         "before_ms": round(run.a.median_latency_ms, 3),
         "after_ms": round(run.b.median_latency_ms, 3),

@@ -12,29 +12,32 @@ from typing import TYPE_CHECKING, Any
 from compressor import version
 
 if TYPE_CHECKING:
-    from compressor import errors
-    from compressor.api import (
-        clean,
-        finetune,
-        load,
-        prune,
-        quantize,
-        run,
-        save,
-        unify,
-    )
-    from compressor.channels.plan import PruningPlan
-    from compressor.commands.clean import CleanResult
-    from compressor.commands.unify import UnifyResult
-    from compressor.config import PruneSettings
-    from compressor.interface.measures import bench, diff, inspect, robustness, sensitivity, verify
-    from compressor.steps.prune.result import PruneResult
+    from compressor import errors as errors
+    from compressor.api import clean as clean
+    from compressor.api import finetune as finetune
+    from compressor.api import load as load
+    from compressor.api import prune as prune
+    from compressor.api import quantize as quantize
+    from compressor.api import run as run
+    from compressor.api import save as save
+    from compressor.api import unify as unify
+    from compressor.channels.plan import PruningPlan as PruningPlan
+    from compressor.commands.clean import CleanResult as CleanResult
+    from compressor.commands.unify import UnifyResult as UnifyResult
+    from compressor.config import PruneSettings as PruneSettings
+    from compressor.interface.measures import bench as bench
+    from compressor.interface.measures import diff as diff
+    from compressor.interface.measures import inspect as inspect
+    from compressor.interface.measures import robustness as robustness
+    from compressor.interface.measures import sensitivity as sensitivity
+    from compressor.interface.measures import verify as verify
+    from compressor.steps.prune.result import PruneResult as PruneResult
 
 __version__ = version.VERSION
 _PLACES = MappingProxyType(
     {
         "CleanResult": "compressor.commands.clean",
-        "PruneResult": "compressor.commands.prune",
+        "PruneResult": "compressor.steps.prune.result",
         "PruneSettings": "compressor.config",
         "PruningPlan": "compressor.channels.plan",
         "UnifyResult": "compressor.commands.unify",
@@ -54,6 +57,7 @@ _PLACES = MappingProxyType(
         "verify": "compressor.interface.measures",
     }
 )
+"""Public name -> the module that it is loaded from; type checkers read the same off the imports above."""
 
 
 def __getattr__(name: str) -> Any:
@@ -68,26 +72,5 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-__all__ = [
-    "CleanResult",
-    "PruneResult",
-    "PruneSettings",
-    "PruningPlan",
-    "UnifyResult",
-    "__version__",
-    "bench",
-    "clean",
-    "diff",
-    "errors",
-    "finetune",
-    "inspect",
-    "load",
-    "prune",
-    "quantize",
-    "robustness",
-    "run",
-    "save",
-    "sensitivity",
-    "unify",
-    "verify",
-]
+__all__ = ["__version__", "errors"]
+__all__ += list(_PLACES)

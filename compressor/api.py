@@ -38,7 +38,7 @@ from compressor.graph.model_result import ModelResult
 from compressor.graph.provenance import input_digest, stamp_provenance
 from compressor.interface.call import called, with_result
 from compressor.interface.keyword_arguments import settings_as_keywords
-from compressor.interface.models import ModelLike, in_memory
+from compressor.interface.models import ModelLike, in_memory, no_model
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
@@ -74,9 +74,12 @@ def save(
         card: also write a model card in Markdown there; of results with a report.
 
     Raises:
-        UsageError: the place cannot be written to, or is the file that the model, or what it was made from, came from.
+        UsageError: the place cannot be written to, or is the file that the model, or what it was made from, came from;
+            or ``result`` is neither.
         ModelError: the model cannot be written.
     """
+    if not isinstance(result, (ir.Model, ModelResult)):
+        raise no_model(result, "an onnx_ir.Model, or what prune, unify, finetune, quantize or clean gave")
     report = getattr(result, "report", None)
     if card is not None and report is None:
         raise UsageError("a card tells of a run: give the result of prune, unify or clean, not its model alone")

@@ -97,7 +97,7 @@ class Blocked:
     label: str
     channels: int
     reason: Reason
-    elements: int = 0
+    elements: int
 
 
 def slots_of(coupling: Coupling) -> list[Slot]:
@@ -159,10 +159,6 @@ def _names(coupling: Coupling, value: ir.Value, term: Term[int], part: NamedOper
     if shape != coupling.shapes(part.value) or len(long) != len(part.names):
         return set()
     return {part.names[long.index(axis)] for axis in term.axes if axis in long}
-
-
-NO_GROUP = "no channel of this model can be removed; --explain lists what was frozen and why"
-"""What is said of a model without groups."""
 
 
 def group(coupling: Coupling) -> list[ChannelGroup]:
@@ -228,6 +224,17 @@ def blocked(coupling: Coupling) -> list[Blocked]:
     return sorted(found, key=lambda b: -b.channels)
 
 
+def no_group(coupling: Coupling) -> str:
+    """What is said of a model without groups: the fact that stops most of its weights, and where it first does."""
+    stopped: dict[str, list[Blocked]] = {}
+    for row in blocked(coupling):
+        stopped.setdefault(row.reason.reason, []).append(row)
+    most = max(stopped.values(), key=lambda rows: sum(row.elements for row in rows), default=[])
+    # Outputs of the model stop channels at no node.
+    why = [f" (most stop at {(r.node or r.value)!r}: {r.reason})" for r in [row.reason for row in most[:1]]]
+    return f"no channel of this model can be removed{''.join(why)}; --explain lists what was frozen and why"
+
+
 def _unexplained(coupling: Coupling) -> Iterator[Blocked]:
     """Weights that only nodes without a usable rule read: which of their axes hold filters is not known."""
     for value, deferred in coupling.deferred_labels.items():
@@ -236,5 +243,6 @@ def _unexplained(coupling: Coupling) -> Iterator[Blocked]:
             continue
         for node, _ in value.uses():
             if node in coupling.opaque:
-                yield Blocked(f"{readable(value)}:?", 0, coupling.reason(node, None, (), coupling.opaque[node]))
+                reason = coupling.reason(node, None, (), coupling.opaque[node])
+                yield Blocked(f"{readable(value)}:?", 0, reason, prod(deferred.shape))
                 break

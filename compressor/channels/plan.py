@@ -24,7 +24,7 @@ from compressor.channels.labels import UnitArray
 from compressor.channels.residual import by_name
 from compressor.errors import PlanError, tool_fault
 
-SCHEMA = 1
+PLAN_SCHEMA = 1
 POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
     {
         "attention": lambda value: value in ("heads", "dims"),
@@ -93,7 +93,7 @@ class PruningPlan:
     def to_json(self) -> str:
         """The plan as JSON text, the same for the same plan."""
         entries = [removal.facts for removal in self.removals]
-        document = {"schema": SCHEMA, "policy": dict(self.policy), "digest": self.digest(), "removals": entries}
+        document = {"schema": PLAN_SCHEMA, "policy": dict(self.policy), "digest": self.digest(), "removals": entries}
         if self.blocks:
             document["blocks"] = list(self.blocks)
         if self.files:
@@ -118,8 +118,8 @@ class PruningPlan:
             data = json.loads(text, object_pairs_hook=_once)
             demand_kind(data, dict, "the plan")
             # Exactly int: True would pass for 1.
-            if type(data["schema"]) is not int or data["schema"] != SCHEMA:
-                told = f"the plan has schema {data['schema']}, this version reads {SCHEMA}"
+            if type(data["schema"]) is not int or data["schema"] != PLAN_SCHEMA:
+                told = f"the plan has schema {data['schema']}, this version reads {PLAN_SCHEMA}"
                 raise PlanError(f"{told}; give a file that --plan-out wrote")
             _demand_keys(data, {"schema", "policy", "removals"}, {"digest", "blocks", "files"})
             names = [_names(data.get(key, []), key) for key in ("blocks", "files")]

@@ -21,6 +21,7 @@ from compressor.graph.binding import Shape
 from compressor.graph.captures import captured_values, graphs_of, nodes_inside
 from compressor.graph.dims import Misfit
 from compressor.graph.inference import Walker, start_walker
+from compressor.graph.nodes import is_standard
 
 if TYPE_CHECKING:
     from compressor.channels.coupling import Coupling
@@ -43,7 +44,7 @@ class Claims:
 
 def operator_name(node: ir.Node) -> str:
     """The operator, with its domain unless that is ONNX's own."""
-    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    return node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
 
 
 @contextmanager

@@ -48,7 +48,7 @@ Exit codes:
   2 usage                        6 a gate was missed
   3 model unreadable or unsafe   7 provider unavailable
                                  8 out of memory
-On 1 to 5, 7 and 8 no output file is left."""
+On 1 to 5, 7 and 8 no new output file is left."""
 
 
 class Option(click.Option):

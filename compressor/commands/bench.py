@@ -70,7 +70,7 @@ def demand_speed(report: BenchReport, settings: BenchSettings) -> None:
             )
 
 
-def beside(source: Path, output: Path, settings: RunSettings) -> LatencyResult | None:
+def timed_beside(source: Path, output: Path, settings: RunSettings) -> LatencyResult | None:
     """How much faster a written model is than the one that it was made from, at the sizes of the run's settings.
 
     Raises:

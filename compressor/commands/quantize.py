@@ -30,7 +30,7 @@ from compressor.steps.quantize import (
     quantize_samples,
     quantize_tasks,
 )
-from compressor.steps.quantize_mode import made, remarks
+from compressor.steps.quantize_mode import made, mode_remarks
 
 
 @dataclass(repr=False)
@@ -99,7 +99,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
             *quantised.done.notes,
             *made_up,
             *lost_defaults(source, result),
-            *remarks(quantised, moved.outputs, settings),
+            *mode_remarks(quantised, moved.outputs, settings),
             *moved.warnings,
         ],
         settings=settings.model_dump(mode="json"),
@@ -123,6 +123,6 @@ def quantize_file(
     report = result.report.model_copy(update={"output": stats})
     if settings.latency and output is not None:
         with clock.phase("time"):
-            report = report.model_copy(update={"latency": bench.beside(source, output, settings)})
+            report = report.model_copy(update={"latency": bench.timed_beside(source, output, settings)})
     more = [*growth(report, source, packed=result.packed), *unresolved(report, settings)]
     return report.model_copy(update={"seconds": clock.seconds}).warned(more)

@@ -129,7 +129,7 @@ def unify_file(
             more["gzip_bytes"] = _gzip_bytes(files.model_files(output))
     if settings.latency and output is not None:
         with clock.phase("time"):
-            more["latency"] = bench.beside(source, output, settings)
+            more["latency"] = bench.timed_beside(source, output, settings)
     if folder is not None and not settings.keep_checkpoint:
         remove_checkpoints(folder)
     return result.report.model_copy(update={**more, "seconds": clock.seconds})

@@ -13,7 +13,7 @@ import numpy as np
 from compressor.config.verify import VerifySettings
 from compressor.core.arrays import Array
 from compressor.core.clock import Clock, Progress
-from compressor.core.compare import Distance, Tolerance, distance, is_finite, relative, squares
+from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finite, relative, squares
 from compressor.data import batches, open_data
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
@@ -49,7 +49,7 @@ class Comparison:
 
     runs: list[VerifyRun] = field(default_factory=list)
     feeds: list[InputSet] = field(default_factory=list)
-    outputs: dict[str, list[Distance]] = field(default_factory=dict)
+    outputs: dict[str, list[ArrayDistance]] = field(default_factory=dict)
     moved: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     broken: bool = False
     left_out: dict[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from compressor.config.base import RunSettings
 from compressor.config.common import Threads
 from compressor.config.graph import Count
-from compressor.config.proof import Provider
+from compressor.config.proof import Provider, where_run
 from compressor.config.section import Applies, Section, Shown
 from compressor.core.notation import MILLISECONDS
 
@@ -45,11 +45,7 @@ class WhereSection(Section):
         ),
     )
 
-    provider: Provider = Field(
-        default="cpu",
-        description="Where ONNX Runtime runs the models: cpu, cuda, tensorrt or a provider's full name; never "
-        "replaced by another one.",
-    )
+    provider: Provider = Field(default="cpu", description=where_run("the models"))
     threads: Threads = 0
     io_binding: bool = Field(
         default=True,

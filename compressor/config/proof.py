@@ -33,6 +33,12 @@ def provider_name(value: str) -> str:
 Provider = Annotated[str, AfterValidator(provider_name), Shown("NAME")]
 
 
+def where_run(what: str) -> str:
+    """The help of a ``provider`` that runs ``what``."""
+    short = ", ".join(PROVIDERS)
+    return f"Where ONNX Runtime runs {what}: {short} or a provider's full name; never replaced by another one."
+
+
 def how_thoroughly(value: object) -> object:
     """``verify`` as it was before there were degrees of it: true is all of the proof, false none."""
     if isinstance(value, bool) or value in ("true", "false"):
@@ -52,11 +58,7 @@ class ProofSection(Section):
         "the prepared graph gives, the result what that gives with the removed channels masked, the written file what "
         "the result gives, and a wrong cut would have been noticed. quick: the result alone.",
     )
-    provider: Provider = Field(
-        default="cpu",
-        description=f"Where ONNX Runtime runs the proof: {', '.join(PROVIDERS)} or a provider's full name; "
-        "never replaced by another one.",
-    )
+    provider: Provider = Field(default="cpu", description=where_run("the proof"))
     rtol: float = Field(
         default=RTOL,
         ge=0,

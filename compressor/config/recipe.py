@@ -43,10 +43,10 @@ STAGE_GATES: Mapping[str, type[Section]] = MappingProxyType(
 )
 """Limit that a stage sets on its own result -> the settings that define it; others mean something else by its name."""
 
-DATA = ("data", "val_data")
+DATA_SETTINGS = ("data", "val_data")
 """Settings that name a path or a function."""
 
-READ = (*DATA, "sensitivity", "op_rules", "keep_tokens")
+READ = (*DATA_SETTINGS, "sensitivity", "op_rules", "keep_tokens")
 """Settings that name what a stage reads, so that its result follows from what is there."""
 
 FILES = "also"

@@ -9,6 +9,7 @@ from compressor.config.choices import CORRUPTIONS
 from compressor.config.data import CALIBRATION_SAMPLES, DataSettings
 from compressor.config.graph import Count
 from compressor.config.section import Section, Shown
+from compressor.core.intervals import LEVEL
 from compressor.core.notation import parse_share, parse_texts, split_commas
 
 
@@ -54,7 +55,7 @@ class JudgementSection(Section):
     compression: Literal["params", "macs", "bytes"] = Field(
         default="params", description="What the share that compression saves is counted in."
     )
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence of the intervals.")
+    confidence: float = Field(default=LEVEL, gt=0.5, lt=1, description="Confidence of the intervals.")
 
 
 class RobustnessSettings(ShiftsSection, JudgementSection, DataSettings):

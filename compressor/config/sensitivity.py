@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from compressor.config.common import Cluster, Jobs
 from compressor.config.gates import Distance, Drop
-from compressor.config.proof import PROVIDERS, Provider
+from compressor.config.proof import Provider, where_run
 from compressor.config.prune import PruneSettings
 from compressor.config.section import Section, Shown
 from compressor.config.target import RemovedShare
@@ -24,12 +24,16 @@ def _ratios(value: object) -> object:
     # Nothing given reaches the validator as an empty tuple.
     if value == ():
         return RATIOS
-    if isinstance(value, (str, tuple, list)):
-        texts = split_commas(value) if isinstance(value, str) else split_commas([str(item) for item in value])
-        shares = [float(str(parse_share(text))) for text in texts]
-        if shares and all(0 < share < 1 for share in shares):
-            return tuple(sorted(set(shares)))
-    raise ValueError(f"{value!r} is not a list of shares above 0 and below 1, such as 0.25,0.5,0.75")
+    texts = split_commas(value if isinstance(value, (str, tuple, list)) else "")
+    try:
+        shares = sorted({float(str(parse_share(text))) for text in texts})
+    except ValueError:
+        shares = []
+    if not shares or not all(0 < share < 1 for share in shares):
+        # As it was typed: a flag arrives as a tuple.
+        given = ",".join(texts) or str(value)
+        raise ValueError(f"{given!r} is not a list of shares above 0 and below 1, such as 0.25,0.5,0.75")
+    return tuple(shares)
 
 
 class SweepSection(Section):
@@ -63,8 +67,4 @@ class SensitivitySettings(SweepSection, PruneSettings):
     """Settings of a sweep that prunes every group alone, at several ratios."""
 
     samples: int = Field(default=1024, ge=1, description="Samples to measure on, drawn at random.")
-    provider: Provider = Field(
-        default="cpu",
-        description=f"Where ONNX Runtime runs the models: {', '.join(PROVIDERS)} or a provider's full name; never "
-        "replaced by another one.",
-    )
+    provider: Provider = Field(default="cpu", description=where_run("the models"))

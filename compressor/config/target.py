@@ -9,6 +9,8 @@ from compressor.core.notation import parse_latency, parse_layer_ratios, parse_sh
 
 DEFAULT_RATIO = 0.5
 MOST_STEPS = 1000
+NARROW, FINE = 64, 4
+"""Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
 
 RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_share)]
@@ -80,8 +82,8 @@ class TargetSection(Section):
     round_to: int = Field(
         default=8,
         ge=1,
-        description="Leave a multiple of N channels in each group, as odd widths run slowly; unless N is given, of 4 "
-        "in groups narrower than 64. 1 turns it off.",
+        description="Leave a multiple of N channels in each group, as odd widths run slowly; unless N is given, of "
+        f"{FINE} in groups narrower than {NARROW}. 1 turns it off.",
     )
     min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
     steps: int = Field(

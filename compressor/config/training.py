@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -18,7 +18,8 @@ LEARNING_RATES = MappingProxyType({"sgd": 0.01, "adamw": 3e-4})
 RATE_WITH_NORMS = 0.05
 """The same of SGD where BatchNormalization is put in, which brings all filters to the norm of fresh ones."""
 LOSSES = ("distill", "cross-entropy", "mixed")
-FORMS = ("kl", "mse", "none")
+FormKind = Literal["kl", "mse", "none"]
+"""How an output is compared: by the divergence of Kullback and Leibler, by the squared difference, or not at all."""
 
 
 def _loss(value: object) -> object:
@@ -39,7 +40,7 @@ def _forms(value: object) -> object:
     for name, form in pairs:
         # Names of outputs may hold an equals sign, so the last one parts name and form; axes stand behind a colon.
         kind, colon, axis = form.partition(":")
-        wrong = kind not in FORMS or (colon and (kind != "kl" or not axis.lstrip("-").isdigit()))
+        wrong = kind not in get_args(FormKind) or (colon and (kind != "kl" or not axis.lstrip("-").isdigit()))
         if not name or wrong:
             raise ValueError(
                 f"{name}={form} is no form of an output; write NAME=kl, NAME=kl:AXIS, NAME=mse or NAME=none"

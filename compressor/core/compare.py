@@ -60,7 +60,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class Distance:
+class ArrayDistance:
     """The difference of two arrays.
 
     Attributes:
@@ -109,7 +109,7 @@ def is_finite(array: Array) -> bool:
     return not _has_rounding(array) or bool(np.isfinite(_widened(array)).all())
 
 
-def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array | None = None) -> Distance:
+def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array | None = None) -> ArrayDistance:
     """Compares ``found`` with ``expected``; equal infinities and NaNs do not count.
 
     Args:
@@ -144,13 +144,13 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
         allowed = allowed + np.broadcast_to(noise, one.shape)[finite].astype(np.float64)
     one, two = one[finite], two[finite]
     if not one.size:
-        return Distance(0.0, 0.0, 0.0, 0.0, None, agree, rows, rtol, 0, passed=True)
+        return ArrayDistance(0.0, 0.0, 0.0, 0.0, None, agree, rows, rtol, 0, passed=True)
     gap, whole = np.abs(one - two), float(np.abs(one).max())
     norms = float(np.linalg.norm(one)) * float(np.linalg.norm(two))
     passed = bool((gap <= allowed).all())
     # Where the two fail, the entry that is furthest over what was allowed there, or its numbers would look like a pass.
     largest = int(np.argmax(gap if passed else gap - allowed))
-    return Distance(
+    return ArrayDistance(
         max_abs=float(gap.max()),
         mean_abs=float(gap.mean()),
         max_rel=float(gap[largest]) / whole if whole else float(gap[largest]),
@@ -310,17 +310,17 @@ def _same(one: Array, two: Array) -> bool:
     return np.array_equal(one, two, equal_nan=True)
 
 
-def _of_symbols(expected: Array, found: Array, noise: Array | None) -> Distance:
+def _of_symbols(expected: Array, found: Array, noise: Array | None) -> ArrayDistance:
     """What no rounding moves a little: entries are equal, or they are not."""
     limit = INTEGER_SHARE if noise is None else max(INTEGER_SHARE, float(noise.max(initial=0.0)))
     if expected.shape != found.shape:
         return _infinite(limit)
     share = float(np.mean(np.asarray(expected != found, bool))) if expected.size else 0.0
-    return Distance(share, share, share, share, None, None, 0, limit, int(expected.size), passed=share <= limit)
+    return ArrayDistance(share, share, share, share, None, None, 0, limit, int(expected.size), passed=share <= limit)
 
 
-def _infinite(tolerance: float) -> Distance:
-    return Distance(np.inf, np.inf, np.inf, np.inf, None, None, 0, tolerance, 0, passed=False)
+def _infinite(tolerance: float) -> ArrayDistance:
+    return ArrayDistance(np.inf, np.inf, np.inf, np.inf, None, None, 0, tolerance, 0, passed=False)
 
 
 def _agreement(one: Wide, two: Wide) -> tuple[int | None, int]:

@@ -29,6 +29,12 @@ def share(part: float, whole: float) -> str:
     return f"{part / whole:.2f}" if whole else "-"
 
 
+def percentage(part: float) -> str:
+    """A share for a sentence: ``12.3%``, and two digits of what is smaller than one in a hundred, ``0.012%``."""
+    # One decimal of a small share would call it nothing, or the same as another that it is compared with.
+    return f"{part:.1%}" if not 0 < abs(part) < 0.00995 else f"{100 * part:.2g}%"
+
+
 def count(number: int, noun: str) -> str:
     """``1 group``, ``37 groups``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

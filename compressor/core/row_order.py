@@ -15,7 +15,7 @@ MOST_ROWS = 512
 """Rows that are matched with each other, at most: the effort grows with the square."""
 
 
-class Rows(NamedTuple):
+class OrderedRows(NamedTuple):
     """An array whose rows were put where another one has those that are nearest to them.
 
     Attributes:
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
         return np.where(self.strangers[..., None], expected, self.array)
 
 
-def in_order_of(expected: Array, found: Array) -> Rows | None:
+def in_order_of(expected: Array, found: Array) -> OrderedRows | None:
     """The rows of ``found`` in the order of ``expected``; rows that are off are moved, and only among each other.
 
     Args:
@@ -58,7 +58,7 @@ def in_order_of(expected: Array, found: Array) -> Rows | None:
     index = order[:, :, None]
     strangers = _gaps(one, np.take_along_axis(two, index, axis=1)) > OFF
     array = np.take_along_axis(found.reshape(shape), index, axis=1).reshape(found.shape)
-    return Rows(array, bool((np.diff(order) != 1).any()), strangers.reshape(found.shape[:-1]))
+    return OrderedRows(array, bool((np.diff(order) != 1).any()), strangers.reshape(found.shape[:-1]))
 
 
 def _gaps(one: Floats, two: Floats) -> Floats:

@@ -21,11 +21,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
+from compressor.config.training import FormKind
 from compressor.core.arrays import Array
 from compressor.errors import UsageError
 
@@ -55,7 +55,7 @@ class OutputForm:
 
     name: str
     index: int
-    kind: Literal["kl", "mse", "none"]
+    kind: FormKind
     axis: int = 1
     probabilities: bool = False
     variance: float = 1.0
@@ -195,14 +195,17 @@ def _floating(values: Array) -> bool:
     return values.dtype.kind == "f" or values.dtype.name == "bfloat16"
 
 
+def are_probabilities(values: Array, axis: int) -> bool:
+    """Is no entry negative, and is every sum along the axis one?"""
+    if not values.size or values.min() < 0:
+        return False
+    return bool(np.abs(values.astype(np.float64, copy=False).sum(axis) - 1).max() < TOLERANCE)
+
+
 def _sums_to_one(values: Array) -> int | None:
-    if values.ndim < 2 or not values.size or float(values.min()) < 0:
-        return None
     # With two axes both are the same one, which is asked once.
-    for axis in dict.fromkeys((1, values.ndim - 1)):
-        if values.shape[axis] > 1 and float(np.abs(values.astype(np.float64).sum(axis) - 1).max()) < TOLERANCE:
-            return axis
-    return None
+    axes = dict.fromkeys((1, values.ndim - 1)) if values.ndim > 1 else ()
+    return next((axis for axis in axes if values.shape[axis] > 1 and are_probabilities(values, axis)), None)
 
 
 def _unit_length(values: Array) -> bool:
@@ -217,8 +220,7 @@ def _as_given(found: OutputForm, text: str, values: Array) -> OutputForm:
             f"output {found.name!r} holds whole numbers, which have no gradient; its form can only be none"
         )
     if kind != "kl":
-        chosen: Literal["mse", "none"] = "mse" if kind == "mse" else "none"
-        return OutputForm(found.name, found.index, chosen, reason="as asked")
+        return OutputForm(found.name, found.index, "mse" if kind == "mse" else "none", reason="as asked")
     if not -values.ndim <= axis < values.ndim or axis % values.ndim == 0:
         raise UsageError(
             f"output {found.name!r} has {values.ndim} axes, none of which is axis {axis} of classes; give another axis "

@@ -9,10 +9,10 @@ import numpy as np
 
 from compressor.core.arrays import Array, Floats
 from compressor.data.labels import IGNORED
+from compressor.data.output_forms import are_probabilities
+from compressor.metrics.metric import AGREEMENT
 
-AGREEMENT, DISTANCE, RELATIVE = "agreement", "distance", "relative_error"
-_SUM = 1e-3
-"""How far the sum of probabilities may be from one; float16 resolves no better."""
+DISTANCE, RELATIVE = "distance", "relative_error"
 
 
 @dataclass
@@ -45,7 +45,7 @@ class ComparedOutputs:
                 self.scored, self.axes[name] = name, axis
             elif array.ndim == 2 and array.shape[1] > 1:
                 self.axes[name] = 1
-            if name in self.axes and _probable(array, self.axes[name]):
+            if name in self.axes and are_probabilities(array, self.axes[name]):
                 self.likely.add(name)
 
     def compare(self, name: str, original: Array, found: Array) -> dict[str, Floats]:
@@ -96,8 +96,3 @@ def _class_axis(scores: Array, labels: tuple[int, ...]) -> int:
     """The axis without which scores have the shape of labels; 0 where there is none."""
     axes = (axis for axis in (1, scores.ndim - 1) if scores.ndim == len(labels) + 2)
     return next((k for k in axes if (*scores.shape[1:k], *scores.shape[k + 1 :]) == labels), 0)
-
-
-def _probable(scores: Array, axis: int) -> bool:
-    sums = scores.astype(np.float64).sum(axis)
-    return bool(scores.min() >= 0 and np.abs(sums - 1).max() <= _SUM)

@@ -11,8 +11,9 @@ import numpy as np
 from compressor.config.choices import CORRUPTIONS
 from compressor.core.arrays import Floats
 from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
-from compressor.evaluate.resemblance import AGREEMENT, DISTANCE, RELATIVE
+from compressor.evaluate.resemblance import DISTANCE, RELATIVE
 from compressor.evaluate.shifts import Shift
+from compressor.metrics.metric import AGREEMENT
 from compressor.results.records import ModelStats
 from compressor.results.robustness import Estimate, LikenessRow, PotentialRow, RobustModel, ShiftedAccuracy
 

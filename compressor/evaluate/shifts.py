@@ -17,7 +17,7 @@ from compressor.data.corruptions import SEVERITIES, Images, corrupt, obstacle
 from compressor.data.spec import IMAGE_CHANNELS
 from compressor.errors import UsageError
 
-CLEAN, NOISE = "clean", "noise"
+UNDISTURBED, NOISE = "clean", "noise"
 _SLACK = 0.05
 """Share by which pixels may lie outside black and white, as resampling makes them; beyond, they are no pixels."""
 
@@ -118,7 +118,7 @@ class Disturbance:
     def __call__(self, inputs: Mapping[str, Array], shift: Shift, draw: int, first: int) -> dict[str, Array]:
         """Inputs under ``shift``; ``first`` is the number of the first sample."""
         found = dict(inputs)
-        if shift.name == CLEAN:
+        if shift.name == UNDISTURBED:
             return found
         for place, name in enumerate(self.deviations if shift.name == NOISE else self.pixels):
             values = inputs[name]
@@ -182,7 +182,7 @@ def pixels(spec: InputSpec, seen: Range, settings: RobustnessSettings) -> Pixels
 
 def shifts(settings: RobustnessSettings, disturbance: Disturbance) -> tuple[list[Shift], dict[str, str]]:
     """Clean inputs, every amplitude and every severity that can be made, and why others cannot, by corruption."""
-    found = [Shift(CLEAN)]
+    found = [Shift(UNDISTURBED)]
     reasons: dict[str, str] = {}
     if any(disturbance.deviations.values()):
         steps = range(1, settings.noise_levels + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.graph.captures import let_go
-from compressor.graph.nodes import STANDARD
+from compressor.graph.nodes import is_standard
 from compressor.graph.shapes import Shapes
 
 
@@ -14,7 +14,7 @@ def take_branches(model: ir.Model, shapes: Shapes) -> None:
     graph, pending = model.graph, list(model.graph)
     while pending:
         node = pending.pop()
-        if node.op_type != "If" or node.domain not in STANDARD:
+        if node.op_type != "If" or not is_standard(node):
             continue
         condition = shapes.const(node.inputs[0])
         if condition is None or condition.size != 1:

@@ -19,6 +19,7 @@ from compressor.graph.copies import leave_out_copies, write_tiles_as_expands
 from compressor.graph.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.meta import COPY_OF, HANDED_OVER
 from compressor.graph.movement import MOVES
+from compressor.graph.nodes import is_standard
 from compressor.graph.plain_picks import write_plain_picks
 from compressor.graph.shapes import Shapes, initializer_of
 
@@ -131,7 +132,7 @@ def drop_identities(model: ir.Model) -> None:
 
 
 def _is_identity(node: ir.Node) -> bool:
-    if node.domain != "" or not node.inputs or node.inputs[0] is None or HANDED_OVER in node.meta:
+    if not is_standard(node) or not node.inputs or node.inputs[0] is None or HANDED_OVER in node.meta:
         return False
     if node.op_type == "Identity" or (node.op_type == "Concat" and len(node.inputs) == 1):
         return True
@@ -197,7 +198,7 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
     """What the node computes where all its inputs are constants of the file; None where it must stay."""
     tensors = {str(v.name): initializer_of(v) for v in node.inputs if v is not None}
     given = {name: t for name, t in tensors.items() if t is not None and t.dtype != ir.DataType.STRING}
-    if not given or len(given) < len(tensors) or node.domain != "":
+    if not given or len(given) < len(tensors) or not is_standard(node):
         return None
     # What has no known size counts as too large.
     sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compressor.graph.nodes import STANDARD
+from compressor.graph.nodes import is_standard
 
 BEFORE_STATE = 2
 """Inputs of a Loop and of its body before the state: how many iterations (which one), and whether to go on."""
@@ -93,7 +93,7 @@ def flow_of(node: ir.Node) -> Flow | None:
     A form is not followed where numbers of inputs and outputs do not fit each other: the file is damaged, or written
     for an operator set of which nothing is known here.
     """
-    if node.domain not in STANDARD:
+    if not is_standard(node):
         return None
     try:
         if node.op_type == "If":
@@ -166,7 +166,7 @@ def loop_settings(graph: ir.Graph) -> set[str]:
     pending = [
         value
         for node in graph.all_nodes()
-        if node.op_type == "Loop" and node.domain in STANDARD
+        if node.op_type == "Loop" and is_standard(node)
         for value in node.inputs[:BEFORE_STATE]
         if value is not None
     ]

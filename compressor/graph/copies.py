@@ -14,7 +14,7 @@ import onnx_ir as ir
 from compressor.graph.dims import Dim, common_factor
 from compressor.graph.edit import FreeNames, add_constant
 from compressor.graph.elementwise import BROADCASTS, UNARY
-from compressor.graph.nodes import input_of
+from compressor.graph.nodes import input_of, is_standard
 from compressor.graph.shapes import Shapes, initializer_of
 
 
@@ -24,7 +24,7 @@ def write_tiles_as_expands(model: ir.Model, shapes: Shapes) -> None:
     Its copies may follow their users: indices repeated over the channels that they gather, a token over an image.
     """
     for node in model.graph.all_nodes():
-        if node.domain != "" or node.op_type != "Tile":
+        if not is_standard(node) or node.op_type != "Tile":
             continue
         before, after = shapes.dims(input_of(node, 0)), shapes.dims(node.outputs[0])
         # An axis without positions has none whatever its repeats are.
@@ -36,7 +36,7 @@ def leave_out_copies(model: ir.Model, shapes: Shapes) -> None:
     """Lets Expand and ConstantOfShape write size 1 along axes where every reader broadcasts; ``shapes`` follow."""
     free = FreeNames(model.graph)
     for node in list(model.graph):
-        if node.domain != "" or node.op_type not in ("Expand", "ConstantOfShape"):
+        if not is_standard(node) or node.op_type not in ("Expand", "ConstantOfShape"):
             continue
         narrowed = []
         for axis in _made_here(node, shapes):
@@ -56,7 +56,7 @@ def make_copies_apart(model: ir.Model, shapes: Shapes) -> None:
     """
     free = FreeNames(model.graph)
     for node in list(model.graph.all_nodes()):
-        if node.domain != "" or node.op_type != "Expand" or node.outputs[0].is_graph_output():
+        if not is_standard(node) or node.op_type != "Expand" or node.outputs[0].is_graph_output():
             continue
         made = node.outputs[0]
         readers = list(dict.fromkeys(user for user, _ in made.uses()))
@@ -98,7 +98,7 @@ def _one_is_enough(value: ir.Value, axis: int, shapes: Shapes) -> dict[ir.Value,
             if read.is_graph_output() or not read.uses():
                 return {}
             for node, _ in read.uses():
-                if node.domain != "" or node.op_type not in BROADCASTS | UNARY:
+                if not is_standard(node) or node.op_type not in BROADCASTS | UNARY:
                     return {}
                 made = node.outputs[0]
                 sizes = {_size(v, axis, shapes) for v in node.inputs if v is not None and v not in found}

@@ -45,7 +45,7 @@ _MISTAKEN: Final = MappingProxyType(
     }
 )
 _CHUNK: Final = 1 << 24
-DATA: Final = ".data"
+DATA_SUFFIX: Final = ".data"
 """What the name of a file of weights ends in, after that of its model."""
 MAP_FROM: Final = 1 << 24
 """Bytes of the smallest file whose weights are not read when it is opened."""
@@ -263,19 +263,19 @@ def shards(model: ir.Model, name: str) -> Callable[[str], str]:
     given = source.shards if source is not None else {}
     found = sorted({given[weight] for weight in model.graph.initializers if weight in given})
     if len(found) < 2:
-        return dict.fromkeys(model.graph.initializers, name + DATA).__getitem__
+        return dict.fromkeys(model.graph.initializers, name + DATA_SUFFIX).__getitem__
     place = {shard: number for number, shard in enumerate(found, 1)}
     # A weight that was made since goes where its neighbour before it went, as graphs are in the order of their layers.
     number, numbers = 1, {}
     for weight in model.graph.initializers:
         number = numbers[weight] = place.get(given.get(weight, ""), number)
-    return {weight: f"{name}-{at:05}-of-{len(found):05}{DATA}" for weight, at in numbers.items()}.__getitem__
+    return {weight: f"{name}-{at:05}-of-{len(found):05}{DATA_SUFFIX}" for weight, at in numbers.items()}.__getitem__
 
 
 def data_files(path: Path) -> list[Path]:
     """Where :func:`save_model` puts weights of a model at ``path``: one file, and those of several that are there."""
     # Not with_name, which takes no path without a name; whoever writes the model refuses that.
-    return [path.parent / (path.name + DATA), *path.parent.glob(f"{escape(path.name)}-*-of-*{DATA}")]
+    return [path.parent / (path.name + DATA_SUFFIX), *path.parent.glob(f"{escape(path.name)}-*-of-*{DATA_SUFFIX}")]
 
 
 def _parse(path: Path) -> onnx.ModelProto:

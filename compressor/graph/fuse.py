@@ -11,18 +11,18 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.graph.metadata import PREFIX
-from compressor.graph.nodes import STANDARD
+from compressor.graph.metadata import OWN_PREFIX
+from compressor.graph.nodes import is_standard
 from compressor.graph.opsets import softmax_axes, version_of
 
-DOMAIN = f"{PREFIX}fused"
+DOMAIN = f"{OWN_PREFIX}fused"
 """Domain of nodes that stand for several."""
 
 
 def fuse(graph: ir.Graph) -> None:
     """Replaces, in place, every place where a pattern is found and nothing else reads what lies within."""
     for node in list(graph):
-        if node.domain not in STANDARD:
+        if not is_standard(node):
             continue
         for find in _PATTERNS.get(node.op_type, ()):
             found = find(node)
@@ -149,7 +149,7 @@ def _either(node: ir.Node) -> Iterable[tuple[ir.Value, ir.Value]]:
 def _producer(value: ir.Value | None, op: str) -> ir.Node | None:
     """The node of that kind which makes a value, if the value has one reader."""
     node = value.producer() if value is not None else None
-    if value is None or node is None or node.op_type != op or node.domain not in STANDARD:
+    if value is None or node is None or node.op_type != op or not is_standard(node):
         return None
     return node if len(value.uses()) == 1 and not value.is_graph_output() else None
 
@@ -159,7 +159,7 @@ def _only_user(value: ir.Value, op: str) -> ir.Node | None:
     if len(uses) != 1 or value.is_graph_output():
         return None
     node = next(iter(uses)).node
-    return node if node.op_type == op and node.domain in STANDARD and node.graph is value.graph else None
+    return node if node.op_type == op and is_standard(node) and node.graph is value.graph else None
 
 
 def _number(value: ir.Value | None) -> float | None:

@@ -28,7 +28,7 @@ from compressor.graph.known import (
     merged,
     numbers_of,
 )
-from compressor.graph.nodes import dims_of
+from compressor.graph.nodes import dims_of, is_standard
 from compressor.graph.schema_inference import SchemaInference
 from compressor.graph.shape_rules import DimShape, Operands
 
@@ -191,7 +191,7 @@ class Walker:
 
     def _evaluate(self, node: ir.Node) -> list[Array] | None:
         # From what is known of the shape: the reference could not compute with symbols.
-        if node.op_type in ("Shape", "Size") and node.domain == "":
+        if node.op_type in ("Shape", "Size") and is_standard(node):
             shape = self.known.shapes.get(first_input(node))
             if shape is None:
                 return None
@@ -201,7 +201,7 @@ class Walker:
             made = np.empty(len(found), object)
             made[:] = found
             return [numbers_of(made if node.op_type == "Shape" else made.reshape(()), np.dtype(np.int64))]
-        if node.domain != "" or node.op_type in UNPACKS:
+        if not is_standard(node) or node.op_type in UNPACKS:
             return None
         feeds: dict[str, Array] = {}
         for value in node.inputs:
@@ -328,7 +328,7 @@ class Walker:
 
     def _rule(self, node: ir.Node) -> list[DimShape | None] | None:
         """What a rule says about the outputs; None where all is numbers, which ONNX's inference handles."""
-        rule = shape_rules.SHAPE_RULES.get(node.op_type) if node.domain == "" else None
+        rule = shape_rules.SHAPE_RULES.get(node.op_type) if is_standard(node) else None
         if rule is None or not self.symbolic:
             return None
         # Sizes may be in the data alone, as where a Reshape to (batch, -1) reads a shape that was computed.

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph.dims import Dim, Misfit, Size, size_product
+from compressor.graph.nodes import is_standard
 from compressor.graph.shape_rules import DimShape
 from compressor.graph.twins import Twins
 
@@ -101,7 +102,7 @@ def first_input(node: ir.Node) -> ir.Value:
 
 def check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:
     """ONNX's inference does not compare element counts when the target holds no -1."""
-    if node.op_type != "Reshape" or node.domain != "":
+    if node.op_type != "Reshape" or not is_standard(node):
         return
     before = known.shapes.get(first_input(node))
     after = result.get(str(node.outputs[0].name), (None, None))[0]

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import onnx_ir as ir
 
-PREFIX: Final = "compressor."
+OWN_PREFIX: Final = "compressor."
 """How keys, domains and names begin that this program gives; such keys stay."""
-SCOPE: Final = f"{PREFIX}scope"
+SCOPE: Final = f"{OWN_PREFIX}scope"
 """Key of a node that reads a weight without a descriptive name: the path of its module."""
 _EXPORTERS: Final = ("pkg.", "namespace")
 """How the keys of exporters begin. Of the model as a whole only these go: others (class names, strides, licences) are
@@ -41,7 +41,7 @@ def strip_metadata(model: ir.Model) -> None:
     for value in model.graph.initializers.values():
         _plain_tensor(value)
     for item in _items(model):
-        for key in [key for key in item.metadata_props if not key.startswith(PREFIX)]:
+        for key in [key for key in item.metadata_props if not key.startswith(OWN_PREFIX)]:
             del item.metadata_props[key]
         item.doc_string = None
 

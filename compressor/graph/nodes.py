@@ -19,9 +19,14 @@ STANDARD = ("", "ai.onnx")
 OperatorRecord = TypeVar("OperatorRecord")
 
 
+def is_standard(node: ir.Node | onnx.NodeProto) -> bool:
+    """Is the operator one of ONNX's own domain, by either of its names?"""
+    return node.domain in STANDARD
+
+
 def operator_key(node: ir.Node) -> tuple[str, str]:
     """Domain and name of a node's operator, by which tables of operators are read."""
-    return "" if node.domain in STANDARD else node.domain, node.op_type
+    return "" if is_standard(node) else node.domain, node.op_type
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:
@@ -77,7 +82,7 @@ def default_number(op_type: str, name: str) -> float:
 
 def is_constant(node: ir.Node) -> bool:
     """Does the node write a tensor that the file holds?"""
-    return node.op_type == "Constant" and node.domain in STANDARD and "value" in node.attributes
+    return node.op_type == "Constant" and is_standard(node) and "value" in node.attributes
 
 
 def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:

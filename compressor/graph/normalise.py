@@ -19,6 +19,7 @@ from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import ModelError
 from compressor.graph.meta import COPY_OF, OMITTED
+from compressor.graph.nodes import is_standard
 from compressor.graph.unfuse import unfuse
 
 _SCALARS_AND_LISTS: Final = MappingProxyType(
@@ -68,11 +69,11 @@ def normalise(model: ir.Model) -> ir.Model:
     if model.ir_version < 4:
         _drop_initializers_from_inputs(model)
     for node in list(model.graph.all_nodes()):
-        if node.op_type == "Constant" and node.domain == "":
+        if node.op_type == "Constant" and is_standard(node):
             _lift_constant(node)
     _hoist_initializers(model)
     for node in model.graph.all_nodes():
-        if node.op_type == "Concat" and node.domain == "":
+        if node.op_type == "Concat" and is_standard(node):
             _drop_empty_operands(node)
     # Again, since the steps above make nodes.
     _name_nodes(model)

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from compressor.graph.dims import Dim, size_product
 from compressor.graph.edit import FreeNames, add_constant
-from compressor.graph.nodes import input_of, optional_input
+from compressor.graph.nodes import input_of, is_standard, optional_input
 from compressor.graph.shapes import Shapes, initializer_of
 
 
@@ -20,7 +20,7 @@ def write_plain_picks(model: ir.Model, shapes: Shapes) -> None:
     """Writes GatherND as Gather, and Gather as Reshape, where they pick no more than that; what is unused stays."""
     free = FreeNames(model.graph)
     for node in model.graph.all_nodes():
-        if node.domain != "":
+        if not is_standard(node):
             continue
         if node.op_type == "GatherND":
             _pick_whole_entries(model.graph, node, free)
@@ -94,7 +94,7 @@ def _counted(value: ir.Value, shapes: Shapes) -> _Counted | None:
     if known is not None:
         return _Counted(np.asarray(known, np.int64)) if known.dtype.kind in "iu" else None
     node = value.producer()
-    rule = None if node is None or node.domain != "" else _RULES.get(node.op_type)
+    rule = None if node is None or not is_standard(node) else _RULES.get(node.op_type)
     return None if node is None or rule is None else rule(node, shapes)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.edit import FreeNames, add_constant, put_before
-from compressor.graph.nodes import input_of, optional_input
+from compressor.graph.nodes import input_of, is_standard, optional_input
 from compressor.graph.opsets import AddConstant, node_of, version_of
 from compressor.graph.shapes import Shapes
 
@@ -29,7 +29,7 @@ def write_plain_sequences(model: ir.Model, shapes: Shapes) -> bool:
         Whether there is one, so that shapes have to be inferred anew.
     """
     rewrite = _Rewrite(model, shapes)
-    found = [node for node in model.graph.all_nodes() if node.domain == "" and node.op_type in MADE_BY]
+    found = [node for node in model.graph.all_nodes() if is_standard(node) and node.op_type in MADE_BY]
     return sum(rewrite(node) for node in found) > 0
 
 
@@ -82,7 +82,7 @@ class _Rewrite:
 
     def _known(self, reader: ir.Node, count: int) -> bool:
         """Does a node read a sequence of so many elements in a way that needs no sequence?"""
-        if reader.domain != "" or any(v.is_graph_output() for v in reader.outputs):
+        if not is_standard(reader) or any(v.is_graph_output() for v in reader.outputs):
             return False
         if reader.op_type in ("ConcatFromSequence", "SequenceLength"):
             return True

@@ -56,7 +56,7 @@ class SizeSearch:
     declared: Declared
     limits: Sequence[Limit]
 
-    def first(self) -> Fit:
+    def first(self) -> AcceptedSizes:
         """The first sizes that fit within budget, or else the smallest that fit, and all shapes at these.
 
         Raises:
@@ -65,7 +65,7 @@ class SizeSearch:
             OutOfMemory: the latter, at sizes that the user gave.
         """
         problems: list[str] = []
-        best: Fit | None = None
+        best: AcceptedSizes | None = None
         for fit in self._fitting(chain(FIRST_SIZES, self.binding.wanted()), problems):
             if best is None or fit.cost.total < best.cost.total:
                 # Kept in case that no sizes are within the budget.
@@ -82,7 +82,7 @@ class SizeSearch:
         _refuse_too_large(best.known, OutOfMemory if self.binding.given else ModelError)
         return best
 
-    def second(self, first: Fit) -> Bound:
+    def second(self, first: AcceptedSizes) -> Bound:
         """Other sizes that fit within budget, given what ``first`` costs; those of ``first`` where there are none.
 
         Of these the first at which indices that are counted from sizes stay in their tables, if there is one.
@@ -103,7 +103,7 @@ class SizeSearch:
             beyond = bound if beyond is first.bound else beyond
         return beyond
 
-    def far(self, first: Fit) -> Bound | None:
+    def far(self, first: AcceptedSizes) -> Bound | None:
         """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""
         for bound in self.binding.candidates(FAR_SIZES):
             grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.bound.items()), default=1.0)
@@ -115,7 +115,7 @@ class SizeSearch:
                 return bound if emptied is None or self._least(emptied)[0] < 0 else emptied
         return None
 
-    def near(self, first: Fit, second: Bound) -> Bound | None:
+    def near(self, first: AcceptedSizes, second: Bound) -> Bound | None:
         """The differences of the first two sizes, which are small, and divisible by what both are divisible by.
 
         None where these are no others, or leave nothing of a value.
@@ -134,7 +134,7 @@ class SizeSearch:
         }
         return None if bound in (first.bound, second) or not self._takes(bound, first) else bound
 
-    def unlike(self, first: Fit) -> Bound | None:
+    def unlike(self, first: AcceptedSizes) -> Bound | None:
         """Sizes that differ where one input calls several alike; None where none does, or these leave a value empty.
 
         ONNX says that they are equal, and ONNX Runtime mostly takes them where they are not.
@@ -146,14 +146,14 @@ class SizeSearch:
             bound[name] = tuple(size * by for size, by in zip(shape, times, strict=True))
         return bound if bound != first.bound and self._takes(bound, first) else None
 
-    def spare(self, first: Fit) -> list[Bound]:
+    def spare(self, first: AcceptedSizes) -> list[Bound]:
         """Every size that could be tried, smallest last: for whoever finds that a runtime refuses the others."""
         return [bound for bound in self.binding.candidates(FIRST_SIZES) if first.hollow or self._least(bound)[0] > 0]
 
     def _within(self, bound: Bound) -> bool:
         return reachable(self.limits, numbered(self.declared, bound))
 
-    def _takes(self, bound: Bound, first: Fit) -> bool:
+    def _takes(self, bound: Bound, first: AcceptedSizes) -> bool:
         """Does every value have some entries at these sizes, as at ``first``? Not asked where those leave one empty."""
         if first.hollow:
             return True
@@ -193,7 +193,7 @@ class SizeSearch:
                     found.setdefault(dim, node)
         return {dim: node for dim, node in found.items() if isinstance(dim, Size)}
 
-    def _fitting(self, candidates: Iterable[CandidateSizes], problems: list[str]) -> Iterator[Fit]:
+    def _fitting(self, candidates: Iterable[CandidateSizes], problems: list[str]) -> Iterator[AcceptedSizes]:
         """Sizes that the graph accepts, each once; why it refuses others.
 
         A candidate that fits is followed by smaller ones, for whoever finds it too large. Those that leave nothing of
@@ -227,9 +227,9 @@ class SizeSearch:
             except Misfit as misfit:
                 problems.append(str(misfit))
             else:
-                yield Fit(bound, known, cost(known), hollow=True)
+                yield AcceptedSizes(bound, known, cost(known), hollow=True)
 
-    def _fit(self, bound: Bound) -> Fit | None:
+    def _fit(self, bound: Bound) -> AcceptedSizes | None:
         """What the graph is at these sizes; None where they leave nothing of a value.
 
         Raises:
@@ -243,11 +243,11 @@ class SizeSearch:
         if size == 0:
             return None
         known = infer_values(self.model, bound, self.symbolic)
-        return None if self._hollow(known) else Fit(bound, known, cost(known))
+        return None if self._hollow(known) else AcceptedSizes(bound, known, cost(known))
 
 
 @dataclass(frozen=True)
-class Fit:
+class AcceptedSizes:
     """Sizes that a graph accepts.
 
     Attributes:

@@ -19,7 +19,7 @@ from compressor.config import RunSettings
 from compressor.graph import files
 from compressor.version import VERSION
 
-PREFIX: Final = "onnx_compressor."
+PROVENANCE_PREFIX: Final = "onnx_compressor."
 TOOL: Final = f"onnx-compressor {VERSION}"
 ELSEWHERE: Final = ("data", "val_data", "also", "external_data", "latency")
 """Settings that say where something lies, or what is measured, of no model; besides all paths and asides."""
@@ -32,7 +32,7 @@ LOSSY: Final = ("prune", "finetune", "unify", "quantize")
 """Commands after which outputs are other ones, unless their settings say lossless."""
 MAX_TEXT: Final = 10_000
 """Characters of a value that is read; metadata comes from files, which are not trusted."""
-_KEY: Final = re.compile(re.escape(PREFIX) + r"(\d{1,4})\.([a-z][a-z0-9_]{0,63})")
+_KEY: Final = re.compile(re.escape(PROVENANCE_PREFIX) + r"(\d{1,4})\.([a-z][a-z0-9_]{0,63})")
 
 
 def provenance_steps(model: ir.Model) -> list[dict[str, str]]:
@@ -100,7 +100,7 @@ def stamp_provenance(
     number = len(provenance_steps(model)) + 1
     for name, value in known.items():
         if value is not None:
-            model.metadata_props[f"{PREFIX}{number}.{name}"] = value
+            model.metadata_props[f"{PROVENANCE_PREFIX}{number}.{name}"] = value
 
 
 def input_digest(model: ir.Model, origin: object) -> str | None:
@@ -124,7 +124,7 @@ def copy_last_step(source: ir.Model, target: ir.Model) -> None:
     steps = provenance_steps(source)
     number = len(provenance_steps(target)) + 1
     for name, value in steps[-1].items() if steps else ():
-        target.metadata_props[f"{PREFIX}{number}.{name}"] = value
+        target.metadata_props[f"{PROVENANCE_PREFIX}{number}.{name}"] = value
 
 
 def _place(fact: tuple[str, str]) -> tuple[int, str]:

@@ -29,6 +29,7 @@ from compressor.graph.dims import (
 )
 from compressor.graph.known import Known, initializer_of
 from compressor.graph.movement import JOINS, MOVEMENT, MOVES, Movement
+from compressor.graph.nodes import is_standard
 from compressor.graph.shape_rules import TO_THE_END
 
 TOP = f"{OPEN}top of "
@@ -92,7 +93,7 @@ class _Ranges:
 
     def visit(self, node: ir.Node) -> Iterator[Limit]:
         """Ranges of the outputs of ``node``; its indices."""
-        if node.domain != "":
+        if not is_standard(node):
             return
         for value in node.outputs:
             if value not in self._found and self._known.dtypes.get(value) in WHOLE_NUMBERS:

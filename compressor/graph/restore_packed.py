@@ -8,16 +8,16 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.clean import remove_unused
 from compressor.graph.evaluate import evaluate
-from compressor.graph.metadata import PREFIX
+from compressor.graph.metadata import OWN_PREFIX
 from compressor.graph.shapes import initializer_of
 
 
 def is_packed(model: ir.Model) -> bool:
     """Are weights of the model stored as the codes of ``unify``, or as coefficients in a basis?
 
-    Every packed weight reads a constant that packed weights share, whose name begins with ``PREFIX``.
+    Every packed weight reads a constant that packed weights share, whose name begins with ``OWN_PREFIX``.
     """
-    return any(str(name).startswith(PREFIX) for name in model.graph.initializers)
+    return any(str(name).startswith(OWN_PREFIX) for name in model.graph.initializers)
 
 
 def restore(model: ir.Model) -> list[str]:
@@ -68,7 +68,7 @@ def _packed(graph: ir.Graph) -> list[ir.Value]:
         inputs = [value for value in node.inputs if value is not None]
         if inputs and all(value in fixed or initializer_of(value) is not None for value in inputs):
             fixed.update(node.outputs)
-            if any(value in own or str(value.name).startswith(PREFIX) for value in inputs):
+            if any(value in own or str(value.name).startswith(OWN_PREFIX) for value in inputs):
                 own.update(node.outputs)
     # Nodes that only go on computing from constants; the weight is what leaves them.
     inner = {value.producer() for value in fixed}

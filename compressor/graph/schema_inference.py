@@ -16,7 +16,7 @@ from compressor.graph.captures import captured_values, has_graph
 from compressor.graph.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, standard_node, twin_of
 from compressor.graph.dims import Dim, Misfit, Size
 from compressor.graph.known import Inferred, check_reshape, first_input
-from compressor.graph.nodes import REALS
+from compressor.graph.nodes import REALS, is_standard
 from compressor.graph.shape_rules import DimShape
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SchemaInference:
         try:
             schema = onnx.defs.get_schema(proto.op_type, self._walker.versions.get(proto.domain, 1), proto.domain)
         except onnx.defs.SchemaError:
-            older = node.domain == "" and node.op_type in OLDER_SAME_AS_FIRST
+            older = is_standard(node) and node.op_type in OLDER_SAME_AS_FIRST
             return self._as_first(node) if older else {}
         captured = captured_values(node) if has_graph(node) else []
         read = set(proto.input)

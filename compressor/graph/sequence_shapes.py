@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.dims import Dim
 from compressor.graph.known import Known, first_input
-from compressor.graph.nodes import STANDARD, optional_input
+from compressor.graph.nodes import is_standard, optional_input
 from compressor.graph.shape_rules import DimShape
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def common_shape(shapes: Sequence[DimShape], walker: Walker) -> DimShape | None:
 
 
 def _rule(node: ir.Node) -> Callable[[ir.Node, Walker], None] | None:
-    return SEQUENCE_RULES.get(node.op_type) if node.domain in STANDARD else None
+    return SEQUENCE_RULES.get(node.op_type) if is_standard(node) else None
 
 
 def _make(value: ir.Value, shape: DimShape | None, dtype: ir.DataType | None, walker: Walker) -> None:

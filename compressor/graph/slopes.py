@@ -10,6 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.graph.edit import FreeNames, put_before
+from compressor.graph.nodes import is_standard
 from compressor.graph.opsets import exists, version_of
 from compressor.graph.shapes import Shapes
 
@@ -22,7 +23,7 @@ def widen_operands(model: ir.Model, shapes: Shapes) -> bool:
     """
     if not exists("Expand", version_of(model)):
         return False
-    nodes = [node for node in model.graph.all_nodes() if node.domain == "" and node.op_type == "PRelu"]
+    nodes = [node for node in model.graph.all_nodes() if is_standard(node) and node.op_type == "PRelu"]
     broad = [node for node in nodes if _broader(node, shapes)]
     free = FreeNames(model.graph)
     for node in broad:

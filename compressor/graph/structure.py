@@ -15,6 +15,7 @@ import onnx
 
 from compressor.errors import ModelError
 from compressor.graph.contrib import RUNTIME_OPERATORS
+from compressor.graph.nodes import is_standard
 from compressor.graph.walk import Body, attributes, bodies, nested, node_label, quoted, subgraphs
 
 OLDEST_IR_VERSION: Final = 3
@@ -228,7 +229,7 @@ def _check_nodes(bodies: Iterable[Body], imports: Iterable[onnx.OperatorSetIdPro
             try:
                 onnx.checker.check_node(_weightless(node), context)
                 # Operators of others may keep bytes in an attribute of text, as EPContext does its engine.
-                for attribute in node.attribute if not node.domain else ():
+                for attribute in node.attribute if is_standard(node) else ():
                     b"".join([attribute.s, *attribute.strings]).decode()
             except UnicodeDecodeError:
                 raise  # said of the file, whichever name it is
@@ -241,7 +242,7 @@ def _check_nodes(bodies: Iterable[Body], imports: Iterable[onnx.OperatorSetIdPro
 
 def _of_the_runtime(node: onnx.NodeProto, opset: int) -> bool:
     """Is this an operator that ONNX Runtime has in the default domain and ONNX, at this version, has not?"""
-    if node.domain or node.op_type not in RUNTIME_OPERATORS:
+    if not is_standard(node) or node.op_type not in RUNTIME_OPERATORS:
         return False
     try:
         return bool(onnx.defs.get_schema(node.op_type, opset, "").deprecated)

@@ -19,6 +19,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.graph.edit import add_constant
 from compressor.graph.elementwise import BROADCASTS, UNARY
 from compressor.graph.movement import JOINS, MOVES
+from compressor.graph.nodes import is_standard
 from compressor.graph.shapes import Shapes
 from compressor.graph.weights import DerivedTensor, KeptAlong
 
@@ -87,7 +88,7 @@ def _tables(graph: ir.Graph) -> list[ir.Node]:
         node
         for node in graph
         if node.op_type == "Gather"
-        and node.domain == ""
+        and is_standard(node)
         and node.attributes.get_int("axis", 0) == 0
         and node.inputs[0] is not None
         and node.inputs[0].is_initializer()
@@ -113,7 +114,7 @@ def _origin(value: ir.Value | None) -> ir.Value | None:
 
 def _moves(node: ir.Node) -> bool:
     """Does it move entries of its first input, and join nothing to them that is numbered in the old way?"""
-    return node.domain == "" and node.op_type in MOVES - JOINS
+    return is_standard(node) and node.op_type in MOVES - JOINS
 
 
 def _inputs_of(tables: Sequence[ir.Node]) -> list[str]:
@@ -178,7 +179,7 @@ class _Change:
             return
         self.narrowed[value] = None
         node = value.producer()
-        follow = None if node is None or node.domain != "" else _MAKERS_OF_SCORES.get(node.op_type)
+        follow = None if node is None or not is_standard(node) else _MAKERS_OF_SCORES.get(node.op_type)
         if node is None or follow is None:
             raise self._lost(value, node)
         follow(self, node)

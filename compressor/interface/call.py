@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import onnx_ir as ir
 
 from compressor.config import RunSettings
-from compressor.config.recipe import DATA
+from compressor.config.recipe import DATA_SETTINGS
 from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
 from compressor.core.user_code import name_of
@@ -73,14 +73,14 @@ def called(
         # Paths of the temporary folder mean nothing to the caller; reports and messages call the model or keyword
         # instead.
         renamed = {str(folder / f"{_name(index)}.onnx"): f"model {_name(index)}" for index in range(len(models))}
-        renamed |= {str(folder / f"{name}.npz"): f"{name} (in memory)" for name in DATA}
+        renamed |= {str(folder / f"{name}.npz"): f"{name} (in memory)" for name in DATA_SETTINGS}
         try:
             placed = [
                 model if isinstance(model, (str, Path)) else _written(model, folder / f"{_name(index)}.onnx")
                 for index, model in enumerate(models)
             ]
             known = dict(values)
-            for name in DATA:
+            for name in DATA_SETTINGS:
                 # Samples are held against the inputs of the first model, which the others have to share.
                 if is_held(known.get(name)):
                     model = in_memory(placed[0], folder / "a.onnx")

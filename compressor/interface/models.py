@@ -39,14 +39,20 @@ def in_memory(model: ModelLike, place: Path) -> ir.Model:
     return model if isinstance(model, ir.Model) else files.load_model(on_disk(model, place))
 
 
+def no_model(given: object, forms: str) -> UsageError:
+    """The error for what is none of the ``forms`` of a model, such as ``a path or bytes``, that are taken here."""
+    kind = type(given)
+    return UsageError(f"{kind.__module__}.{kind.__qualname__} is no model; give {forms}")
+
+
 def _serialised(model: object) -> bytes:
     if isinstance(model, (bytes, bytearray, memoryview)):
         return bytes(model)
     if not isinstance(model, onnx.ModelProto):
-        kind = type(model)
-        raise UsageError(
-            f"{kind.__module__}.{kind.__qualname__} is no model; give a path, bytes, an onnx.ModelProto, an "
-            "onnx_ir.Model or a result (a torch module is exported first, with torch.onnx.export)"
+        raise no_model(
+            model,
+            "a path, bytes, an onnx.ModelProto, an onnx_ir.Model or a result (a torch module is exported first, with "
+            "torch.onnx.export)",
         )
     # Where the files lie is known to whoever read the message, and is not in it.
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):

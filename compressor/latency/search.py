@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import median
 
+from compressor.core.formatting import percentage
 from compressor.core.notation import read_latency
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.budgets.widths import Levels, Widths
 from compressor.results.detail import LatencyResult
 
-SLACK = 0.03
+LATENCY_SLACK = 0.03
 """A latency counts as reached within this share of the target."""
 CORRECTIONS = 5
 """How often the prediction is corrected at most."""
@@ -62,12 +63,12 @@ class MeasuredWidths:
     def hits(self) -> bool:
         """Is the measured time within the tolerance of the target?"""
         # Faster than asked counts as a miss too: it lost more than it had to.
-        return abs(self.reached - 1) <= SLACK
+        return abs(self.reached - 1) <= LATENCY_SLACK
 
     @property
     def vague(self) -> bool:
         """Could it just as well lie beyond the tolerance?"""
-        return self.latency.high > self.latency.low * (1 + SLACK) ** 2
+        return self.latency.high > self.latency.low * (1 + LATENCY_SLACK) ** 2
 
 
 class WidthSearch:
@@ -93,15 +94,15 @@ class WidthSearch:
         # The extreme first: it tells what is out of reach before a table is measured, which takes minutes.
         trial = self._try(self._widths.narrowest, predict=False)
         latency, wanted = trial.latency, self._aim.milliseconds(trial.latency)
-        if latency.before_ms <= wanted * (1 + SLACK):
+        if latency.before_ms <= wanted * (1 + LATENCY_SLACK):
             raise NothingToPrune(
                 f"the original takes {latency.before_ms:.3g} ms already, the target is {wanted:.3g} ms; nothing has to "
                 "go"
             )
-        if trial.reached > 1 + SLACK and self._aim.exact:
+        if trial.reached > 1 + LATENCY_SLACK and self._aim.exact:
             raise TargetOutOfReach(
-                f"a run can come down to {latency.after_ms:.3g} ms ({latency.after_ms / latency.before_ms:.1%} of the "
-                f"original) at most, the target is {wanted:.3g} ms; raise --max-ratio, lower --round-to, or see "
+                f"a run can come down to {latency.after_ms:.3g} ms ({percentage(latency.after_ms / latency.before_ms)} "
+                f"of the original) at most, the target is {wanted:.3g} ms; raise --max-ratio, lower --round-to, or see "
                 "--explain for what is frozen"
             )
 
@@ -126,7 +127,7 @@ class WidthSearch:
             return self.trials[-1]
         # Without the first one, the narrowest model, which did not aim at the target.
         near = min(self.trials[1:], key=lambda trial: abs(log(trial.reached)))
-        fast = [trial for trial in self.trials[1:] if trial.reached <= 1 + SLACK]
+        fast = [trial for trial in self.trials[1:] if trial.reached <= 1 + LATENCY_SLACK]
         if not self._aim.exact or (fast and self._told):
             return max(fast, key=lambda trial: trial.reached, default=near)
         raise TargetOutOfReach(
@@ -138,7 +139,7 @@ class WidthSearch:
     @property
     def _told(self) -> bool:
         """Do times tell anything? Not where narrower models take longer than the original."""
-        return all(trial.latency.after_ms <= trial.latency.before_ms * (1 + SLACK) for trial in self.trials)
+        return all(trial.latency.after_ms <= trial.latency.before_ms * (1 + LATENCY_SLACK) for trial in self.trials)
 
     def _next(self) -> Levels:
         """The widths at the predicted time that should take as long as asked, by what was measured around it.

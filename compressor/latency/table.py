@@ -12,7 +12,7 @@ from compressor.core.arrays import Floats
 from compressor.evaluate.attribution import attributed
 from compressor.pruning.budgets.parts import OperatorChain, Sizes, operators_by_name
 
-SCHEMA = 1
+TABLE_SCHEMA = 1
 NEAR_SIZES = 1e-2
 """Distance in the logarithm of the sizes up to which measurements are taken for one."""
 
@@ -74,14 +74,14 @@ class Table:
     def to_json(self, made_for: Mapping[str, Any]) -> str:
         """The table as JSON text, with what it holds for."""
         points = {name: [[list(sizes), share] for sizes, share in found] for name, found in self._points.items()}
-        return json.dumps({"schema": SCHEMA, "made_for": dict(made_for), "points": points}) + "\n"
+        return json.dumps({"schema": TABLE_SCHEMA, "made_for": dict(made_for), "points": points}) + "\n"
 
     @staticmethod
     def from_json(text: str, made_for: Mapping[str, Any]) -> Table:
         """Reads :meth:`to_json`; raises ValueError where the text is no table, or one for something else."""
         try:
             data = json.loads(text)
-            if data["schema"] != SCHEMA or data["made_for"] != dict(made_for):
+            if data["schema"] != TABLE_SCHEMA or data["made_for"] != dict(made_for):
                 raise ValueError("a table for something else")
             points = {
                 str(name): [(tuple(int(n) for n in sizes), float(share)) for sizes, share in found]

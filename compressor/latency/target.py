@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
+from compressor.core.formatting import percentage
 from compressor.latency.cache import LatencyCache
 from compressor.latency.candidates import Candidates, fingerprint
-from compressor.latency.search import SLACK, Aim, MeasuredWidths, WidthSearch
+from compressor.latency.search import LATENCY_SLACK, Aim, MeasuredWidths, WidthSearch
 from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
 from compressor.pruning.budgets.allocate import scores_by_loss
@@ -168,8 +169,8 @@ class LatencyTarget:
         fastest, slowest = trial.latency.before_ms / trial.latency.high, trial.latency.before_ms / trial.latency.low
         if trial.hits and self._aim.exact and fastest > wanted:
             told.append(
-                f"a run takes {trial.latency.after_ms:.3g} ms, {trial.reached - 1:.1%} more than the target of "
-                f"{wanted:.3g} ms; up to {SLACK:.0%} counts as met, so aim lower where that is too much"
+                f"a run takes {trial.latency.after_ms:.3g} ms, {percentage(trial.reached - 1)} more than the target of "
+                f"{wanted:.3g} ms; up to {LATENCY_SLACK:.0%} counts as met, so aim lower where that is too much"
             )
         elif not trial.hits and trial.reached < 1:
             told.append(

@@ -37,7 +37,7 @@ EVAL_OPTION = "--eval"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMetric:
     """A metric of one model.
 
     Attributes:
@@ -175,7 +175,7 @@ class Evaluator:
         array = " with an array y" if self.needs_labels else ""
         raise UsageError(f"{name} needs {need}{whose}; give --data or --val-data{array}")
 
-    def measure(self, model: ir.Model, data: Dataset | None, original: ir.Model | None = None) -> Measured:
+    def measure(self, model: ir.Model, data: Dataset | None, original: ir.Model | None = None) -> MeasuredMetric:
         """The metric of a model.
 
         Args:
@@ -191,7 +191,7 @@ class Evaluator:
         """
         if self.own:
             with loaded(model, self.provider, data, self.batch_size, alone=self.alone) as found:
-                return Measured(self.asked(found), None if data is None else len(data))
+                return MeasuredMetric(self.asked(found), None if data is None else len(data))
         # ``measures`` was asked before.
         assert data is not None
         return self._over(model, data, original)
@@ -246,7 +246,7 @@ class Evaluator:
         """The share of the most frequent label; None where the metric counts no single ones."""
         return None if data is None or self.text != DEFAULT else _most_frequent(data)
 
-    def _over(self, model: ir.Model, data: Dataset, original: ir.Model | None) -> Measured:
+    def _over(self, model: ir.Model, data: Dataset, original: ir.Model | None) -> MeasuredMetric:
         from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs judge nothing
 
         limit, metric, count = batch_limit(model), self.start(), 0
@@ -265,7 +265,7 @@ class Evaluator:
                 count += len(batch)
         if not count:
             raise too_few(limit, data)
-        return Measured(metric.value(), count)
+        return MeasuredMetric(metric.value(), count)
 
     @cached_property
     def _function(self) -> Callable[..., Any]:

@@ -14,6 +14,8 @@ from compressor.errors import ModelError, UsageError
 
 Outputs = Mapping[str, Array]
 """What a model gives for one batch: array by name of the output, in the order of the graph."""
+AGREEMENT = "agreement"
+"""Name of the share of samples, or positions, that have the class that they have in the original."""
 
 
 class Metric(ABC):

@@ -9,14 +9,12 @@ import numpy as np
 from compressor.core.arrays import Array, Floats
 from compressor.data.batch import Batch
 from compressor.data.labels import IGNORED
-from compressor.data.output_forms import class_axis
+from compressor.data.output_forms import are_probabilities, class_axis
 from compressor.errors import UsageError
 from compressor.metrics.metric import Metric, Outputs, first_floating
 
 LARGEST_LOSS = 700.0
 """Mean negative log-likelihood beyond which its exponential is no number any more."""
-SUM_OF_PROBABILITIES = 1e-3
-"""How far a row may sum up to something else than one and still be probabilities: sums over a vocabulary in 16 bits."""
 
 
 class Perplexity(Metric):
@@ -92,7 +90,7 @@ def _log_probabilities(rows: Array) -> Floats:
     """float64 of scores, or of probabilities where that is what rows are."""
     wide = rows.astype(np.float64)
     # Models that end with a softmax give shares, whose softmax would be another distribution.
-    if wide.size and wide.min() >= 0 and np.abs(wide.sum(-1) - 1).max() < SUM_OF_PROBABILITIES:
+    if are_probabilities(wide, -1):
         return np.asarray(np.log(np.maximum(wide, np.finfo(np.float64).tiny)))
     # The largest score becomes zero, so that no exponential overflows.
     wide -= wide.max(-1, keepdims=True)

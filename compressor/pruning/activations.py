@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.channels.groups import NO_GROUP
+from compressor.channels.groups import no_group
 from compressor.channels.labels import Term, UnitArray
 from compressor.core.arrays import Array
 from compressor.data import Batch
@@ -176,7 +176,7 @@ def measure_activations(
     # Readers are looked up before any run: without one there is nothing to tap, and no session to start.
     reducer = MEASURES[need](coupling, readings(coupling))
     if not reducer.names:
-        raise NothingToPrune(NO_GROUP)
+        raise NothingToPrune(no_group(coupling))
     values = {str(reading.value.name): reading.value for reading in reducer.readings}
     for arrays in tap(model, reducer.names, (b.inputs for b in batches), provider):
         # Quantised activations are integers; scores compare them with weights, so both have to be real numbers.

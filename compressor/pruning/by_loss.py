@@ -45,7 +45,7 @@ from compressor.pruning.cut.analysis import Analysis
 
 SPARE = 0.05
 """A budget counts as spent where less is left of it than this share of what a target may be missed by."""
-ROUNDING = 1e-12
+COST_ROUNDING = 1e-12
 """What costs may be off by as shares of the whole: what a ratio takes is counted otherwise than widths are."""
 
 
@@ -148,7 +148,7 @@ def levels_within(widths: Widths, rest: float, goal: Goal, left: Callable[[Level
     """
     least = widths.total(widths.narrowest)
     # First at most the target itself; only where that is too coarse, up to what a target may be passed by.
-    budgets = [share - rest + ROUNDING for share in dict.fromkeys((goal.share, goal.most))]
+    budgets = [share - rest + COST_ROUNDING for share in dict.fromkeys((goal.share, goal.most))]
     budgets = [budget for budget in budgets if least <= budget]
 
     def within(budget: float) -> Levels:

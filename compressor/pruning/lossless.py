@@ -57,7 +57,7 @@ def lossless_plan(
     balance(coupling, alive(coupling, group(coupling), settings, matters).astype(np.float64))
     groups = group(coupling)
     # Asked again, as balancing merged units and changed the groups.
-    live = alive(coupling, permitted(groups, settings), settings, matters)
+    live = alive(coupling, permitted(coupling, groups, settings), settings, matters)
     removed = {g.name: g.units[~live[g.units]] for g in groups if not live[g.units].all()}
     if not removed:
         raise NothingToPrune(

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from compressor.config import DataSettings
-from compressor.config.recipe import DATA
+from compressor.config.recipe import DATA_SETTINGS
 from compressor.data import Dataset, open_parts
 from compressor.errors import UsageError
 from compressor.graph import files
@@ -96,7 +96,7 @@ class Judge:
     @cached_property
     def _identity(self) -> dict[str, object]:
         given = (self._settings.data, self._settings.val_data)
-        fields = set(DataSettings.model_fields) - set(DATA)
+        fields = set(DataSettings.model_fields) - set(DATA_SETTINGS)
         return {
             "data": [None if text is None else data_identity(text) for text in given],
             "metric": self.evaluator.identity,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from compressor.config import RunSettings
 from compressor.config.choices import STAGES
-from compressor.config.recipe import DATA, FILES, MANAGED, STAGE_GATES, read_by, stage_kind
+from compressor.config.recipe import DATA_SETTINGS, FILES, MANAGED, STAGE_GATES, read_by, stage_kind
 from compressor.core.clock import Progress
 from compressor.core.notation import parse_also
 from compressor.errors import CompressorError, ModelError
@@ -58,7 +58,7 @@ def content(name: str, settings: RunSettings, source: str, original: str) -> dic
         "source": source,
         "original": original if kind.compares else None,
         "settings": settings.model_dump(
-            mode="json", exclude={*MANAGED, *DATA, FILES, *paths, *gates, *settings.asides()}
+            mode="json", exclude={*MANAGED, *DATA_SETTINGS, FILES, *paths, *gates, *settings.asides()}
         ),
         "also": [[model_digest(Path(file)), pairs] for file, pairs in map(parse_also, getattr(settings, FILES, ()))],
         "data": [data_identity(text) for text in read_by(settings)],

@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.config import BenchSettings, DataSettings, PruneSettings, RunSettings
 from compressor.config.choices import STAGES
-from compressor.config.recipe import DATA, FILES, Recipe, read_by, stage_kind
+from compressor.config.recipe import DATA_SETTINGS, FILES, Recipe, read_by, stage_kind
 from compressor.core import extras
 from compressor.core.user_code import NAMED
 from compressor.errors import UsageError
@@ -97,7 +97,7 @@ def _located(settings: RunSettings, folder: Path) -> dict[str, Any]:
         # An absolute path stays what it is when it is joined to a folder.
         if isinstance(value, Path):
             found[name] = folder / value
-        elif name in DATA and value is not None:
+        elif name in DATA_SETTINGS and value is not None:
             found[name] = value if NAMED.fullmatch(value) else str(folder / value)
         elif name == FILES:
             found[name] = tuple(str(folder / text) for text in value)

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.edit import constant_array
 from compressor.graph.evaluate import evaluate
-from compressor.graph.nodes import input_of
+from compressor.graph.nodes import input_of, is_standard
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Unrepairable
 
@@ -57,7 +57,7 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight |
     chain: list[ir.Value] = []
     while value is not None and not value.is_initializer() and (node := value.producer()) is not None:
         # Positions can be followed only if shapes, permutations and indices are constants.
-        if any(_tensor(v) is None and v is not None for v in node.inputs[1:]) or node.domain != "":
+        if any(_tensor(v) is None and v is not None for v in node.inputs[1:]) or not is_standard(node):
             return None
         # A weight that is computed from a constant is reported with a reason; what is no weight at all is passed over.
         if not operator_of(node).moves:

@@ -17,7 +17,7 @@ from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes
 from compressor.reconstruct.form import VARYING, Matrix, Pick, Shape, Unrepairable, as_float64
 
-MOVED = "it reads its input between positions"
+READS_BETWEEN = "it reads its input between positions"
 """What is said of a deformable convolution."""
 
 
@@ -155,7 +155,7 @@ def windows(node: ir.Node, held: int, shapes: tuple[Shape, Shape, Shape]) -> Con
     """
     operator, weight = operator_of(node), shapes[1]
     if operator.window is not None and operator.window.moved:
-        raise Unrepairable(MOVED)
+        raise Unrepairable(READS_BETWEEN)
     axes = weight_axes(operator, node, held, weight)
     transposed = axes.inputs_first
     rank = len(weight) - 2

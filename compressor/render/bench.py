@@ -64,7 +64,7 @@ def _profile(console: Console, run: BenchRun, *, verbose: bool) -> None:
         return
     sides = ["A", "B"] if run.b is not None else ["A"]
     table = draw.table(["operator", *(f"nodes {s}" for s in sides), *(f"ms {s}" for s in sides)])
-    for row in run.operators[: None if verbose else draw.FEW]:
+    for row in run.operators[: None if verbose else draw.FEW_ROWS]:
         counts = [row.count_a, row.count_b][: len(sides)]
         times = [row.ms_a, row.ms_b][: len(sides)]
         cells = [row.op_type, *(f"{c or 0:,}" for c in counts), *(f"{t or 0:.3f}" for t in times)]
@@ -73,12 +73,12 @@ def _profile(console: Console, run: BenchRun, *, verbose: bool) -> None:
     # The slowest of either model, as a node that only got slower matters too.
     slowest = sorted(run.nodes, key=lambda n: -max(n.ms_a or 0, n.ms_b or 0))
     table = draw.table(["node", "operator", *(f"ms {s}" for s in sides)])
-    for node in run.nodes if verbose else slowest[: draw.FEW]:
+    for node in run.nodes if verbose else slowest[: draw.FEW_ROWS]:
         times = [node.ms_a, node.ms_b][: len(sides)]
         cells = [node.name, node.op_type, *("-" if t is None else f"{t:.3f}" for t in times)]
         draw.add_row(table, *cells)
     draw.show(console, table)
-    if not verbose and len(run.nodes) > draw.FEW:
+    if not verbose and len(run.nodes) > draw.FEW_ROWS:
         draw.line(console, f"  the slowest of {len(run.nodes):,} nodes; -v lists them all.")
 
 

@@ -81,7 +81,7 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Line:
+class DrawnLine:
     """A series as drawn: a path in a box of 1000 by 1000, and its points as (x, y) in percent; ``band`` is the area of
     its intervals, or empty."""
 
@@ -97,7 +97,7 @@ class LineChart:
 
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[DrawnLine, ...]
 
 
 def line_chart(curve: Curve, beside: Iterable[Curve] = ()) -> LineChart | None:
@@ -126,7 +126,7 @@ def _heights(curve: Curve) -> list[float]:
     return [y for y in found if abs(y) < _HUGE]
 
 
-def _line(series: Series, points: Sequence[tuple[float, float]], xs: ChartAxis, ys: ChartAxis) -> Line:
+def _line(series: Series, points: Sequence[tuple[float, float]], xs: ChartAxis, ys: ChartAxis) -> DrawnLine:
     places = [(_place(x, xs), 100 - _place(y, ys)) for x, y in points]
     band = ""
     # Where a point could not be drawn the intervals would stand beside the others.
@@ -134,7 +134,7 @@ def _line(series: Series, points: Sequence[tuple[float, float]], xs: ChartAxis, 
         lower = [(x, 100 - _place(low, ys)) for (x, _), (low, _) in zip(places, series.bounds, strict=True)]
         upper = [(x, 100 - _place(high, ys)) for (x, _), (_, high) in zip(places, series.bounds, strict=True)]
         band = _path([*upper, *lower[::-1]]) + "z"
-    return Line(series.name, _path(places), tuple((round(x, 2), round(y, 2)) for x, y in places), band)
+    return DrawnLine(series.name, _path(places), tuple((round(x, 2), round(y, 2)) for x, y in places), band)
 
 
 def _path(places: Sequence[tuple[float, float]]) -> str:

@@ -13,7 +13,7 @@ from compressor.results.records import ModelStats
 _PATHLESS = ("(in memory)", "(not written)")
 """What stands for the path of a model that has no file: of what was read, and of what was made."""
 
-FEW = 10
+FEW_ROWS = 10
 """Rows shown of a list that is only an illustration; ``verbose`` shows all."""
 INPUTS_NAMED = 3
 """Inputs whose sizes a line names."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.core.atomic import write_text
 from compressor.core.extras import require
 from compressor.core.formatting import metric_value, printable
+from compressor.core.intervals import LEVEL
 from compressor.render import charts, page
 from compressor.results.records import Report
 
@@ -48,7 +49,7 @@ def render_html(report: Report, *, plan: str | None = None, created: datetime | 
     """
     # As data, so that the template shows it with escaping like all else.
     document: Mapping[str, Any] | None = json.loads(plan) if plan else None
-    return render_template("page.html", created, report=report, plan=document)
+    return render_template("page.html", created, report=report, plan=document, level=LEVEL)
 
 
 def render_template(name: str, created: datetime | None, **values: object) -> str:

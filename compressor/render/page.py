@@ -9,7 +9,7 @@ from itertools import groupby
 from math import isfinite
 from typing import Any
 
-from compressor.core.formatting import count, quantity
+from compressor.core.formatting import count, percentage, quantity
 from compressor.render.charts import cells_of, dash_pattern, skyline, skyline_width
 from compressor.results.detail import LatencyResult, LayerRow, RecoveryRow
 from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report, ScoreHistogram
@@ -357,11 +357,12 @@ def phases(seconds: Mapping[str, float]) -> list[tuple[str, str, float, float]]:
 
 
 def percent(part: float, digits: int = 0) -> str:
-    """``0.5`` as ``50%``; one decimal below 10%."""
+    """``0.5`` as ``50%``; one decimal below 10%, two digits below 1%."""
     if not isfinite(part):
         return DASH
     # Below a tenth one digit more, or small shares would all read alike.
-    return f"{100 * part:.{digits or (1 if 0 < abs(part) < 0.0995 else 0)}f}%".replace("-", MINUS)
+    small = 0 < abs(part) < 0.0995 and not digits
+    return (percentage(part) if small else f"{100 * part:.{digits}f}%").replace("-", MINUS)
 
 
 def left(part: float, whole: float) -> float:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, quantity, share
 from compressor.render import draw
-from compressor.render.text import UNMEASURED, show_outcome
+from compressor.render.text import ACCURACY_UNMEASURED, show_outcome
 from compressor.results.quantize import QuantizeReport
 
 _WORDS = MappingProxyType(
@@ -46,7 +46,7 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
     show_outcome(console, report)
     # How far outputs move says little to most users; so it is said that accuracy is missing.
     if report.unmeasured:
-        draw.line(console, UNMEASURED, style="yellow")
+        draw.line(console, ACCURACY_UNMEASURED, style="yellow")
     if report.latency is not None:
         draw.latency(console, report.latency)
     left = [row for row in report.weights if not row.quantized]

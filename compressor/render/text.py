@@ -7,7 +7,7 @@ from statistics import fmean
 from rich.console import Console
 
 from compressor.channels.residual import DEPTH
-from compressor.core.formatting import count, metric_value, share
+from compressor.core.formatting import count, metric_value, percentage, share
 from compressor.render import draw
 from compressor.render.opaque import opaque_nodes
 from compressor.render.savings import structures
@@ -16,7 +16,7 @@ from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofRes
 
 ROUNDED = 0.1
 """A share of a group further from the ratio than this is worth a word."""
-UNMEASURED = "Accuracy was not measured: give --val-data with labels."
+ACCURACY_UNMEASURED = "Accuracy was not measured: give --val-data with labels."
 
 
 def render_report(report: Report, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
@@ -109,7 +109,7 @@ def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) 
     if not report.initializers:
         draw.line(console, "Initializers: the same.")
         return
-    shown = report.initializers if verbose else report.initializers[: 2 * draw.FEW]
+    shown = report.initializers if verbose else report.initializers[: 2 * draw.FEW_ROWS]
     table = draw.table(("initializer", "a", "b"))
     for item in shown:
         same = item.shape_a == item.shape_b
@@ -212,8 +212,8 @@ def _together(console: Console, proof: ProofResult | None) -> None:
 
 
 def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - draw.FEW} more" if len(names) > draw.FEW else ""
-    return ", ".join(names[: draw.FEW]) + more
+    more = f" and {len(names) - draw.FEW_ROWS} more" if len(names) > draw.FEW_ROWS else ""
+    return ", ".join(names[: draw.FEW_ROWS]) + more
 
 
 def _recovered(console: Console, report: Report) -> None:
@@ -237,7 +237,7 @@ def _recovered(console: Console, report: Report) -> None:
         )
     show_outcome(console, report)
     if report.output is not None and report.unmeasured and any(group.removed for group in report.groups):
-        draw.line(console, UNMEASURED, style="yellow")
+        draw.line(console, ACCURACY_UNMEASURED, style="yellow")
 
 
 def show_outcome(console: Console, report: Report) -> None:
@@ -248,7 +248,7 @@ def show_outcome(console: Console, report: Report) -> None:
         # Metrics that are no shares are shown as numbers.
         values = [metric_value(value, share=item.share) for value in steps]
         text = ", ".join(f"{word} {value}" for word, value in zip(words, values, strict=True))
-        about = "" if item.low is None or item.high is None else f" ({item.low:.1%} to {item.high:.1%})"
+        about = "" if item.low is None or item.high is None else f" ({percentage(item.low)} to {percentage(item.high)})"
         draw.line(console, f"{metric_title(item)}: {text}{about}.", style="bold")
     if report.outputs is not None:
         _outputs(console, report.outputs)
@@ -286,9 +286,9 @@ def _little(row: OutputsRow) -> str:
 
 def _share(found: Share) -> str:
     """A share with its interval, and what it was before recovery."""
-    about = [] if found.low is None or found.high is None else [f"{found.low:.1%} to {found.high:.1%}"]
-    about += [] if found.cut is None else [f"{found.cut:.1%} before recovery"]
-    return f"{found.value:.1%}" + (f" ({'; '.join(about)})" if about else "")
+    about = [] if found.low is None or found.high is None else [f"{percentage(found.low)} to {percentage(found.high)}"]
+    about += [] if found.cut is None else [f"{percentage(found.cut)} before recovery"]
+    return percentage(found.value) + (f" ({'; '.join(about)})" if about else "")
 
 
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:
@@ -335,7 +335,7 @@ def _frozen(
 
 
 def _reason(console: Console, reason: str, rows: Sequence[FrozenRow], verbose: bool) -> None:
-    shown = sorted(rows, key=lambda row: -row.channels)[: None if verbose else draw.FEW]
+    shown = sorted(rows, key=lambda row: -row.channels)[: None if verbose else draw.FEW_ROWS]
     table = draw.table(("value", "axis", "channels", "node"))
     for row in shown:
         channels = f"{row.channels:,}" if row.channels else "-"

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from compressor.core.formatting import count, metric_value
+from compressor.core.formatting import count, metric_value, percentage
 from compressor.render import draw
 from compressor.render.text import metric_title
 from compressor.results.verify import Divergence, VerifyReport
@@ -48,9 +48,9 @@ def _meant(console: Console, report: VerifyReport) -> None:
     steps = " and ".join(f"{step.get('command')} {step.get('settings', '')}".rstrip() for step in report.made_by)
     draw.line(console, f"B differs from A as it is meant to: it says that it was made of A by {steps}.", style="bold")
     worst = max(report.outputs, key=lambda row: row.distance)
-    agree = "" if worst.agreement is None else f"; the largest class is the same in {worst.agreement:.1%}"
+    agree = "" if worst.agreement is None else f"; the largest class is the same in {percentage(worst.agreement)}"
     most = " most" if len(report.outputs) > 1 else ""
-    draw.line(console, f"Off{most}: {worst.name}, by {worst.distance:.1%} of its norm{agree}.")
+    draw.line(console, f"Off{most}: {worst.name}, by {percentage(worst.distance)} of its norm{agree}.")
     if any(run.source != "data" for run in report.runs):
         draw.line(console, "These inputs are noise: --data compares on samples, on which a model is meant to work.")
     said = report.made_by[-1].get("distance")
@@ -78,7 +78,7 @@ def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:
         draw.line(console, f"{found.resized[0]}{more}{place} cannot be compared: B has other sizes there.")
     # The neighbourhood of the first difference is what one wants to see.
     at = found.layers.index(first) if first is not None else 0
-    shown = found.layers if verbose else found.layers[max(0, at - 3) : max(0, at - 3) + draw.FEW]
+    shown = found.layers if verbose else found.layers[max(0, at - 3) : max(0, at - 3) + draw.FEW_ROWS]
     table = draw.table(["value", "operator", "max error", "of range", ""])
     for row in shown:
         cells = (row.value, row.op_type, f"{row.max_abs_err:.2e}", f"{row.max_rel_err:.2e}")

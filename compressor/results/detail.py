@@ -4,6 +4,7 @@ from math import copysign, inf
 
 from pydantic import Field
 
+from compressor.core.intervals import LEVEL
 from compressor.core.notation import Percent
 from compressor.results.base import Record
 
@@ -91,7 +92,7 @@ class AccuracyRow(Record):
     samples: int | None = Field(default=None, description="Samples it was measured on.")
     low: float | None = Field(
         default=None,
-        description="Lower end of the 95 % interval of the result; null where nothing is counted.",
+        description=f"Lower end of the {LEVEL:.0%} interval of the result; null where nothing is counted.",
     )
     high: float | None = Field(default=None, description="Upper end of the interval; null with the lower one.")
     share: bool = Field(default=True, description="Values are shares between 0 and 1.")
@@ -128,7 +129,7 @@ class AccuracyRow(Record):
 
 
 class Share(Record):
-    """A number of the result that would be 0 or 1 if outputs were the original's, with an interval of 95 %."""
+    """A number of the result that would be 0 or 1 if outputs were the original's, with an interval of LEVEL."""
 
     output: str = Field(description="Name of the output.")
     cut: float | None = Field(default=None, description="Straight after the cut, where recovery followed.")
@@ -180,7 +181,7 @@ class LatencyResult(Record):
     after_ms: float = Field(description="Median of the result.")
     low: float = Field(description="Lower end of the interval of the speed-up.")
     high: float = Field(description="Upper end of the interval of the speed-up.")
-    level: float = Field(default=0.95, description="Confidence of the interval.")
+    level: float = Field(default=LEVEL, description="Confidence of the interval.")
     provider: str = Field(default="", description="Execution provider.")
     device: str = Field(default="", description="Name of the device.")
     batch: int | None = Field(default=None, description="Samples in one run.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from compressor.core.formatting import percentage
 from compressor.results.base import Record
 from compressor.results.detail import Environment
 from compressor.results.records import ModelStats, RunDocument
@@ -101,7 +102,7 @@ class RobustnessReport(RunDocument):
         rows = [("samples", f"{self.samples} ({self.source})")]
         for model in self.models[1:]:
             clean = [row for row in self.likeness if row.model == model.label and row.shift == "clean"]
-            agreed = [f"{row.agreement.value:.1%} agreement" for row in clean if row.agreement is not None]
+            agreed = [f"{percentage(row.agreement.value)} agreement" for row in clean if row.agreement is not None]
             saved = f"{model.saved:.0%} of {self.compression} saved"
             rows.append((f"model {model.label}", ", ".join([saved, *agreed])))
         return rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressor.config import PruneSettings
-from compressor.pruning.budgets.budget import FINE, NARROW
+from compressor.config.target import FINE, NARROW
 
 if TYPE_CHECKING:
     from compressor.structures.lowrank.curves import Ranks

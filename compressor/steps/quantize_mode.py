@@ -9,6 +9,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from compressor.config.quantize import QuantizeSettings
+from compressor.core.formatting import percentage
 from compressor.errors import ModelError, NotPossible, ProofFailed
 from compressor.graph.batch_limit import batch_limit
 from compressor.operators.table import RULES, operator_of
@@ -183,8 +184,8 @@ def _how_far(row: ModeRow) -> str:
     if row.distance is None:
         return "outputs cannot be compared"
     if row.agreement is not None:
-        return f"the largest class is the original's in {row.agreement:.1%}"
-    return f"outputs are off by {row.distance:.1%} of their norm"
+        return f"the largest class is the original's in {percentage(row.agreement)}"
+    return f"outputs are off by {percentage(row.distance)} of their norm"
 
 
 def _off(agreement: float | None, distance: float) -> float:
@@ -198,7 +199,7 @@ def _numbers(rows: Sequence[QuantizedRow], *, quantized: bool = False) -> int:
 # ---- what a user should know --------------------------------------------------------------------------------------
 
 
-def remarks(found: Made, outputs: OutputsRow | None, settings: QuantizeSettings) -> list[str]:
+def mode_remarks(found: Made, outputs: OutputsRow | None, settings: QuantizeSettings) -> list[str]:
     """Sentences about recurrent weights that stay as they were, and about outputs that moved far."""
     said = _untaken(found.task.mode, found.done.rows)
     if outputs is not None:

@@ -31,7 +31,7 @@ from compressor.runtime.stored import Stored
 from compressor.steps import counts, report_rows, run_files
 from compressor.unification.curvature import curvatures
 from compressor.unification.layer_rows import ideal_bytes, layer_row, output_error, training_row, why_nothing
-from compressor.unification.layers import Found, find_weights
+from compressor.unification.layers import FoundWeights, find_weights
 from compressor.unification.permute import Permuted, permute
 from compressor.unification.project import target
 from compressor.unification.train import ProgressLines, SetTraining, UnificationTraining, UnifySamples
@@ -62,7 +62,7 @@ class Prepared:
 
     model: ir.Model
     shapes: Shapes
-    weights: Found
+    weights: FoundWeights
     before: ModelStats
     reference: ir.Model
     permuted: Sequence[Permuted] = ()

@@ -12,16 +12,14 @@ from compressor.torch_ops.site import Function, FunctionMaker, Site
 
 Tensor = torch.Tensor
 
-NO_CLASS = -100
-"""The label that torch ignores by default; no index of ONNX is negative unless it is to be ignored."""
-
 
 def _likelihood(site: Site) -> Function:
-    how, ignored = site.get("reduction", "mean"), site.get("ignore_index", NO_CLASS)
+    # Where the node names no label to ignore, torch's own is none that ONNX allows.
+    how = {"reduction": "mean"} | {k: v for k, v in site.attributes.items() if k in ("reduction", "ignore_index")}
 
     def run(x: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         # ONNX allows class numbers of 32 bits, for which torch has no kernel.
-        return F.nll_loss(x, target.to(torch.int64), weight, ignore_index=ignored, reduction=how)
+        return F.nll_loss(x, target.to(torch.int64), weight, **how)
 
     return run
 

@@ -193,7 +193,7 @@ def _groups(analysis: Analysis, settings: PruneSettings, *, balanced: bool) -> l
     if balanced:
         # Scores only pair rows of joint axes, for which nothing has to be measured.
         return list(scored_groups(analysis.coupling, by_weights(settings))[1])
-    return permitted(group(analysis.coupling), settings)
+    return permitted(analysis.coupling, group(analysis.coupling), settings)
 
 
 def _channels(

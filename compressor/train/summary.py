@@ -8,10 +8,11 @@ from pathlib import Path
 from compressor.config import TuneSettings
 from compressor.graph.files import size_on_disk
 from compressor.metrics.evaluator import Evaluator
+from compressor.metrics.metric import AGREEMENT
 from compressor.results.finetune import EpochRow, Score, TuneReport
 from compressor.train.finetune import TuneResult
 from compressor.train.loop.history import EpochRecord, Judgement
-from compressor.train.loop.losses import ACCURACY, AGREEMENT
+from compressor.train.loop.losses import ACCURACY
 
 
 def tune_report(

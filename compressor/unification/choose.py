@@ -15,8 +15,8 @@ from compressor.errors import PlanError
 from compressor.pruning.budgets.allocate import Alternative, Move, final_options, line_of
 from compressor.unification.layers import UnifiedLayer
 
-SCHEMA = 1
-REMEDY = "give a file that unify --plan-out wrote"
+BLOCKS_SCHEMA = 1
+RIGHT_FILE = "give a file that unify --plan-out wrote"
 REFUSALS = 4
 """Layers whose next move breaks the budget before no more are tried."""
 REPLAYED_SETTINGS = ("unify_share", "prune_share", "permute", "magnitudes", "simplify")
@@ -59,7 +59,7 @@ class UnifyPlan:
 
     def to_json(self) -> str:
         """The plan as JSON text, the same for the same plan."""
-        document = {"schema": SCHEMA, "policy": dict(self.policy), "blocks": dict(self.blocks)}
+        document = {"schema": BLOCKS_SCHEMA, "policy": dict(self.policy), "blocks": dict(self.blocks)}
         return json.dumps(document, indent=1) + "\n"
 
     @staticmethod
@@ -68,8 +68,10 @@ class UnifyPlan:
         try:
             data = json.loads(text)
             demand_kind(data, dict, "the plan")
-            if data["schema"] != SCHEMA:
-                raise PlanError(f"the plan has schema {data['schema']!r}, this version reads {SCHEMA}; {REMEDY}")
+            if data["schema"] != BLOCKS_SCHEMA:
+                raise PlanError(
+                    f"the plan has schema {data['schema']!r}, this version reads {BLOCKS_SCHEMA}; {RIGHT_FILE}"
+                )
             # Raises here, where the file is named, and not when the plan is applied.
             for key in ("blocks", "policy"):
                 demand_kind(data[key], dict, key)
@@ -84,7 +86,7 @@ class UnifyPlan:
                 )
             return plan
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise PlanError(f"not a plan of unification: {fault_of(error)}; {REMEDY}") from None
+            raise PlanError(f"not a plan of unification: {fault_of(error)}; {RIGHT_FILE}") from None
 
     @staticmethod
     def load(path: Path) -> UnifyPlan:
@@ -94,7 +96,7 @@ class UnifyPlan:
         except OSError as error:
             raise PlanError(f"cannot read the plan {path}: {error.strerror or error}; check the path") from None
         except UnicodeDecodeError:
-            raise PlanError(f"cannot read the plan {path}: it is no text; {REMEDY}") from None
+            raise PlanError(f"cannot read the plan {path}: it is no text; {RIGHT_FILE}") from None
 
 
 def notation(block: BlockShape) -> str:

@@ -13,7 +13,7 @@ from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
 from compressor.runtime.stored import Runs
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.choose import notation
-from compressor.unification.layers import Found
+from compressor.unification.layers import FoundWeights
 from compressor.unification.layout import Blocking
 from compressor.unification.train import SetTraining
 from compressor.unification.unified import Unified
@@ -74,7 +74,7 @@ def ideal_bytes(dense: ir.Model, unified: Iterable[Unified], rows: Iterable[Unif
     return total - sum(u.weight.nbytes for u in unified) + int(sum(row.bits for row in rows) / 8)
 
 
-def why_nothing(found: Found) -> str:
+def why_nothing(found: FoundWeights) -> str:
     """Why no weight is unified, with the main reason."""
     if not found.left:
         return "the model has no floating-point weight, so there is nothing to unify"

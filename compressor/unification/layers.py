@@ -65,7 +65,7 @@ class Left:
 
 
 @dataclass
-class Found:
+class FoundWeights:
     """The weights of a model: unified, or left alone."""
 
     layers: list[UnifiedLayer] = field(default_factory=list)
@@ -84,7 +84,7 @@ class _Use:
     view: CanonicalAxes
 
 
-def find_weights(coupling: Coupling, settings: UnifySettings) -> Found:
+def find_weights(coupling: Coupling, settings: UnifySettings) -> FoundWeights:
     """Every floating-point initializer of the main graph, unified or left alone with a reason.
 
     Raises:
@@ -109,9 +109,9 @@ class _Search:
         self.uses = {v: list(self._uses(v)) for v in self.graph.initializers.values()}
         self.matched: set[str] = set()
 
-    def run(self) -> Found:
+    def run(self) -> FoundWeights:
         first, last = self._ends()
-        found = Found()
+        found = FoundWeights()
         for value, uses in self.uses.items():
             tensor = value.const_value
             # Integers that no linear operator reads are no weights, and not worth a line in the report.

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from compressor.core.arrays import Array
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.layout import Blocking
-from compressor.unification.packed import HALF_TYPES, Packed
+from compressor.unification.packed import Packed, in_work_type
 from compressor.unification.packed_codebook import PackedCodebook, entropy_bits
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def weight_statistics(original: Array, packed: Packed, constrained: Array, macs:
     """All numbers of one weight whose nodes take ``macs`` multiply-accumulates."""
     layout, kinds = packed.layout, packed.kinds()
     counts = {kind: int((kinds == kind).sum()) for kind in (UNIFIED, PRUNED, FREE)}
-    one, two = _wide(original), _wide(constrained)
+    one, two = in_work_type(original), in_work_type(constrained)
     gap = one - two
     norm = float(np.vdot(one, one))
     products, sums = operations(layout, kinds)
@@ -63,7 +60,7 @@ def measure_codebook(original: Array, packed: PackedCodebook, constrained: Array
     multiplications as there are values, or inputs times taps, whichever is less."""
     layout = packed.layout
     _, outputs, inputs, taps = layout.view.canonical
-    one, two = _wide(original), _wide(constrained)
+    one, two = in_work_type(original), in_work_type(constrained)
     norm = float(np.linalg.norm(one))
     uses, groups = macs / prod(layout.view.shape), layout.view.canonical[0]
     return WeightStatistics(
@@ -109,13 +106,8 @@ def satisfied(weight: Array, original: Array, layout: Blocking, kinds: Kinds) ->
     return same and zero and free
 
 
-def _wide(array: Array) -> Array:
-    # numpy computes slowly, or not at all, with 16-bit floats.
-    return array.astype(np.float32) if array.dtype in HALF_TYPES else array
-
-
 def _distinct(packed: Packed) -> int:
     zeros = np.zeros(int(PRUNED in packed.order), packed.dtype)
     parts = [zeros, packed.values().astype(packed.dtype), packed.free]
-    found = [np.unique(abs(_wide(part)).ravel()) for part in parts]
+    found = [np.unique(abs(in_work_type(part)).ravel()) for part in parts]
     return len(np.unique(np.concatenate(found)))

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from compressor.core.arrays import Array
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.layout import Blocking
 from compressor.unification.projections import shared_values
 
-Array = npt.NDArray[Any]
 HALF_TYPES = (np.dtype(np.float16), np.dtype(ir.DataType.BFLOAT16.numpy()))
-"""Types that are computed with as float32."""
+"""Types that numpy computes slowly with, or not at all: they are computed with as float32."""
 DIGITS = MappingProxyType({2: 8, 3: 5, 4: 4, 16: 2, 256: 1})
 """Digits of a base that one byte holds."""
 
@@ -46,13 +46,39 @@ def from_bytes(data: npt.NDArray[np.uint8], base: int, count: int) -> npt.NDArra
     return digit_table(base)[data].ravel()[:count]
 
 
+def work_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that numbers of ``dtype`` are computed with in; each is exact in it."""
+    return np.dtype(np.float32) if dtype in HALF_TYPES else dtype
+
+
+def in_work_type(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array in the type that it is computed with in."""
+    return array.astype(work_type(array.dtype), copy=False)
+
+
 @dataclass(frozen=True)
-class Packed:
+class StoredWeight:
+    """What weights have in common that are stored in parts.
+
+    Attributes:
+        layout: the blocks.
+        dtype: of the weight.
+    """
+
+    layout: Blocking
+    dtype: np.dtype[Any]
+
+    @property
+    def work(self) -> np.dtype[Any]:
+        """The type that parts are put together in; every stored number is exact in it."""
+        return work_type(self.dtype)
+
+
+@dataclass(frozen=True)
+class Packed(StoredWeight):
     """The parts of one weight.
 
     Attributes:
-        layout: its blocks.
-        dtype: of the weight.
         signs: uint8, one bit a weight of the stored blocks ``[n, U]`` in row-major order, 1 for minus.
         magnitudes: float16 or float32, ``[U]``; 0 is a pruned block that is stored like a unified one.
         scale: power of two that the magnitudes are multiplied by; 1 unless float16 is too narrow.
@@ -61,8 +87,6 @@ class Packed:
         map: one digit a block, packed in bytes; None where all blocks are of one kind.
     """
 
-    layout: Blocking
-    dtype: np.dtype[Any]
     signs: npt.NDArray[np.uint8]
     magnitudes: Array
     scale: float
@@ -71,17 +95,12 @@ class Packed:
     map: npt.NDArray[np.uint8] | None
 
     @property
-    def work(self) -> np.dtype[Any]:
-        """The type that signs and magnitudes are put together in; every stored number is exact in it."""
-        return np.dtype(np.float32) if self.dtype in HALF_TYPES else self.dtype
-
-    @property
     def stored(self) -> int:
         """Bytes that all stored parts take together."""
         parts = [self.signs, self.magnitudes, self.free]
         return sum(p.nbytes for p in parts) + (0 if self.map is None else self.map.nbytes)
 
-    def values(self) -> Array:
+    def values(self) -> npt.NDArray[Any]:
         """The shared absolute value of every stored block, in the type that is computed with."""
         return np.asarray(self.magnitudes.astype(self.work) * self.work.type(self.scale))
 
@@ -127,7 +146,7 @@ def pack_blocks(weight: Array, layout: Blocking, kinds: Kinds, magnitudes: str =
         kinds: uint8[B].
         magnitudes: ``"float16"`` or ``"float32"``.
     """
-    wide = weight.astype(np.float32) if weight.dtype in HALF_TYPES else weight
+    wide = in_work_type(weight)
     blocks = layout.blocks(wide)
     shared = shared_values(blocks, layout.present)
     # Through the type of the weight, which is what unpacking ends with, so that nothing is lost there.
@@ -158,7 +177,7 @@ def pack_blocks(weight: Array, layout: Blocking, kinds: Kinds, magnitudes: str =
     )
 
 
-def _scale(values: Array, stored: np.finfo[Any]) -> float:
+def _scale(values: npt.NDArray[Any], stored: np.finfo[Any]) -> float:
     """1 where the stored type holds all values to full precision, else the power of two that brings the largest of
     them just below its largest number."""
     positive = values[values > 0]

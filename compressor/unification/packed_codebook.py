@@ -4,41 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log2
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from compressor.core.arrays import Array
 from compressor.unification.codebook import Codes, decoded, means
 from compressor.unification.layout import Blocking
-from compressor.unification.packed import HALF_TYPES, from_bytes, to_bytes
+from compressor.unification.packed import StoredWeight, from_bytes, in_work_type, to_bytes
 
-Array = npt.NDArray[Any]
 PART_WIDTHS = (8, 4, 2, 1)
 """Bits of a part: so many codes of a part fill a byte exactly."""
 
 
 @dataclass(frozen=True)
-class PackedCodebook:
-    """The parts of one weight.
+class PackedCodebook(StoredWeight):
+    """The parts of one weight; its layout has one block for each codebook.
 
     Attributes:
-        layout: one block for each codebook.
-        dtype: of the weight.
         parts: bits and bytes of each part of the codes ``[n, B]`` in row-major order, the most significant first. A
             code of three bits has a part of two and one of one.
         values: of each codebook, ``[B, K]``, float16 or float32.
     """
 
-    layout: Blocking
-    dtype: np.dtype[Any]
     parts: tuple[tuple[int, npt.NDArray[np.uint8]], ...]
     values: Array
-
-    @property
-    def work(self) -> np.dtype[Any]:
-        """The type that values are looked up in; every stored number is exact in it."""
-        return np.dtype(np.float32) if self.dtype in HALF_TYPES else self.dtype
 
     @property
     def stored(self) -> int:
@@ -97,7 +87,7 @@ def pack_codebook(weight: Array, layout: Blocking, codes: Codes, count: int, val
         count: values of a codebook.
         values: ``"float16"`` or ``"float32"``, which is taken too where float16 cannot hold one.
     """
-    wide = weight.astype(np.float32) if weight.dtype in HALF_TYPES else weight
+    wide = in_work_type(weight)
     table = means(layout.blocks(wide), codes, count).T.astype(weight.dtype).astype(wide.dtype)
     size, limits = np.abs(table[table != 0]), np.finfo(np.float16)
     # Numbers below the smallest normal one would lose bits in float16.

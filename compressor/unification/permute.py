@@ -17,7 +17,7 @@ from compressor.channels.groups import group
 from compressor.channels.reorder import GroupPlace, Holders, Order, move, moved
 from compressor.graph.edit import constant_array
 from compressor.unification.layers import UnifiedLayer
-from compressor.unification.packed import HALF_TYPES
+from compressor.unification.packed import in_work_type
 from compressor.unification.projections import damages
 
 _WIDTH = 64
@@ -75,7 +75,7 @@ def permute(coupling: Coupling, layers: Sequence[UnifiedLayer], seed: int = 0) -
 
 def _damage(layer: UnifiedLayer, weight: Any) -> float:
     """D_u of all blocks, as a share of the norm of the weight."""
-    wide = weight.astype(np.float32) if weight.dtype in HALF_TYPES else weight
+    wide = in_work_type(weight)
     norm = float((wide * wide).sum(dtype=np.float64))
     return float(damages(layer.layout.blocks(wide))[1].sum(dtype=np.float64)) / norm if norm else 0.0
 

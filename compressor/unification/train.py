@@ -27,7 +27,7 @@ from compressor.data import Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
 from compressor.graph.edit import constant_array
 from compressor.unification.assignment import Kinds
-from compressor.unification.packed import HALF_TYPES
+from compressor.unification.packed import in_work_type
 from compressor.unification.subspace import Targets, subspace_of
 
 if TYPE_CHECKING:
@@ -244,8 +244,7 @@ def imposed(model: ir.Model, targets: Targets) -> tuple[ir.Model, dict[str, Any]
 
 def wide_array(value: ir.Value) -> Array:
     """The numbers of an initializer, in float32 or wider."""
-    array = constant_array(value)
-    return array.astype(np.float32) if array.dtype in HALF_TYPES else array
+    return in_work_type(constant_array(value))
 
 
 def remove_checkpoints(folder: Path) -> None:

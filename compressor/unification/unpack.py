@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError
 from compressor.graph.edit import FreeNames, add_constant
-from compressor.graph.metadata import PREFIX
+from compressor.graph.metadata import OWN_PREFIX
 from compressor.graph.opsets import exists, node_of, version_of
 from compressor.unification.assignment import FREE, UNIFIED
 from compressor.unification.moves import LayoutMove, Reshape, shortened
@@ -106,7 +106,7 @@ class _Builder:
         # The tables stand one after the other; each column starts at its own.
         if packed.layout.count > 1:
             first = np.arange(packed.layout.count, dtype=np.int32) * count
-            index = self._node("Add", [index, self._shared(f"{PREFIX}tables{packed.layout.count}x{count}", first)])
+            index = self._node("Add", [index, self._shared(f"{OWN_PREFIX}tables{packed.layout.count}x{count}", first)])
         return self._node("Gather", [values, index])
 
     def _filled(self, values: ir.Value, packed: PackedCodebook, size: int) -> ir.Value:
@@ -114,7 +114,7 @@ class _Builder:
         missing = size - packed.values.shape[1]
         if not missing:
             return values
-        zeros = self._shared(f"{PREFIX}none{missing}.{packed.work.name}", np.zeros(missing, packed.work))
+        zeros = self._shared(f"{OWN_PREFIX}none{missing}.{packed.work.name}", np.zeros(missing, packed.work))
         return self._node("Concat", [values, zeros], axis=0)
 
     def _blocks(self, packed: Packed) -> ir.Value:
@@ -176,7 +176,7 @@ class _Builder:
 
     def _table(self, base: int) -> ir.Value:
         """The digits of every byte, uint8."""
-        return self._shared(f"{PREFIX}digits{base}", digit_table(base))
+        return self._shared(f"{OWN_PREFIX}digits{base}", digit_table(base))
 
     def _digits(self, part: str, data: Any, base: int, shape: tuple[int, ...], table: ir.Value) -> ir.Value:
         """As many of the first entries that a table has for bytes as the shape holds, in the table's type."""
@@ -217,10 +217,10 @@ class _Builder:
         return add_constant(self.graph, f"{self.name}.{part}", np.asarray(array), self.fresh)
 
     def _number(self, number: float, dtype: Any = np.int32) -> ir.Value:
-        return self._shared(f"{PREFIX}{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
+        return self._shared(f"{OWN_PREFIX}{np.dtype(dtype).name}.{number}", np.asarray(number, dtype))
 
     def _shape_of(self, shape: Iterable[int]) -> ir.Value:
-        return self._shared(f"{PREFIX}{'x'.join(map(str, shape))}", np.asarray(shape, np.int64))
+        return self._shared(f"{OWN_PREFIX}{'x'.join(map(str, shape))}", np.asarray(shape, np.int64))
 
     def _shared(self, name: str, array: Any) -> ir.Value:
         """A constant that several weights use, by a name that says what it holds."""

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.errors import tool_fault
-from compressor.graph.metadata import PREFIX
+from compressor.graph.metadata import OWN_PREFIX
 from compressor.runtime.stored import run_once
 from compressor.unification.unified import Unified
 
@@ -55,8 +55,8 @@ def unpacked(model: ir.Model, names: Sequence[str], *, optimise: bool) -> dict[s
         # bfloat16 cannot leave the runtime; float32 holds it exactly. A node of its own, as an output may not be a
         # constant.
         wide = ir.DataType.FLOAT if dtype == ir.DataType.BFLOAT16 else dtype
-        node = ir.node("Cast", [value], attributes={"to": int(wide)}, name=f"{PREFIX}seen.{index}")
-        node.outputs[0].name = f"{PREFIX}seen.{index}"
+        node = ir.node("Cast", [value], attributes={"to": int(wide)}, name=f"{OWN_PREFIX}seen.{index}")
+        node.outputs[0].name = f"{OWN_PREFIX}seen.{index}"
         node.outputs[0].type, node.outputs[0].shape = ir.TensorType(wide), value.shape
         graph.append(node)
         graph.outputs.append(node.outputs[0])

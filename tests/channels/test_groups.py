@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from compressor.channels.groups import blocked, group
+from compressor.channels.groups import blocked, group, no_group
 from compressor.config import PruneSettings
 from tests.models import between, in_memory, model, tokens
-from tests.oracle import couple
+from tests.oracle import couple, without
 
 
 def test_members_and_roles() -> None:
@@ -76,3 +76,24 @@ def test_multiples_are_about_the_widest_filters_of_a_unit() -> None:
     heads = next(g for g in found if len(g.units) == 4)
     assert heads.widest == 8
     assert all(g.widest >= g.width for g in found)
+
+
+def test_a_model_without_groups_is_told_what_stops_most_of_it() -> None:
+    proto = model(
+        """(float[3,8] x) => (float y) <float[8,16] w, float[16,6] v> {
+            a = MatMul(x, w)  b = Celu(a)  c = Sum(b)  y = MatMul(c, v) }"""
+    )
+    with without("Celu"):
+        _, coupling = couple(in_memory(proto), PruneSettings())
+    assert group(coupling) == []
+    node = next(n.name for n in coupling.graph if n.op_type == "Celu")
+    assert f"can be removed (most stop at {node!r}: Celu has no rule); --explain" in no_group(coupling)
+
+
+def test_a_model_of_outputs_alone_names_the_output() -> None:
+    _, coupling = couple(
+        in_memory(model("(float[3,8] x) => (float y) <float[8,16] w> { y = MatMul(x, w) }")), PruneSettings()
+    )
+    assert "(most stop at 'y': " in no_group(coupling)
+    _, coupling = couple(in_memory(model("(float[3,8] x) => (float y) { y = Relu(x) }")), PruneSettings())
+    assert no_group(coupling).startswith("no channel of this model can be removed; --explain")

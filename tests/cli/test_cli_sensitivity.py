@@ -55,7 +55,8 @@ def test_json_on_stdout_and_a_page(net, tmp_path):
     ("arguments", "code", "message"),
     [
         (("--ratios", "0,0.5"), 2, "shares above 0 and below 1"),
-        (("--ratios", "half"), 2, "--ratios"),
+        (("--ratios", "half"), 2, "--ratios: 'half' is not a list of shares"),
+        (("--ratios", "0.5", "--ratios", "2"), 2, "--ratios: '0.5,2' is not a list of shares"),
         (("--max-drop", "1%"), 2, "--max-drop needs samples with labels"),
         (("--data", "none.npz"), 2, "no such file"),
         (("--include", "none*"), 2, "matches no node, no weight and no group"),

@@ -22,6 +22,7 @@ from compressor.pruning.cut import surgery
 from compressor.runtime.stored import run_once
 from tests.commands.file_case import DIGITS, MODELS, SETTINGS, digits, files_in, images, run, written
 from tests.models import between, in_memory
+from tests.operators.case import Case
 from tests.operators.every import CASES
 from tests.property.idioms import IDIOMS
 
@@ -157,9 +158,21 @@ def test_files_repeat(name: str, tmp_path: Path) -> None:
     assert one.read_bytes() == two.read_bytes()
 
 
+EVERY = [pytest.param(case, marks=[pytest.mark.slow] if k % 8 else [], id=repr(case)) for k, case in enumerate(CASES)]
+"""All cases of operators; an eighth of them in the quick suite."""
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_cases_pass_the_whole_run(case: Case) -> None:
+    """With the proof, which tests of operators do without: they hold values against an oracle of theirs."""
+    found = prune(in_memory(case.build()), case.options.resolved(recover="none"))
+    assert found.report.proof is not None
+    assert found.report.proof.passed
+
+
 @pytest.mark.parametrize("case", CASES[::8], ids=repr)
-def test_cases_repeat(case: object) -> None:
-    proto = case.build()  # type: ignore[attr-defined]
+def test_cases_repeat(case: Case) -> None:
+    proto = case.build()
     assert bytes_of(in_memory(proto), ratio=0.5) == bytes_of(in_memory(proto), ratio=0.5)
 
 

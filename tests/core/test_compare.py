@@ -6,11 +6,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from compressor.core.compare import Distance, Tolerance, is_finite, rounding_spread, squares
+from compressor.core.compare import ArrayDistance, Tolerance, is_finite, rounding_spread, squares
 from compressor.core.compare import distance as measured
 
 
-def distance(one, two, rtol, atol) -> Distance:
+def distance(one, two, rtol, atol) -> ArrayDistance:
     return measured(one, two, Tolerance(rtol, atol))
 
 

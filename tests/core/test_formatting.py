@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compressor.core.formatting import count, metric_value, printable, quantity, share
+from compressor.core.formatting import count, metric_value, percentage, printable, quantity, share
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,15 @@ def test_three_digits_and_a_prefix(number: float, text: str) -> None:
 def test_names_of_files_cannot_move_the_cursor() -> None:
     assert printable("a\x1b[2Jb\r\u202e") == r"a\x1b[2Jb\r\u202e"
     assert printable("Größe 3") == "Größe 3"
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [(0.0, "0.0%"), (0.000_123, "0.012%"), (0.0051, "0.51%"), (-0.0051, "-0.51%"), (0.00996, "1.0%"), (0.1234, "12.3%"),
+     (1.0, "100.0%")],
+)  # fmt: skip
+def test_small_shares_are_not_called_nothing(part: float, text: str) -> None:
+    assert percentage(part) == text
 
 
 def test_counts_shares_and_metrics() -> None:

@@ -13,8 +13,8 @@ from compressor.config.robustness import RobustnessSettings
 from compressor.data import InputSpec
 from compressor.errors import UsageError
 from compressor.evaluate.shifts import (
-    CLEAN,
     NOISE,
+    UNDISTURBED,
     Disturbance,
     Range,
     Shift,
@@ -127,7 +127,7 @@ def test_draws_do_not_depend_on_batches(name):
 def test_only_named_inputs_change():
     inputs = {"x": np.ones((2, 3)), "ids": np.ones((2, 3), np.int64)}
     make = Disturbance({"x": 1.0}, {}, 0)
-    assert np.array_equal(make(inputs, Shift(CLEAN), 0, 0)["x"], inputs["x"])
+    assert np.array_equal(make(inputs, Shift(UNDISTURBED), 0, 0)["x"], inputs["x"])
     noisy = make(inputs, Shift(NOISE, 1.0), 0, 0)
     assert not np.array_equal(noisy["x"], inputs["x"])
     assert noisy["ids"] is inputs["ids"]
@@ -145,4 +145,4 @@ def test_the_plan_has_every_amplitude_and_severity():
         ("noise", 0.6, 2),
     ]
     assert [(s.name, s.level) for s in plan[4:]] == [("blur", k) for k in range(1, 6)]
-    assert shifts(asked, Disturbance({}, {}, 0))[0] == [Shift(CLEAN)]
+    assert shifts(asked, Disturbance({}, {}, 0))[0] == [Shift(UNDISTURBED)]

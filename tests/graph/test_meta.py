@@ -11,7 +11,7 @@ from compressor.graph import meta
 
 ROOT = Path(compressor.__file__).parent
 READING = {"get", "pop", "setdefault"}
-KEYS = {name for name in vars(meta) if name.isupper() and name != "PREFIX"}
+KEYS = {name for name in vars(meta) if name.isupper() and name != "OWN_PREFIX"}
 
 
 def keys(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -149,11 +149,14 @@ def test_samples_that_do_not_fit_are_one_sentence(data, words) -> None:
         compressor.prune(model(CLASSIFIER), data=data)
 
 
-def test_what_is_no_model_is_a_sentence(proto) -> None:
+def test_what_is_no_model_is_a_sentence(proto, tmp_path) -> None:
     for given, words in ((3, "builtins.int is no model"), (b"", "file is empty"), (b"GIF89a", "not an ONNX file")):
         with pytest.raises((UsageError, ModelError), match=words) as found:
             compressor.inspect(given)
         assert "/onnx-compressor-" not in str(found.value)
+    for given in (3, proto, None):
+        with pytest.raises(UsageError, match="is no model; give an onnx_ir"):
+            compressor.save(given, tmp_path / "x.onnx")
     away = onnx.ModelProto()
     away.CopyFrom(proto)
     away.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.latency.search import CORRECTIONS, SLACK, Aim, WidthSearch
+from compressor.latency.search import CORRECTIONS, LATENCY_SLACK, Aim, WidthSearch
 from compressor.results.detail import LatencyResult
 from tests.latency.case import residual, widths_of
 
@@ -42,7 +42,7 @@ def test_reached_whatever_the_prediction_is_worth(seen, text):
     looking.demand_reachable()
     trial = looking.run()
     assert trial.hits
-    assert abs(trial.latency.after_ms - Aim(text).milliseconds(trial.latency)) <= SLACK * 5.0 * 2
+    assert abs(trial.latency.after_ms - Aim(text).milliseconds(trial.latency)) <= LATENCY_SLACK * 5.0 * 2
     assert len(looking.trials) <= 1 + CORRECTIONS
 
 
@@ -58,7 +58,7 @@ def test_noise_does_not_lead_astray(seed):
     looking = search("0.5x", SEEN["slower"], noise=0.02, round_to=2, seed=seed)
     looking.demand_reachable()
     trial = looking.run()
-    assert 1 - 2 * SLACK < trial.reached <= 1 + SLACK
+    assert 1 - 2 * LATENCY_SLACK < trial.reached <= 1 + LATENCY_SLACK
     assert trial.predicted == pytest.approx(0.5 / 1.4, rel=0.1)
 
 
@@ -66,7 +66,7 @@ def test_coarse_widths_come_out_faster():
     looking = search("0.75x", SEEN["as predicted"], width=32, round_to=16)
     looking.demand_reachable()
     trial = looking.run()
-    assert trial.reached < 1 - SLACK
+    assert trial.reached < 1 - LATENCY_SLACK
     widths = looking._widths
     wider = [[*trial.levels[:k], level - 1, *trial.levels[k + 1 :]] for k, level in enumerate(trial.levels) if level]
     assert all(widths.total(one) > 0.75 for one in wider)
@@ -109,4 +109,4 @@ def test_reached_where_the_table_tells_nothing(text):
 
     looking = WidthSearch(Aim(text), widths, measure)
     looking.demand_reachable()
-    assert 1 - 2 * SLACK < looking.run().reached <= 1 + SLACK
+    assert 1 - 2 * LATENCY_SLACK < looking.run().reached <= 1 + LATENCY_SLACK

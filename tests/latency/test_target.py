@@ -11,7 +11,7 @@ from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProviderUnavailable, TargetOutOfReach, UsageError
 from compressor.evaluate import statistics
 from compressor.latency import LatencyTarget, timing
-from compressor.pruning.budgets.widths import SAMPLES
+from compressor.pruning.budgets.widths import RANDOM_MODELS
 from compressor.runtime import turns
 from compressor.steps.counts import stats_in_memory
 from tests.latency.case import ORIGINAL_MS, FakeTimer, residual
@@ -70,13 +70,13 @@ def test_the_model_is_the_one_that_was_measured(timers):
 def test_a_second_run_reads_what_the_first_one_measured(timers, tmp_path):
     prune()
     prune(target_latency="0.7x")
-    assert [timer.asked["operators"] for timer in timers] == [SAMPLES + 2, 0]
+    assert [timer.asked["operators"] for timer in timers] == [RANDOM_MODELS + 2, 0]
     [kept] = (tmp_path / "cache" / "onnx-compressor" / "latency").iterdir()
     kept.write_text("{")
     prune()
     prune(residual(72))
     prune(latency_cache=tmp_path / "elsewhere")
-    assert [timer.asked["operators"] for timer in timers[2:]] == [SAMPLES + 2] * 3
+    assert [timer.asked["operators"] for timer in timers[2:]] == [RANDOM_MODELS + 2] * 3
 
 
 def test_a_wrong_prediction_is_corrected(timers, monkeypatch):

@@ -15,8 +15,8 @@ import numpy as np
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
-from compressor.config.target import TargetSection
-from compressor.core.formatting import quantity
+from compressor.config.target import FINE, NARROW, TargetSection
+from compressor.core.formatting import percentage, quantity
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.budgets.cost import CostModel
@@ -30,8 +30,6 @@ TARGET_TOLERANCE = 0.02
 REFINEMENTS, TRIED, SWAPPED = 8, 32, 6
 """How often a choice is refined, the groups that are tried each time, and those of which one gives and one takes: what
 takes time is counting the cost of each choice, of which a round has 2 * 32 + 6 * 6 at most."""
-NARROW, FINE = 64, 4
-"""Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
 
 
 @dataclass(frozen=True)
@@ -282,16 +280,16 @@ def too_much(goal: Goal, least: float) -> str:
     # Multiply-accumulates are counted over all samples of a run here, and told for one of them.
     told = "" if goal.kind == "macs" else f" ({number})"
     return (
-        f"{goal.what} can go down to no less than {least:.1%} of the original{told}, the target is "
-        f"{goal.share:.1%}; raise --max-ratio, lower --round-to, or see --explain for what is frozen"
+        f"{goal.what} can go down to no less than {percentage(least)} of the original{told}, the target is "
+        f"{percentage(goal.share)}; raise --max-ratio, lower --round-to, or see --explain for what is frozen"
     )
 
 
 def too_coarse(goal: Goal, nearest: float) -> str:
     """The sentence for a target between two steps."""
     return (
-        f"the nearest {goal.what} to the target of {goal.share:.1%} is {nearest:.1%}, because channels go in "
-        "steps; lower --round-to"
+        f"the nearest {goal.what} to the target of {percentage(goal.share)} is {percentage(nearest)}, because "
+        "channels go in steps; lower --round-to"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
-from compressor.channels.groups import NO_GROUP, ChannelGroup, group
+from compressor.channels.groups import ChannelGroup, group, no_group
 from compressor.channels.labels import UnitArray
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
@@ -233,12 +233,12 @@ def scored_groups(
     judge = _Judge(settings.criterion, criterion(settings.criterion), weights)
     groups = group(coupling)
     if not groups:
-        raise NothingToPrune(NO_GROUP)
+        raise NothingToPrune(no_group(coupling))
     # Balancing pairs units of different rows by rank, so it needs scores before groups are final.
     balance(coupling, _unit_scores(coupling, groups, judge))
     # Merged units belong together now; the groups from before the balancing are stale.
     groups = group(coupling) if names is None else names.given(group(coupling))
-    scores = {g: judge.scores(g) for g in permitted(groups, settings)}
+    scores = {g: judge.scores(g) for g in permitted(coupling, groups, settings)}
     _reserve(coupling, scores)
     return groups, scores
 
@@ -304,14 +304,14 @@ def _reserve(coupling: Coupling, scores: Mapping[ChannelGroup, Scores]) -> None:
         score[reserved[member.units]] = np.inf
 
 
-def permitted(groups: Sequence[ChannelGroup], settings: SelectionSection) -> list[ChannelGroup]:
+def permitted(coupling: Coupling, groups: Sequence[ChannelGroup], settings: SelectionSection) -> list[ChannelGroup]:
     """The groups that ``include`` and ``exclude`` leave.
 
     Raises:
         NothingToPrune: they leave none, or there was none.
     """
     if not groups:
-        raise NothingToPrune(NO_GROUP)
+        raise NothingToPrune(no_group(coupling))
     left = [g for g in groups if not settings.include or g.blocks or any_match(g.names, settings.include)]
     # The group of residual blocks holds those alone that the globs leave.
     left = [g for g in left if not any_match(g.names, settings.exclude)]

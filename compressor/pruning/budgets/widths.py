@@ -22,12 +22,12 @@ WIDTHS, ALL_WIDTHS = 32, 1024
 """Widths of one group that are considered at least, if it has so many; and of all groups together."""
 ROUNDS = 8
 """How often costs are taken anew around the widths found."""
-SAMPLES = 14
+RANDOM_MODELS = 14
 """Models of random widths that are measured, besides the widest and the narrowest."""
 
 Levels = list[int]
 """For every group the position of its width."""
-Share = Callable[[OperatorChain, list[float]], float]
+CostShare = Callable[[OperatorChain, list[float]], float]
 
 
 class Line(Protocol):
@@ -116,7 +116,7 @@ class Widths:
         self,
         lines: Sequence[Line],
         parts: Sequence[OperatorChain],
-        share: Share,
+        share: CostShare,
         holders: Sequence[OperatorChain] = (),
     ) -> None:
         self.lines = list(lines)
@@ -148,7 +148,7 @@ class Widths:
         """Widths to measure: the widest, the narrowest, and a Latin hypercube, in which every group has widths all
         over its line and no two groups have them together (McKay, Beckman and Conover 1979)."""
         rng = np.random.default_rng(seed)
-        places = np.stack([rng.permutation(SAMPLES) + 0.5 for _ in self.lines], axis=1) / SAMPLES
+        places = np.stack([rng.permutation(RANDOM_MODELS) + 0.5 for _ in self.lines], axis=1) / RANDOM_MODELS
         drawn = np.floor(places * [len(line.losses) for line in self.lines]).astype(int)
         return [self.widest, self.narrowest, *drawn.tolist()]
 

@@ -20,7 +20,7 @@ from compressor.graph.dims import Misfit
 from compressor.graph.feeds import feeds
 from compressor.graph.known import MeasuredValue
 from compressor.graph.meta import SAMPLE
-from compressor.graph.nodes import STANDARD
+from compressor.graph.nodes import is_standard
 from compressor.graph.shapes import Shapes, infer
 
 SEEDS = 2
@@ -72,7 +72,7 @@ def unknown(graph: ir.Graph, shapes: Shapes) -> list[ir.Value]:
             continue
         behind = any(v is not None and shapes(v) is None and not shapes.sequence(v) for v in node.inputs)
         # A standard operator behind an unknown shape is unknown because of it, and needs no run of its own.
-        foreign = node.domain not in STANDARD or has_graph(node) or not behind
+        foreign = not is_standard(node) or has_graph(node) or not behind
         for value in node.outputs:
             sequence = shapes.sequence(value)
             if foreign and value.name and shapes(value) is None and not sequence:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from compressor.core.compare import Distance
+from compressor.core.compare import ArrayDistance
 from compressor.errors import NothingToProve, tool_fault
 from compressor.pruning.proofs.standard import Standard
 from compressor.runtime.stored import Runs
@@ -133,7 +133,7 @@ class Evidence:
         return NO_NUMBER if any(array.size for array in arrays) else EMPTY
 
 
-def _rank(gap: Distance) -> float:
+def _rank(gap: ArrayDistance) -> float:
     """Outputs that fail come before those that pass, large errors before small ones."""
     return gap.channel_rel + (0.0 if gap.passed else 1e9)
 

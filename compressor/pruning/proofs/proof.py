@@ -38,7 +38,7 @@ from compressor.pruning.proofs.standard import Standard, drawn_of, moved_runs, n
 from compressor.pruning.proofs.written import demand_same
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
-SIZES = "sizes"
+ABOUT_SIZES = "sizes"
 """What an entry of what is not proved is about that is about no group."""
 ONE_SIZE = "one size of its open dimensions was run: the file takes no other, or another would take too much"
 SIZED = (
@@ -78,9 +78,9 @@ def unlike(reference: Runnable, other: Runnable, inputs: Inputs, settings: Proof
     try:
         answers = Answers.of(other, [inputs.unlike])
     except ModelError:
-        return [NotProved(SIZES, UNLIKE)]
+        return [NotProved(ABOUT_SIZES, UNLIKE)]
     held = with_tolerance(expected, answers, tolerance_of(settings), inputs.model)
-    return [] if Evidence.of(*held).passed else [NotProved(SIZES, UNLIKE)]
+    return [] if Evidence.of(*held).passed else [NotProved(ABOUT_SIZES, UNLIKE)]
 
 
 # ---- the masked graph, and the smaller one -------------------------------------------------------------------
@@ -130,7 +130,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     standard, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings), masked.model)
     evidence, missing = Evidence.of(standard, held), unlike(masked.stored, small, inputs, settings)
     if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
-        missing.insert(0, NotProved(SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
+        missing.insert(0, NotProved(ABOUT_SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
     notes = [evidence.note, masked.stored.note if isinstance(masked.stored, Piecewise) else ""]
     statistics = masked.masks is not None and masked.masks.statistics > 0
     evidence = replace(evidence, note="; ".join(filter(None, notes)), masked_statistics=statistics)

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.core.compare import Distance, Tolerance, distance, is_finite, rounding_spread
+from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finite, rounding_spread
 from compressor.core.row_order import in_order_of
 from compressor.core.scratch import scratch
 from compressor.errors import tool_fault
@@ -59,7 +59,7 @@ class Standard:
     left_out: Mapping[int, str] = field(default_factory=dict)
     any_order: Mapping[int, int] = field(default_factory=dict)
 
-    def distances(self, actual: Runs) -> list[list[Distance]]:
+    def distances(self, actual: Runs) -> list[list[ArrayDistance]]:
         """How far each output of each run is; ``actual`` has the same feeds.
 
         Raises:

@@ -16,7 +16,7 @@ from compressor.pruning.cut.analysis import Analysis
 from compressor.steps.prune.defaults import made_up, resolve_defaults
 from compressor.steps.run_samples import RunSamples
 
-FEW = 64
+AMPLE = 64
 """Given samples from which on they recover as much as made-up ones do, or more (docs/recovery.md has the numbers)."""
 FILLED_UP = (
     "there are {given} samples to learn from, and least squares needs {few}, so made-up ones were added; more of "
@@ -72,11 +72,11 @@ def with_samples(
         samples: the user's; None without any.
     """
     available = None if samples is None else len(samples.train)
-    if samples is not None and len(samples.train) < FEW and settings.recover == "auto" and not settings.refit_last:
+    if samples is not None and len(samples.train) < AMPLE and settings.recover == "auto" and not settings.refit_last:
         chosen, notes = resolve_defaults(settings, analysis, available=None)
         filled = None if chosen.recover == "none" else _filled(chosen, source, analysis, samples)
         if filled is not None:
-            return chosen, filled, [*notes, FILLED_UP.format(given=available, few=FEW)]
+            return chosen, filled, [*notes, FILLED_UP.format(given=available, few=AMPLE)]
     chosen, notes = resolve_defaults(settings, analysis, available=available)
     return chosen, samples, notes
 

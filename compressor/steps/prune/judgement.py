@@ -10,7 +10,7 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ModelError
 from compressor.graph.evaluate import may_draw
-from compressor.metrics.evaluator import Evaluator, Measured, evaluator_for, labels_unread
+from compressor.metrics.evaluator import Evaluator, MeasuredMetric, evaluator_for, labels_unread
 from compressor.results.detail import AccuracyRow, OutputsRow, TrainabilityRow
 from compressor.steps.prune.trainability import trainability_row
 from compressor.steps.run_samples import NOT_COMPARED, RunSamples
@@ -81,13 +81,13 @@ class ResultJudge:
         return Verdict(tuple(accuracy), outputs, trainable, (*unread, *notes))
 
     def _accuracy(
-        self, evaluator: Evaluator, original: Measured, result: ir.Model, cut: ir.Model | None
+        self, evaluator: Evaluator, original: MeasuredMetric, result: ir.Model, cut: ir.Model | None
     ) -> AccuracyRow:
         pruned = self._measured(evaluator, cut).value if cut is not None else None
         after = self._measured(evaluator, result).value
         return evaluator.row(original.value, after, original.samples, self._data).model_copy(update={"pruned": pruned})
 
-    def _measured(self, evaluator: Evaluator, model: ir.Model) -> Measured:
+    def _measured(self, evaluator: Evaluator, model: ir.Model) -> MeasuredMetric:
         with self._clock.phase("judge"):
             return evaluator.measure(model, self._data, self._source)
 

@@ -10,6 +10,7 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.core.clock import Clock
+from compressor.core.formatting import percentage
 from compressor.errors import NothingToPrune, UsageError
 from compressor.pruning.budgets.budget import Goal
 from compressor.pruning.budgets.cost import graph_macs
@@ -34,7 +35,7 @@ NO_CURVES = (
     "--structure both weighs channels against ranks by what outputs lose, which takes samples that the model runs on "
     "and a linear layer that reads channels; choose --structure channels or lowrank"
 )
-COARSE = "{what} were brought to {left:.1%} instead of {share:.1%}, as what layers may become comes in coarse steps"
+COARSE = "{what} were brought to {left} instead of {share}, as what layers may become comes in coarse steps"
 
 
 def structure_of(settings: PruneSettings) -> Structure:
@@ -124,7 +125,7 @@ class LayerOptions:
 
         best = nearest_of(finer(settings), within, goal, lambda chosen: chosen.left)
         if goal.exact and not goal.near(best.left):
-            notes = (*notes, COARSE.format(what=goal.what, left=best.left, share=goal.share))
+            notes = (*notes, COARSE.format(what=goal.what, left=percentage(best.left), share=percentage(goal.share)))
         choice = self._choice(analysis, ranking, best)
         return Selected(choice, best.changes, notes, by_losses=curves is not None)
 

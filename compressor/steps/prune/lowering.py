@@ -33,7 +33,7 @@ ZEROS = (
     "--target-macs {target:g} counts what is not zero: the graph computes {left:.2f} of the multiply-accumulates, as "
     "zeros stay in {layers}; --lower always writes smaller ones where it can, --structure channels takes all out"
 )
-SLACK = 0.05
+COARSE_STEPS = 0.05
 """Share of the multiply-accumulates by which a target may be missed without a word, as steps are coarse."""
 UNFIT = "no few smaller convolutions come to what the mask keeps"
 NEVER = "--lower never asks for it"
@@ -85,7 +85,11 @@ def zeros_in_target(report: Report) -> list[str]:
     if target is None or after is None or not zeros or not report.input.macs:
         return []
     left = after.macs / report.input.macs
-    return [] if left <= target + SLACK else [ZEROS.format(target=target, left=left, layers=count(len(zeros), "layer"))]
+    return (
+        []
+        if left <= target + COARSE_STEPS
+        else [ZEROS.format(target=target, left=left, layers=count(len(zeros), "layer"))]
+    )
 
 
 def _note(sentence: str, nodes: Sequence[str], reason: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 from compressor.operators.weight import weight_axes
 from compressor.reconstruct.form import Shape
-from compressor.reconstruct.windows import MOVED
+from compressor.reconstruct.windows import READS_BETWEEN
 
 ThinnedSide = Literal["outputs", "inputs"]
 """Which side is thinned, where a layer becomes two factors."""
@@ -104,7 +104,7 @@ def maskable(operator: Operator, node: ir.Node, held: int, weight: Shape) -> str
         return "masks are for convolutions"
     # A deformable kernel reads where another input says.
     if operator.window.moved:
-        return MOVED
+        return READS_BETWEEN
     axes = weight_axes(operator, node, held, weight)
     if axes.inputs_first:
         return "masks are not laid over transposed convolutions"
@@ -124,7 +124,7 @@ def divisible(operator: Operator, node: ir.Node, held: int, weight: Shape) -> st
     """
     if operator.window is not None:
         if operator.window.moved:
-            return MOVED
+            return READS_BETWEEN
         axes = weight_axes(operator, node, held, weight)
         return "each of its groups has one filter (depthwise)" if axes.groups == axes.channels else None
     if operator.factors != (0, 1):

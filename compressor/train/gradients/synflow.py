@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.nodes import STANDARD, become_identity
+from compressor.graph.nodes import become_identity, is_standard
 from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 from compressor.train.module.graph_module import GraphModule
@@ -31,7 +31,7 @@ def linearise(model: ir.Model) -> GraphModule:
         for value in graph.initializers.values():
             _widen(value)
     for node in list(copy.graph.all_nodes()):
-        if node.domain in STANDARD:
+        if is_standard(node):
             _edit(node)
     module = GraphModule(copy)
     for parameter in module.parameters():

@@ -12,16 +12,17 @@ import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages
 from compressor.config import TuneSettings
 from compressor.config.training import NEEDS_TEACHER, LossSection
 from compressor.core.user_code import imported
+from compressor.data.labels import IGNORED
 from compressor.data.output_forms import OutputForm, class_axis, decide, variance
 from compressor.errors import UsageError
-from compressor.torch_ops.loss import NO_CLASS
+from compressor.metrics.metric import AGREEMENT
 from compressor.torch_ops.tensors import log_clamped, to_numpy
 from compressor.train.loop.objective import DeviceBatch, LossTerm, Objective
 from compressor.train.module.pieces import ModuleOutputs
 
 Tensor = torch.Tensor
-ACCURACY, AGREEMENT = "accuracy", "agreement"
-"""Name of the metric that is read off outputs and labels while training lasts."""
+ACCURACY = "accuracy"
+"""Name of the metric that is read off outputs and labels while training lasts; without labels it is AGREEMENT."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class CrossEntropy:
         if labels.is_floating_point():
             labels = labels.movedim(self.form.axis, 1).to(scores.dtype)
         # ``cross_entropy`` takes a softmax of its own, which leaves logarithms of probabilities as they are.
-        return F.cross_entropy(scores, labels, ignore_index=NO_CLASS)
+        return F.cross_entropy(scores, labels, ignore_index=IGNORED)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Agreement:
         assert wanted is not None
         if wanted.is_floating_point():
             wanted = wanted.argmax(self.form.axis)
-        counted = wanted != NO_CLASS
+        counted = wanted != IGNORED
         # A batch in which no position has a label would be zero over zero.
         return found.eq(wanted)[counted].double().mean() if bool(counted.any()) else counted.new_ones(()).double()
 

@@ -7,7 +7,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from compressor.graph.nodes import STANDARD, operator_key
+from compressor.graph.nodes import is_standard, operator_key
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.torch_ops.site import Function, Told, UnsupportedOperator
@@ -31,8 +31,8 @@ def check_supported(graph: ir.Graph) -> None:
     """
     for node in graph.all_nodes():
         # Checked for the whole graph at once, so that a user sees the first missing operator before any work is done.
-        if node.domain not in STANDARD or operator_key(node) not in FUNCTIONS:
-            where = f" of domain {node.domain!r}" if node.domain not in STANDARD else ""
+        if not is_standard(node) or operator_key(node) not in FUNCTIONS:
+            where = f" of domain {node.domain!r}" if not is_standard(node) else ""
             fact = operator_of(node).kernelless or "has no function in torch"
             raise UnsupportedOperator(
                 f"{node.op_type} node {node.name!r}{where} {fact}; replace the operator, or do without fine-tuning"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from compressor.graph.nodes import STANDARD
+from compressor.graph.nodes import is_standard
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 
@@ -24,7 +24,7 @@ def _collect(graph: ir.Graph, wanted: set[ir.Value]) -> None:
         for body in attribute_graphs(node):
             # Bodies first: what they capture is made by nodes before the one that holds them.
             _collect(body, wanted)
-        if node.domain not in STANDARD:
+        if not is_standard(node):
             continue
         operator = operator_of(node)
         passes = operator.on_host > Host.NEVER and any(v in wanted for v in node.outputs)

@@ -32,10 +32,8 @@ from compressor.channels.coupling import Coupling
 from compressor.graph.shapes import Shapes
 from compressor.operators.table import adds, operator_of
 from compressor.train.loop.extension import Values
-from compressor.train.regularizers.regularizer import Regularizer, RegularizerRow, TrainedChannels, scaled
+from compressor.train.regularizers.regularizer import FIRST_SHARE, Regularizer, RegularizerRow, TrainedChannels, scaled
 
-SHARE = 0.1
-"""Of the loss: the penalty's first value."""
 PENALTY_SHARE = 2 / 3
 """Share of the run after which there is no penalty."""
 SMALLEST = 1e-12
@@ -68,7 +66,7 @@ class FeatureFlow(Regularizer):
 
     def __init__(self, stages: list[FeatureStage], subject: TrainedChannels, *, angle: bool) -> None:
         self._stages, self._angle, self._channels = stages, angle, subject.channels
-        self._share = SHARE if subject.strength is None else subject.strength
+        self._share = FIRST_SHARE if subject.strength is None else subject.strength
         names = [n for s in stages for n in (*s.features, *(name for pair in s.steps for name in pair if name))]
         self.values = tuple(dict.fromkeys(names))
         self._factors = (0.0, 0.0)

@@ -12,11 +12,10 @@ import torch
 
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import CoupledChannels, Parameters
-from compressor.train.regularizers.regularizer import Penalty, Regularizer, RegularizerRow, TrainedChannels
+from compressor.train.regularizers.regularizer import FIRST_SHARE, Penalty, Regularizer, RegularizerRow, TrainedChannels
 
 STEEPNESS = 4.0
 """Doublings of the penalty from the strongest unit of a group to the weakest: γ runs from 1 to 16."""
-SHARE = 0.1
 SMALL_CHANNEL = 0.1
 """Of the largest in its group: below it a channel counts as small. Weight decay that is proportional to the weight
 never reaches zero."""
@@ -46,7 +45,9 @@ class GroupSparsity(Penalty):
     """The penalty; ``strength`` is its first value as a share of the loss, before the controller changes it."""
 
     def __init__(self, subject: TrainedChannels) -> None:
-        super().__init__(subject, SHARE, Controller(subject.channels.ratio, SMALL_CHANNEL, start=1.0, growth=GROWTH))
+        super().__init__(
+            subject, FIRST_SHARE, Controller(subject.channels.ratio, SMALL_CHANNEL, start=1.0, growth=GROWTH)
+        )
         subject.demand(bool(self.channels.holdings), "weights of coupled channels")
 
     def ramp(self) -> torch.Tensor:

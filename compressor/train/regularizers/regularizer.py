@@ -15,6 +15,9 @@ from compressor.train.loop.extension import Extension, Values
 from compressor.train.regularizers.controller import Controller
 from compressor.train.regularizers.coupled_channels import CoupledChannels
 
+FIRST_SHARE = 0.1
+"""Of the loss: what a penalty comes to at first where nobody says how strong it is."""
+
 
 @dataclass(frozen=True)
 class Flags:

@@ -22,10 +22,8 @@ import torch
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import slots_of
 from compressor.operators.table import operator_of
-from compressor.train.regularizers.regularizer import Penalty, Regularizer, RegularizerRow, TrainedChannels
+from compressor.train.regularizers.regularizer import FIRST_SHARE, Penalty, Regularizer, RegularizerRow, TrainedChannels
 
-SHARE = 0.1
-"""Of the loss: what the penalty comes to where nobody says how strong it is."""
 RISE = 0.6
 """Share of the run in which the penalty rises; in the authors' code 100,000 of 110,000 steps, at a rate of 0.001."""
 LAST_ZERO = 0.8
@@ -56,7 +54,7 @@ class TrainabilityPreserving(Penalty):
     """
 
     def __init__(self, subject: TrainedChannels, filters: Mapping[str, Filters]) -> None:
-        super().__init__(subject, SHARE)
+        super().__init__(subject, FIRST_SHARE)
         self._filters = dict(filters)
         self._scale: dict[str, float] = {}
         # Not the readers of a channel: the paper decays what makes it.

@@ -28,7 +28,7 @@ import onnx_ir as ir
 from compressor.data import Batch
 from compressor.errors import ModelError, UsageError
 from compressor.graph.edit import add_constant, constant_array, free_name
-from compressor.graph.metadata import PREFIX
+from compressor.graph.metadata import OWN_PREFIX
 from compressor.graph.nodes import is_constant, tensor_of
 from compressor.operators.table import operator_of
 from compressor.runtime.taps import tap
@@ -47,7 +47,7 @@ EPSILON = 1e-5
 MOMENTUM = 0.9
 FILTER_NORM = 2**0.5
 """Norm that filters get: of a filter with n weights of variance 2 / n."""
-MARK = f"{PREFIX}bias"
+MARK = f"{OWN_PREFIX}bias"
 """Property of a node that was put in: the name of the bias that it took over, or nothing."""
 
 Vector = npt.NDArray[np.float64]

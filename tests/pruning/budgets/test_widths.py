@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from compressor.pruning.budgets.widths import SAMPLES
+from compressor.pruning.budgets.widths import RANDOM_MODELS
 from tests.latency.case import residual, widths_of
 
 
@@ -67,5 +67,5 @@ def test_samples_spread_over_every_line():
     assert found[0].tolist() == widths.widest
     assert found[1].tolist() == widths.narrowest
     for column, line in zip(found[2:].T, widths.lines, strict=True):
-        assert len(set(column.tolist())) >= min(SAMPLES, len(line.losses)) - 1
+        assert len(set(column.tolist())) >= min(RANDOM_MODELS, len(line.losses)) - 1
     assert widths.samples(seed=0) == widths.samples(seed=0)

@@ -11,7 +11,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.data import Batch
 from compressor.data.batch import Indices
-from compressor.steps.prune.few_samples import FEW, JoinedSamples
+from compressor.steps.prune.few_samples import AMPLE, JoinedSamples
 
 NET = Path(__file__).parents[3] / "models" / "digits-resnet.onnx"
 TRAIN, TEST = (NET.with_name(f"digits-{part}.npz") for part in ("train", "test"))
@@ -43,7 +43,7 @@ def test_samples_of_both_come_in_the_order_asked_for() -> None:
     assert joined.take(np.asarray([5])).inputs["x"].tolist() == [11]
 
 
-@pytest.mark.parametrize("count", [4, FEW])
+@pytest.mark.parametrize("count", [4, AMPLE])
 def test_few_samples_do_not_ruin_a_model(count: int, tmp_path: Path) -> None:
     with np.load(TRAIN) as held:
         arrays = {name: held[name][:count] for name in held.files}
@@ -51,7 +51,7 @@ def test_few_samples_do_not_ruin_a_model(count: int, tmp_path: Path) -> None:
     asked = {"ratio": 0.5, "recover": "auto", "scope": "auto", "data": str(tmp_path / "few.npz"), "val_data": str(TEST)}
     report = prune(NET, PruneSettings.parse(asked)).report
     said = " ".join(report.warnings)
-    assert ("made-up ones were added" in said) is (count < FEW)
-    assert ("not trained after least squares, as there are 64 samples" in said) is (count == FEW)
-    assert report.settings["recover"] == ("distill" if count < FEW else "lstsq")
+    assert ("made-up ones were added" in said) is (count < AMPLE)
+    assert ("not trained after least squares, as there are 64 samples" in said) is (count == AMPLE)
+    assert report.settings["recover"] == ("distill" if count < AMPLE else "lstsq")
     assert report.accuracy[0].after > 0.9  # 0.32 of four samples alone
