@@ -198,7 +198,7 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
     """What the node computes where all its inputs are constants of the file; None where it must stay."""
     tensors = {str(v.name): initializer_of(v) for v in node.inputs if v is not None}
     given = {name: t for name, t in tensors.items() if t is not None and t.dtype != ir.DataType.STRING}
-    if not given or len(given) < len(tensors) or not is_standard(node):
+    if not given or len(given) < len(tensors) or not is_standard(node) or draws(node):
         return None
     # What has no known size counts as too large.
     sizes = [int(np.prod(s, dtype=object)) if (s := shapes(v)) is not None else FOLD_LIMIT + 1 for v in node.outputs]

@@ -36,12 +36,13 @@ def may_draw(model: ir.Model) -> bool:
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:
     """Outputs of ``node`` for ``feeds`` (input name -> array), or None where the reference cannot run it.
 
-    None, too, for what is no function of its inputs: what draws, and bodies, which read from the graph around them.
+    None, too, for bodies, which read from the graph around them, so that the node is no function of its inputs. What
+    :func:`draws` is for the caller to leave out: a Dropout that does nothing is evaluated.
 
     The reference fails on some operators whose axes are an attribute (Unsqueeze); these are run in the form of the
     newest operator set, which takes them as an input.
     """
-    if draws(node) or has_graph(node):
+    if has_graph(node):
         return None
     from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most graphs need not pay
 

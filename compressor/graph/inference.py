@@ -17,7 +17,7 @@ from compressor.graph import body_shapes, data_rules, sequence_shapes, shape_rul
 from compressor.graph.captures import captured_values, has_graph
 from compressor.graph.control_flow import flow_of
 from compressor.graph.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Misfit, Size, size_product, symbol
-from compressor.graph.evaluate import UNPACKS, evaluate
+from compressor.graph.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.known import (
     UNMEASURED,
     Known,
@@ -201,7 +201,7 @@ class Walker:
             made = np.empty(len(found), object)
             made[:] = found
             return [numbers_of(made if node.op_type == "Shape" else made.reshape(()), np.dtype(np.int64))]
-        if not is_standard(node) or node.op_type in UNPACKS:
+        if not is_standard(node) or draws(node) or node.op_type in UNPACKS:
             return None
         feeds: dict[str, Array] = {}
         for value in node.inputs:
