@@ -20,6 +20,7 @@ from compressor.data.filled import filled_notes
 from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
 from compressor.graph.batch_limit import batch_limit
 from compressor.graph.model_result import ModelResult
+from compressor.graph.upcast import is_narrow, widened
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.standard import Standard
@@ -40,7 +41,6 @@ from compressor.train.loop.split import JudgedSamples, Splits, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.module.pieces import ModuleOutputs, chunk_of, run_module
-from compressor.train.module.upcast import is_narrow, widened
 from compressor.train.pair import TaughtPair
 from compressor.train.reparameterize import ensemble
 

@@ -13,10 +13,10 @@ from compressor.config.training import demand_teacher
 from compressor.data.output_forms import vocabularies
 from compressor.errors import UsageError
 from compressor.graph.batch_limit import batch_limit
+from compressor.graph.upcast import is_narrow, widened
 from compressor.pruning.proofs.interface_match import demand_teachable
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
-from compressor.train.module.upcast import is_narrow, widened
 
 
 @dataclass(frozen=True)

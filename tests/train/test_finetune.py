@@ -13,10 +13,10 @@ from onnx import numpy_helper
 
 from compressor.config import TuneSettings
 from compressor.errors import NothingToTrain, UsageError
+from compressor.graph.upcast import is_narrow, widened
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.split import JudgedSamples, Splits
 from compressor.train.module.intermediate_outputs import with_outputs
-from compressor.train.module.upcast import is_narrow, widened
 from tests.models import in_memory, model
 from tests.train.case import in_torch
 from tests.train.training import Memory

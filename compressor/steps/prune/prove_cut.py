@@ -12,11 +12,13 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.errors import ProofFailed
+from compressor.pruning.budgets.cost import graph_macs
 from compressor.pruning.budgets.select import Choice
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import Analysis, audit
 from compressor.pruning.cut.apply import apply_cut
 from compressor.pruning.proofs import canary, proof
+from compressor.pruning.proofs.double import MOST_MACS, judged_in_double
 from compressor.pruning.proofs.evidence import Evidence, Noticed, NotProved, demand_proof, with_comparisons
 from compressor.pruning.proofs.exact import demand_exact
 from compressor.pruning.proofs.interface_match import demand_declared
@@ -110,7 +112,7 @@ class _Case:
     def prove(self, masked: MaskedReference, small: ir.Model) -> Evidence:
         """What the smaller model and the reference show: alike, on every route, at a second size, and no wrong cut."""
         stored = self._stored(small)
-        masked, evidence, standard = self._compared(masked, stored)
+        masked, evidence, standard = self._compared(masked, stored, small)
         if evidence.runs is not None:
             demand_declared(small, evidence.runs, self.analysis.coupling.policy.free)
         tolerance = proof.tolerance_of(self.settings)
@@ -126,7 +128,9 @@ class _Case:
         demand_exact(self.cut, small)
         return evidence.with_wrong_models(self._wrong_cuts(masked, small, standard, routed))
 
-    def _compared(self, masked: MaskedReference, small: Runnable) -> tuple[MaskedReference, Evidence, Standard]:
+    def _compared(
+        self, masked: MaskedReference, small: Runnable, model: ir.Model
+    ) -> tuple[MaskedReference, Evidence, Standard]:
         """A reference that is a number everywhere, what the smaller model shows beside it, and what was asked of that.
 
         Where the reference is no number, as zero times infinity is none, another one masks more.
@@ -136,6 +140,9 @@ class _Case:
         if not finite_everywhere(standard.runs) and masked.masks is not None:
             masked = self.masked(thorough=True)
             evidence, standard = proof.prove(masked, small, self.analysis.shapes, self.settings)
+        coupling = self.analysis.coupling
+        if not evidence.passed and graph_macs(coupling.graph, coupling.shapes) <= MOST_MACS:
+            evidence, standard = judged_in_double(evidence, standard, masked.model, model)
         demand_proof(evidence)
         return masked, evidence, standard
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from compressor.data import Batch
+from compressor.graph.upcast import widened
 from compressor.train.gradients.squared_gradients import squared_gradients
 from compressor.train.module.measuring import measured_inputs, measuring_module
-from compressor.train.module.upcast import widened
 from tests.models import in_memory, model
 
 TEXT = "(TYPE[n,8] x) => (TYPE[n,4] y) <TYPE[8,16] w, TYPE[16,4] v> { a = MatMul(x, w)  b = Relu(a)  y = MatMul(b, v) }"

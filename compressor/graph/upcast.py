@@ -1,4 +1,4 @@
-"""Models of 16-bit floats, trained in float32: a copy in which every such number, value and cast is wider."""
+"""Copies of models in which every number, value and cast is a wider float: to train in, or to compute more exactly."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import onnx_ir as ir
 from compressor.graph.normalise import normalise
 
 SHORT_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+FLOATS = SHORT_FLOATS | {ir.DataType.FLOAT, ir.DataType.DOUBLE}
 TYPED = frozenset({"dtype", "output_dtype", "softmax_precision", "to"})
 """Attributes that hold an element type."""
 
@@ -23,8 +24,8 @@ def is_narrow(model: ir.Model) -> bool:
     ) or any(a.type == ir.AttributeType.TENSOR and a.as_tensor().dtype in SHORT_FLOATS for a in _attributes(model))
 
 
-def widened(model: ir.Model) -> ir.Model:
-    """A normalised copy in float32, under the same names; what is not of 16 bits stays.
+def widened(model: ir.Model, to: ir.DataType = ir.DataType.FLOAT) -> ir.Model:
+    """A normalised copy in a wider float, under the same names; what is no narrower float stays.
 
     Values that the narrow model rounds are not rounded here.
     """
@@ -33,13 +34,13 @@ def widened(model: ir.Model) -> ir.Model:
     for graph in copy.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:
-                value.const_value = _wide(value.const_value)
+                value.const_value = _wide(value.const_value, to)
         for value in _values(graph):
-            if isinstance(value.type, ir.TensorType) and value.dtype in SHORT_FLOATS:
-                value.type = ir.TensorType(ir.DataType.FLOAT)  # a new one: clones share theirs
+            if isinstance(value.type, ir.TensorType) and _is_narrower(value.dtype, to):
+                value.type = ir.TensorType(to)  # a new one: clones share theirs
     for node in copy.graph.all_nodes():
         for name, attribute in list(node.attributes.items()):
-            node.attributes[name] = _widened(attribute)
+            node.attributes[name] = _widened(attribute, to)
     return copy
 
 
@@ -55,16 +56,21 @@ def _attributes(model: ir.Model) -> Iterator[ir.Attr]:
         yield from node.attributes.values()
 
 
-def _widened(attribute: ir.Attr) -> ir.Attr:
+def _widened(attribute: ir.Attr, to: ir.DataType) -> ir.Attr:
     if attribute.type == ir.AttributeType.TENSOR:
-        return ir.AttrTensor(attribute.name, _wide(attribute.as_tensor()))
+        return ir.AttrTensor(attribute.name, _wide(attribute.as_tensor(), to))
     # An integer names an element type only in these attributes.
-    if attribute.type == ir.AttributeType.INT and attribute.name in TYPED and attribute.as_int() in SHORT_FLOATS:
-        return ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT))
+    typed = attribute.type == ir.AttributeType.INT and attribute.name in TYPED and attribute.as_int() in FLOATS
+    if typed and _is_narrower(ir.DataType(attribute.as_int()), to):
+        return ir.AttrInt64(attribute.name, int(to))
     return attribute
 
 
-def _wide(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    if tensor.dtype not in SHORT_FLOATS:
+def _wide(tensor: ir.TensorProtocol, to: ir.DataType) -> ir.TensorProtocol:
+    if not _is_narrower(tensor.dtype, to):
         return tensor
-    return ir.tensor(np.asarray(tensor.numpy()).astype(np.float32), name=tensor.name)
+    return ir.tensor(np.asarray(tensor.numpy()).astype(to.numpy()), name=tensor.name)
+
+
+def _is_narrower(dtype: ir.DataType | None, to: ir.DataType) -> bool:
+    return dtype in FLOATS and dtype.bitwidth < to.bitwidth

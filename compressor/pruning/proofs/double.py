@@ -1,0 +1,69 @@
+"""Two models in double precision, where in single precision rounding cannot be told from a fault.
+
+What rounding does inside, such as to an exponential of a number near zero, cannot always be provoked by moving inputs
+in their last bit. With 53 bits instead of 24 it all but vanishes, and a fault stays. ONNX Runtime has few kernels for
+doubles, so ONNX's own reference implementation computes them, which takes its time: this is asked last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from compressor.core.compare import Tolerance, is_real, rounding_spread
+from compressor.graph.upcast import widened
+from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.standard import Standard
+from compressor.runtime.stored import Feed, Runs
+
+MOST_MACS = 2 * 10**8
+"""Multiply-accumulates of a run that is worth it: some seconds in numpy."""
+AGREE = Tolerance(1e-9, by_channel=True)
+"""Error that is none in double precision, where 2^-52 is 2e-16."""
+IN_DOUBLE = "compared in double precision: with fewer bits rounding decides, and takes this much of the output's range"
+
+
+def judged_in_double(
+    evidence: Evidence, standard: Standard, reference: ir.Model, small: ir.Model
+) -> tuple[Evidence, Standard]:
+    """What is found, and the standard that it is held against, once more where it failed.
+
+    Args:
+        evidence: of the smaller model, held against ``standard``.
+        standard: outputs of the reference.
+        reference: gives them.
+        small: the smaller model.
+
+    Returns:
+        As given where nothing failed, or where the two differ in double precision as well, or cannot be computed there.
+        Else the difference is rounding, and the standard allows as much, by channel, to what is held against it.
+    """
+    if evidence.passed or evidence.runs is None:
+        return evidence, standard
+    one, two = (_in_double(model, standard.runs) for model in (reference, small))
+    if one is None or two is None or not replace(standard, runs=one, tolerance=AGREE, noise=()).met_by(two):
+        return evidence, standard
+    pairs = [zip(a, b, strict=True) for a, b in zip(standard.runs.outputs, evidence.runs.outputs, strict=True)]
+    noise = [[rounding_spread(a, [b]) for a, b in row] for row in pairs]
+    allowed = replace(standard, noise=noise, note=IN_DOUBLE)
+    found = Evidence.of(allowed, evidence.runs)
+    # What was not proved, and statistics that were masked, are as they were.
+    return replace(found, not_proved=evidence.not_proved, masked_statistics=evidence.masked_statistics), allowed
+
+
+def _in_double(model: ir.Model, runs: Runs) -> Runs | None:
+    """The same outputs, computed with doubles; None where the reference implementation cannot."""
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most proofs need not pay
+
+    try:
+        evaluator = ReferenceEvaluator(ir.to_proto(widened(model, ir.DataType.DOUBLE)))
+        outputs = [[np.asarray(a) for a in evaluator.run(runs.names, dict(_wide(feed)))] for feed in runs.feeds]
+    except Exception:  # noqa: BLE001 - operators that it does not know, and types that it does not take, raise anything
+        return None
+    return Runs(runs.names, runs.feeds, outputs)
+
+
+def _wide(feed: Feed) -> Feed:
+    return {name: array.astype(np.float64) if is_real(array) else array for name, array in feed.items()}
