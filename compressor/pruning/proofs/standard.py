@@ -134,8 +134,12 @@ def with_tolerance(
     noisy = _with_noise(strict, [(strict.runs, moved)])
     if noisy.met_by(runs):
         return noisy, runs
-    # Last, the noise of the smaller model counts too; it may round in places that the reference has not.
-    return _with_noise(strict, [(strict.runs, moved), (runs, _moved_in(actual, failing))]), runs
+    # Last, the noise of the smaller model counts too; it may round in places that the reference has not. Weights that
+    # move stand for rounding at every node, of which inputs that move show what is left at the end.
+    sides = [
+        (side.runs, [*_moved_in(side, failing), *_moved_in(side, failing, by_weights)]) for side in (expected, actual)
+    ]
+    return _with_noise(strict, sides), runs
 
 
 def _with_noise(standard: Standard, sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> Standard:
@@ -205,8 +209,11 @@ def moved_runs(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
     Those are its inputs. Where inputs are whole numbers alone, such as tokens, the first real numbers are weights, and
     these are moved instead.
     """
-    if _are_real(feeds):
-        return [answers.live.run(moved) for moved in nudged(feeds)]
+    return [answers.live.run(moved) for moved in nudged(feeds)] if _are_real(feeds) else by_weights(answers, feeds)
+
+
+def by_weights(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
+    """What a model gives when its weights are moved in the last bit, once for each nudge."""
     with scratch() as folder:
         return [answers.stored.changed(change, folder).run(feeds) for change in nudges_of_weights()]
 
@@ -225,10 +232,12 @@ def nudges_of_weights() -> list[WeightChange]:
     return [partial(with_weights, change=partial(change, seed)) for seed in range(NUDGES)]
 
 
-def _moved_in(answers: Answers, numbers: Sequence[int]) -> list[Runs]:
-    """:func:`moved_runs` for these runs alone; the others are as they were."""
+def _moved_in(
+    answers: Answers, numbers: Sequence[int], move: Callable[[Answers, Sequence[Feed]], list[Runs]] = moved_runs
+) -> list[Runs]:
+    """``move`` for these runs alone; the others are as they were."""
     runs, several = answers.runs, []
-    for again in moved_runs(answers, [runs.feeds[k] for k in numbers]):
+    for again in move(answers, [runs.feeds[k] for k in numbers]):
         outputs = list(runs.outputs)
         for number, row in zip(numbers, again.outputs, strict=True):
             outputs[number] = row
