@@ -232,7 +232,10 @@ def no_group(coupling: Coupling) -> str:
     most = max(stopped.values(), key=lambda rows: sum(row.elements for row in rows), default=[])
     # Outputs of the model stop channels at no node.
     why = [f" (most stop at {(r.node or r.value)!r}: {r.reason})" for r in [row.reason for row in most[:1]]]
-    return f"no channel of this model can be removed{''.join(why)}; --explain lists what was frozen and why"
+    return (
+        f"no channel of this model can be removed{''.join(why)}; --explain lists what was frozen and why, and unify or "
+        "quantize make a model smaller that keeps its channels"
+    )
 
 
 def _unexplained(coupling: Coupling) -> Iterator[Blocked]:

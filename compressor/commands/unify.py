@@ -37,6 +37,13 @@ from compressor.unification.project import adopt, project
 from compressor.unification.train import SetTraining, UnifySamples, remove_checkpoints
 from compressor.unification.unified import with_unified
 
+RUINED = 0.5
+"""Change of an output, as a share of its norm, from which on a network hardly does what it did."""
+HARDLY = (
+    "outputs change by {share:.0%} of their norm on random inputs, so that the network hardly does what it did; train "
+    "with --data, or ask for less"
+)
+
 
 @dataclass(repr=False)
 class UnifyResult(ProvedResult):
@@ -74,7 +81,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
             titles = (path or "the model", settings.teacher)
             demand_teachable(source, files.load_model(settings.teacher), (str(titles[0]), str(titles[1])))
         samples = UnifySamples.of(settings, source)
-        data = None if samples is None else samples.valid
+        data = UnifySamples.judging(settings, source) if samples is None else samples.valid
         # Before any work, so that a metric that does not fit the data is refused at once.
         evaluator = evaluator_for(settings, data)
     with clock.phase("analyse"):
@@ -98,6 +105,8 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
         with clock.phase("prove"):
             proved = prove_unified(ready, result, settings)
     report = unify_report(ready, training, result, proved, settings)
+    if evaluator is None and (report.output_error or 0.0) > RUINED:
+        report = report.warned([HARDLY.format(share=report.output_error)])
     if evaluator is not None:
         with clock.phase("judge"):
             first = with_unified(ready.model, once) if training.kinds else None

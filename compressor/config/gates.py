@@ -19,8 +19,13 @@ from compressor.core.notation import Percent, parse_share
 def _of_accuracy(value: float, info: ValidationInfo) -> float:
     """Without a metric of its own scale, what may be lost is a share."""
     # With --eval the metric may have any scale.
-    if value > 1 and info.data.get("eval") is None:
+    if info.data.get("eval") is not None:
+        return value
+    if value > 1:
         raise ValueError(f"{value:g} is more than accuracy can lose; write a share such as 0.01 or 1%")
+    # Nobody asks for a gate that nothing can miss.
+    if value == 1 and not isinstance(value, Percent):
+        raise ValueError("1 is all of the accuracy; write 1% or 0.01 for one in a hundred, or leave it out")
     return value
 
 

@@ -83,7 +83,9 @@ def _step(number: int, facts: dict[str, str]) -> str:
 
 def _limits(report: Document) -> list[str]:
     warnings = [str(text) for text in getattr(report, "warnings", [])]
-    return [*warnings, "Quality was measured as stated above and nowhere else; measure it on the data it will meet."]
+    measured = any(getattr(report, name, None) for name in ("accuracy", "outputs"))
+    quality = "Quality was measured as stated above and nowhere else" if measured else "Quality was not measured"
+    return [*warnings, f"{quality}; measure it on the data it will meet."]
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

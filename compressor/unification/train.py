@@ -52,6 +52,12 @@ class UnifySamples:
     valid: Dataset | None
 
     @staticmethod
+    def judging(settings: UnifySettings, model: ir.Model) -> Dataset | None:
+        """Samples to judge on, of a run that learns from none; None where none are named. Raises as :meth:`of`."""
+        other = validation(settings)
+        return None if other is None else open_data(other, model)
+
+    @staticmethod
     def of(settings: UnifySettings, model: ir.Model) -> UnifySamples | None:
         """Opens the user's data, if any; where nothing is trained all of it is there to judge on.
 

@@ -384,3 +384,14 @@ def test_both_files_are_timed_on_request(tmp_path: Path, monkeypatch: pytest.Mon
     assert "time" in report.seconds
     dry = unify_file(net, None, asked)
     assert dry.latency is None, "there is no file to time"
+
+
+def test_labels_to_judge_on_need_no_data_to_learn_from() -> None:
+    settings = UnifySettings.parse({"val_data": str(DIGITS.with_name("digits-test.npz")), "verify": "quick"})
+    report = unify(DIGITS, settings).report
+    assert report.accuracy is not None
+    assert report.accuracy.samples > 100
+    blind = unify(DIGITS, UnifySettings.parse({"verify": "quick"})).report
+    assert blind.accuracy is None
+    assert blind.output_error is not None
+    assert any("hardly does what it did" in text for text in blind.warnings) == (blind.output_error > 0.5)
