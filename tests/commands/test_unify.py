@@ -176,10 +176,11 @@ def test_an_input_with_a_default_is_unified_and_no_input_any_more() -> None:
     proto.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, (16, 16, 3, 3)))
     result = outcome(models.in_memory(proto))
     assert [value.name for value in result.model.graph.inputs] == ["x"]
-    assert result.report.warnings == [steps._LOST.format(names="'w'")]
+    said = steps._LOST.format(names="'w'")
+    assert said in result.report.warnings
     kept = outcome(models.in_memory(proto), dense=True)
     assert [value.name for value in kept.model.graph.inputs] == ["x", "w"]
-    assert kept.report.warnings == []
+    assert said not in kept.report.warnings
 
 
 def test_values_that_are_not_finite_are_left_alone() -> None:
