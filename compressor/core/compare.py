@@ -28,6 +28,8 @@ INTEGER_SHARE = 1e-3
 ROUNDING, SMALL = 64, 1e-4
 """Roundings of the largest entry that any channel is allowed without asking, and the share of that entry below which a
 channel is so small that one could hide in them."""
+GRID_SHARE = 0.25
+"""Of a step of the grid on which numbers lie: with the margin of 16 that is four steps, the most that was seen."""
 DECIDED = 0.01
 """Share of its largest entry by which rounding moves a channel that it decides."""
 
@@ -139,7 +141,7 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
     allowed = rtol * scale + max(tolerance.atol, float(np.finfo(np.float32).tiny))
     if tolerance.by_channel:
         # Never more than the tolerance of the whole output, or this would allow more than without channels.
-        allowed += _roundings(scale, min(rtol, ROUNDING * _unit(expected)))
+        allowed += _roundings(scale, min(rtol, ROUNDING * unit(expected)))
     if noise is not None:
         allowed = allowed + np.broadcast_to(noise, one.shape)[finite].astype(np.float64)
     one, two = one[finite], two[finite]
@@ -198,7 +200,7 @@ def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
         return moved
     spread = _evened(_by_channel(moved), _scales(wide, by_channel=True))
     # Numbers on a coarse grid stand still as a rule when inputs move by a last bit, and then move by a whole step.
-    return spread if np.iscomplexobj(base) else np.maximum(spread, np.minimum(_grid(wide), _unit(base)))
+    return spread if np.iscomplexobj(base) else np.maximum(spread, np.minimum(GRID_SHARE * _grid(wide), unit(base)))
 
 
 def _evened(spread: Floats, scale: Floats) -> Floats:
@@ -226,6 +228,16 @@ def _grid(array: Wide) -> Floats:
         for axis in ({1, array.ndim - 1} if array.ndim > 1 else {-1})
     ]
     return np.broadcast_to(reduce(np.maximum, [np.where(np.isfinite(step), step, 0.0) for step in found]), array.shape)
+
+
+def share_of_scale(noise: Array, base: Array) -> float:
+    """How much of the magnitude of a channel noise is, for the entry in the middle; 0 of what holds no real numbers."""
+    if not is_real(base) or not base.size:
+        return 0.0
+    scale = _scales(_widened(base), by_channel=True)
+    spread = np.broadcast_to(noise, base.shape).astype(np.float64)
+    counts = (scale > 0) & np.isfinite(spread)  # where it is infinite nothing is compared, which is told elsewhere
+    return float(np.median(spread[counts] / scale[counts])) if counts.any() else 0.0
 
 
 def squares(one: Array, two: Array) -> tuple[float, float]:
@@ -283,7 +295,7 @@ def _roundings(scale: Floats, unit: float) -> Floats:
     return np.where(scale >= SMALL * whole, unit * whole, 0.0)
 
 
-def _unit(array: Array) -> float:
+def unit(array: Array) -> float:
     """The distance from 1 to the next number of the array's type."""
     return _UNITS[array.dtype.name]
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from compressor.core.arrays import Array, Floats
-from compressor.core.compare import is_real
+from compressor.core.compare import is_real, unit
 
-OFF = 1e-3
-"""Share of a feature's largest magnitude by which a row has to be off before it is looked for elsewhere."""
+OFF, OFF_UNITS = 1e-3, 16
+"""Share of a feature's largest magnitude by which a row has to be off before it is looked for elsewhere, and at least
+so many units of the type's last place: less is rounding."""
 MOST_ROWS = 512
 """Rows that are matched with each other, at most: the effort grows with the square."""
 
@@ -20,12 +21,14 @@ class OrderedRows(NamedTuple):
 
     Attributes:
         array: of the shape of both.
-        moved: did any row change its place?
+        moved: rows that changed their place.
+        furthest: by how many places, at most.
         strangers: rows of ``array`` that are still off, as bool, of the shape of both without the last axis.
     """
 
     array: Array
-    moved: bool
+    moved: int
+    furthest: int
     strangers: Array
 
     def without_strangers(self, expected: Array) -> Array:
@@ -50,15 +53,17 @@ def in_order_of(expected: Array, found: Array) -> OrderedRows | None:
     one, two = (np.nan_to_num(a.reshape(shape).astype(np.float64)) for a in (expected, found))
     scale = np.abs(one).max(axis=(0, 1))
     one, two = (a / np.where(scale > 0, scale, 1.0) for a in (one, two))
+    limit = max(OFF, OFF_UNITS * unit(expected))
     order = np.tile(np.arange(one.shape[1]), (len(one), 1))
     for places, a, b in zip(order, one, two, strict=True):
-        off = np.flatnonzero(_gaps(a, b) > OFF)
+        off = np.flatnonzero(_gaps(a, b) > limit)
         if 1 < len(off) <= MOST_ROWS:
             places[off] = off[_nearest(a[off], b[off])]
     index = order[:, :, None]
-    strangers = _gaps(one, np.take_along_axis(two, index, axis=1)) > OFF
+    strangers = _gaps(one, np.take_along_axis(two, index, axis=1)) > limit
+    distance = np.abs(order - np.arange(order.shape[1]))
     array = np.take_along_axis(found.reshape(shape), index, axis=1).reshape(found.shape)
-    return OrderedRows(array, bool((np.diff(order) != 1).any()), strangers.reshape(found.shape[:-1]))
+    return OrderedRows(array, int((distance > 0).sum()), int(distance.max()), strangers.reshape(found.shape[:-1]))
 
 
 def _gaps(one: Floats, two: Floats) -> Floats:

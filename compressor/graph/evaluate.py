@@ -15,6 +15,8 @@ from compressor.graph.captures import has_graph
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
                     "Bernoulli", "Dropout"})  # fmt: skip
 """Operators whose result is not a function of their inputs."""
+SORTS = frozenset({"TopK", "NonMaxSuppression", "Unique"})
+"""Operators that put rows in the order of some numbers, or keep some of them."""
 PLAIN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 """Whose operators are known to draw nothing but for those of ``RANDOM``."""
 UNPACKS = frozenset({"DequantizeLinear"})
@@ -24,6 +26,12 @@ UNPACKS = frozenset({"DequantizeLinear"})
 def draws(node: ir.Node) -> bool:
     """Is its result known to be another one each time it is run?"""
     return node.op_type in RANDOM
+
+
+def may_reorder(model: ir.Model) -> bool:
+    """May rounding decide in which order a model gives rows, or which?"""
+    bodies = [model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())]
+    return any(node.op_type in SORTS for node in chain.from_iterable(bodies))
 
 
 def may_draw(model: ir.Model) -> bool:

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from compressor.core.compare import ArrayDistance, Tolerance, is_finite, rounding_spread, squares
+from compressor.core.compare import GRID_SHARE, ArrayDistance, Tolerance, is_finite, rounding_spread, squares
 from compressor.core.compare import distance as measured
 
 
@@ -121,7 +121,7 @@ def test_rounding_moves_numbers_by_a_step_of_their_grid_at_least() -> None:
     fine = np.random.default_rng(1).uniform(1e-4, 2e-4, (1, 4, 50)).astype(np.float32)
     array = np.concatenate([grid, fine, np.zeros((1, 4, 50), np.float32)], axis=1)
     noise = rounding_spread(array, [array])
-    assert (noise[:, :4] == 2.0**-25).all()
+    assert (noise[:, :4] == GRID_SHARE * 2.0**-25).all()
     assert (noise[:, 4:] < 2.0**-32).all()
     whole = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
     assert (rounding_spread(whole, [whole]) <= 2.0**-23).all(), "counts come in steps of 1, which are no rounding"

@@ -18,7 +18,8 @@ def test_a_permutation_is_undone_within_each_place(seed: int, count: int, featur
     rows = in_order_of(one, two)
     assert rows is not None
     np.testing.assert_array_equal(rows.array, one)
-    assert rows.moved == (not np.array_equal(one, two))
+    assert bool(rows.moved) == (not np.array_equal(one, two))
+    assert rows.furthest < count
     assert not rows.strangers.any()
 
 

@@ -104,7 +104,10 @@ class Evidence:
             worst=worst,
             note=standard.note,
             counts=counts,
-            not_proved=[NotProved(names[place], why) for place, why in sorted(standard.left_out.items())],
+            not_proved=[
+                NotProved(names[place], why)
+                for place, why in sorted({**standard.hardly_compared, **standard.left_out}.items())
+            ],
             runs=runs,
         )
 

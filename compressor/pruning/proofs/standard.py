@@ -11,22 +11,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finite, rounding_spread
+from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finite, rounding_spread, share_of_scale
 from compressor.core.row_order import in_order_of
 from compressor.core.scratch import scratch
 from compressor.errors import tool_fault
-from compressor.graph.evaluate import may_draw
+from compressor.graph.evaluate import may_draw, may_reorder
 from compressor.graph.weights import with_weights
 from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
 
 NOISE_FACTOR = 16.0
 """Rounding happens at every node, the measured noise at the inputs only. A margin that hides
 faults is seen, as a wrong cut is judged by it too (docs/decisions/0005)."""
+MOST_MOVED, FURTHER = 0.5, 4
+"""Share of rows that may be elsewhere, at most, and how many times as far away as in runs whose inputs were moved: a
+rotation or a reversal of all is a fault."""
 MOST_OTHERS = 0.05
 """Share of rows that may be other ones, at most: those at the edge of what a TopK keeps."""
 NUDGES = 2
@@ -35,7 +39,25 @@ REPEATS = 3
 """Runs on the same inputs, of which one at least shows what is drawn at random."""
 DRAWN = "it is drawn at random, so that no two runs of the model agree on it"
 SIZED_BY_ROUNDING = "its size depends on rounding: inputs that differ in the last bit give another one"
+ANY_ORDER = "rows that a TopK or the like puts elsewhere when inputs move in the last bit are compared in one order"
+LOOSE = 0.05
+"""Share of the magnitude of its channel by which rounding moves a number of which the comparison shows little."""
+HARDLY_COMPARED = "rounding alone may move it by {share:.0%} of its channels, so that the comparison shows little of it"
 AMPLIFIED = "rounding decides here: the tolerance is a multiple of what it does to these outputs by itself"
+
+
+class Reordered(NamedTuple):
+    """How rounding changed the order of an output's rows, at most.
+
+    Attributes:
+        moved: rows that changed their place.
+        furthest: by how many places.
+        strangers: rows that went out while others came in.
+    """
+
+    moved: int = 0
+    furthest: int = 0
+    strangers: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,8 +70,8 @@ class Standard:
         noise: what rounding does to each output of each run, with a margin; empty where that was not asked.
         note: what a reader of the numbers should know.
         left_out: places of outputs of which nothing is compared, and why.
-        any_order: places of outputs whose rows are compared in any order, as rounding decides that, and how many of
-            these rows may be other ones.
+        any_order: places of outputs whose rows are compared in any order, as rounding decides that, and how far they
+            may differ in it.
     """
 
     runs: Runs
@@ -57,7 +79,7 @@ class Standard:
     noise: Sequence[Sequence[Array]] = ()
     note: str = ""
     left_out: Mapping[int, str] = field(default_factory=dict)
-    any_order: Mapping[int, int] = field(default_factory=dict)
+    any_order: Mapping[int, Reordered] = field(default_factory=dict)
 
     def distances(self, actual: Runs) -> list[list[ArrayDistance]]:
         """How far each output of each run is; ``actual`` has the same feeds.
@@ -71,13 +93,22 @@ class Standard:
         for number, (expected, given) in enumerate(zip(self.runs.outputs, actual.outputs, strict=True)):
             noise: list[Array | None] = list(self.noise[number]) if self.noise else [None] * len(expected)
             pairs = list(zip(expected, given, strict=True))
-            for place, others in self.any_order.items():
-                pairs[place] = _in_order(*pairs[place], others)
+            for place, limits in self.any_order.items():
+                pairs[place] = _in_order(*pairs[place], limits)
             for place in self.left_out:
                 # Nothing is compared of what rounding decides, and sizes may differ there.
                 noise[place], pairs[place] = np.full((), np.inf), (expected[place], expected[place])
             rows.append([distance(a, b, self.tolerance, n) for (a, b), n in zip(pairs, noise, strict=True)])
         return rows
+
+    @property
+    def hardly_compared(self) -> dict[int, str]:
+        """Places of outputs whose tolerance is as large as what they hold, in every run, with the reason."""
+        shares: dict[int, float] = {}
+        for arrays, spreads in zip(self.runs.outputs, self.noise, strict=bool(self.noise)):
+            for place, (array, noise) in enumerate(zip(arrays, spreads, strict=True)):
+                shares[place] = min(shares.get(place, np.inf), share_of_scale(noise, array))
+        return {k: HARDLY_COMPARED.format(share=share) for k, share in shares.items() if share > LOOSE}
 
     def met_by(self, actual: Runs) -> bool:
         """Is every output of every run within tolerance? Of no run nothing is said, so that it is not met."""
@@ -131,7 +162,8 @@ def with_tolerance(
     rough = replace(strict, tolerance=Tolerance(tolerance.rtol, tolerance.atol))
     note = "" if rough.met_by(runs) else AMPLIFIED  # numbers that cancel are no news
     strict = replace(strict, note=note)
-    noisy = _with_noise(strict, [(strict.runs, moved)])
+    sorts = model is None or may_reorder(model)
+    noisy = _with_noise(strict, [(strict.runs, moved)], sorts=sorts)
     if noisy.met_by(runs):
         return noisy, runs
     # Last, the noise of the smaller model counts too; it may round in places that the reference has not. Weights that
@@ -139,14 +171,14 @@ def with_tolerance(
     sides = [
         (side.runs, [*_moved_in(side, failing), *_moved_in(side, failing, by_weights)]) for side in (expected, actual)
     ]
-    return _with_noise(strict, sides), runs
+    return _with_noise(strict, sides, sorts=sorts), runs
 
 
-def _with_noise(standard: Standard, sides: Sequence[tuple[Runs, Sequence[Runs]]]) -> Standard:
+def _with_noise(standard: Standard, sides: Sequence[tuple[Runs, Sequence[Runs]]], *, sorts: bool) -> Standard:
     """The standard with the noise of runs, see :func:`noise_of`; rows that rounding puts elsewhere are told by what
     they hold, so that their order is no noise.
     """
-    order: dict[int, int] = {}
+    order: dict[int, Reordered] = {}
     alike = []
     for base, variants in sides:
         ordered = []
@@ -154,22 +186,29 @@ def _with_noise(standard: Standard, sides: Sequence[tuple[Runs, Sequence[Runs]]]
             outputs = [list(row) for row in other.outputs]
             for number, (one, two) in enumerate(zip(base.outputs, other.outputs, strict=True)):
                 for place, (a, b) in enumerate(zip(one, two, strict=True)):
-                    rows = None if place in standard.left_out else in_order_of(a, b)
+                    rows = in_order_of(a, b) if sorts and place not in standard.left_out else None
                     if rows is not None and rows.moved:
-                        order[place] = max(order.get(place, 0), int(rows.strangers.sum()))
+                        found = Reordered(rows.moved, rows.furthest, int(rows.strangers.sum()))
+                        order[place] = Reordered(*map(max, order.get(place, Reordered()), found))
                         outputs[number][place] = rows.without_strangers(a)
             ordered.append(Runs(other.names, other.feeds, outputs))
         alike.append((base, ordered))
     noise = noise_of(alike, but=standard.left_out)
-    return replace(standard, noise=noise, any_order={k: int(NOISE_FACTOR * count) for k, count in order.items()})
+    note = "; ".join(filter(None, [standard.note, ANY_ORDER if order else ""]))
+    return replace(standard, noise=noise, any_order=order, note=note)
 
 
-def _in_order(expected: Array, found: Array, others: int) -> tuple[Array, Array]:
-    """The two with their rows in one order, and without up to so many that have no counterpart."""
+def _in_order(expected: Array, found: Array, limits: Reordered) -> tuple[Array, Array]:
+    """The two with their rows in one order, and without those that have no counterpart, as far as rounding explains it:
+    as given where more rows are elsewhere, or further away, than some multiple of what rounding did.
+    """
     rows = in_order_of(expected, found)
     if rows is None:
         return expected, found
-    few = int(rows.strangers.sum()) <= min(others, MOST_OTHERS * rows.strangers.size)
+    count = rows.strangers.size
+    if rows.moved > min(NOISE_FACTOR * limits.moved, MOST_MOVED * count) or rows.furthest > FURTHER * limits.furthest:
+        return expected, found
+    few = int(rows.strangers.sum()) <= min(NOISE_FACTOR * limits.strangers, MOST_OTHERS * count)
     return expected, rows.without_strangers(expected) if few else rows.array
 
 
