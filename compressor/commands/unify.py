@@ -39,7 +39,7 @@ from compressor.unification.unified import with_unified
 
 RUINED = 0.5
 """Change of an output, as a share of its norm, from which on a network hardly does what it did."""
-HARDLY = (
+RUINOUS = (
     "outputs change by {share:.0%} of their norm on random inputs, so that the network hardly does what it did; train "
     "with --data, or ask for less"
 )
@@ -106,7 +106,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
             proved = prove_unified(ready, result, settings)
     report = unify_report(ready, training, result, proved, settings)
     if evaluator is None and (report.output_error or 0.0) > RUINED:
-        report = report.warned([HARDLY.format(share=report.output_error)])
+        report = report.warned([RUINOUS.format(share=report.output_error)])
     if evaluator is not None:
         with clock.phase("judge"):
             first = with_unified(ready.model, once) if training.kinds else None

@@ -169,7 +169,8 @@ def with_tolerance(
     # Last, the noise of the smaller model counts too; it may round in places that the reference has not. Weights that
     # move stand for rounding at every node, of which inputs that move show what is left at the end.
     sides = [
-        (side.runs, [*_moved_in(side, failing), *_moved_in(side, failing, by_weights)]) for side in (expected, actual)
+        (side.runs, [*_moved_in(side, failing), *_moved_in(side, failing, runs_of_moved_weights)])
+        for side in (expected, actual)
     ]
     return _with_noise(strict, sides, sorts=sorts), runs
 
@@ -248,10 +249,14 @@ def moved_runs(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
     Those are its inputs. Where inputs are whole numbers alone, such as tokens, the first real numbers are weights, and
     these are moved instead.
     """
-    return [answers.live.run(moved) for moved in nudged(feeds)] if _are_real(feeds) else by_weights(answers, feeds)
+    return (
+        [answers.live.run(moved) for moved in nudged(feeds)]
+        if _are_real(feeds)
+        else runs_of_moved_weights(answers, feeds)
+    )
 
 
-def by_weights(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
+def runs_of_moved_weights(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
     """What a model gives when its weights are moved in the last bit, once for each nudge."""
     with scratch() as folder:
         return [answers.stored.changed(change, folder).run(feeds) for change in nudges_of_weights()]
