@@ -120,7 +120,9 @@ class Shapes:
         """The shape of ``value`` that costs are counted at."""
         if self.cost_inputs is self.inputs:
             return self(value)
-        return tuple(size for size in self.at(value, self.cost_inputs) or () if size is not None)
+        found = self.at(value, self.cost_inputs)
+        # What is known at all is known there, or other sizes would not have been taken.
+        return None if found is None else tuple(size for size in found if size is not None)
 
     def count_at(self, samples: Mapping[str, Shape], graph: ir.Graph) -> None:
         """Counts costs at the sizes that one sample has, by input, where all shapes follow from them."""
