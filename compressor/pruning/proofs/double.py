@@ -28,7 +28,8 @@ IN_DOUBLE = "compared in double precision: with fewer bits rounding decides, and
 def judged_in_double(
     evidence: Evidence, standard: Standard, reference: ir.Model, small: ir.Model
 ) -> tuple[Evidence, Standard]:
-    """What is found, and the standard that it is held against, once more where it failed.
+    """What is found, and the standard that it is held against, once more where it failed, or where the tolerance that
+    rounding asked for is so large that passing says little.
 
     Args:
         evidence: of the smaller model, held against ``standard``.
@@ -37,20 +38,26 @@ def judged_in_double(
         small: the smaller model.
 
     Returns:
-        As given where nothing failed, or where the two differ in double precision as well, or cannot be computed there.
-        Else the difference is rounding, and the standard allows as much, by channel, to what is held against it.
+        As given where there is nothing to ask, or doubles cannot be computed. If the two agree with doubles, the
+        difference is rounding: the standard then allows as much, by channel, and what hardly was compared is proved. If
+        they differ by more than was allowed from the start, it is a fault, whatever rounding would excuse.
     """
-    if evidence.passed or evidence.runs is None:
+    loose = set(standard.hardly_compared.values())
+    if evidence.runs is None or (evidence.passed and not loose):
         return evidence, standard
     one, two = (_in_double(model, standard.runs) for model in (reference, small))
-    if one is None or two is None or not replace(standard, runs=one, tolerance=AGREE, noise=()).met_by(two):
+    if one is None or two is None:
         return evidence, standard
+    plain = replace(standard, runs=one, noise=(), note=IN_DOUBLE)
+    if not replace(plain, tolerance=AGREE).met_by(two):
+        return (evidence, standard) if plain.met_by(two) or not evidence.passed else (Evidence.of(plain, two), plain)
     pairs = [zip(a, b, strict=True) for a, b in zip(standard.runs.outputs, evidence.runs.outputs, strict=True)]
     noise = [[rounding_spread(a, [b]) for a, b in row] for row in pairs]
     allowed = replace(standard, noise=noise, note=IN_DOUBLE)
-    found = Evidence.of(allowed, evidence.runs)
-    # What was not proved, and statistics that were masked, are as they were.
-    return replace(found, not_proved=evidence.not_proved, masked_statistics=evidence.masked_statistics), allowed
+    # What was not proved for another reason, and statistics that were masked, are as they were.
+    missing = [item for item in evidence.not_proved if item.reason not in loose]
+    found = replace(Evidence.of(allowed, evidence.runs), not_proved=missing)
+    return replace(found, masked_statistics=evidence.masked_statistics), allowed
 
 
 def _in_double(model: ir.Model, runs: Runs) -> Runs | None:

@@ -141,7 +141,8 @@ class _Case:
             masked = self.masked(thorough=True)
             evidence, standard = proof.prove(masked, small, self.analysis.shapes, self.settings)
         coupling = self.analysis.coupling
-        if not evidence.passed and graph_macs(coupling.graph, coupling.shapes) <= MOST_MACS:
+        unsure = not evidence.passed or bool(standard.hardly_compared)
+        if unsure and graph_macs(coupling.graph, coupling.shapes) <= MOST_MACS:
             evidence, standard = judged_in_double(evidence, standard, masked.model, model)
         demand_proof(evidence)
         return masked, evidence, standard

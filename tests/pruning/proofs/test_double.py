@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from compressor.core.compare import Tolerance
 from compressor.pruning.proofs.double import IN_DOUBLE, judged_in_double
@@ -52,6 +53,27 @@ def test_what_doubles_show_is_a_fault(tmp_path: Path) -> None:
     assert tensor is not None
     wrong.graph.initializers["v"].const_value = ir.tensor(tensor.numpy() * np.float32(1.001), name="v")
     assert judged_in_double(evidence, standard, made, wrong) == (evidence, standard)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.2])
+def test_what_hardly_was_compared_is_proved_or_a_fault(factor: float, tmp_path: Path) -> None:
+    """A logistic function of hugely negative numbers lies on a few steps, among which rounding hides a wrong weight."""
+    made = in_memory(model(PLAIN.replace("y = MatMul(b, v)", "l = MatMul(b, v)  d = Sub(l, far)  y = Sigmoid(d)")
+                           .replace("float[6,4] v", "float[6,4] v, float[1] far")))  # fmt: skip
+    made.graph.initializers["far"].const_value = ir.tensor(np.asarray([16.0], np.float32), name="far")
+    other = made.clone()
+    tensor = other.graph.initializers["v"].const_value
+    assert tensor is not None
+    other.graph.initializers["v"].const_value = ir.tensor(tensor.numpy() * np.float32(factor), name="v")
+    feed = {"x": np.random.default_rng(0).standard_normal((3, 8), np.float32)}
+    runs = [Stored.write(each, tmp_path, "cpu").run([feed]) for each in (made, other)]
+    wide = [[np.full(array.shape, 1e-5) for array in row] for row in runs[0].outputs]
+    standard = Standard(runs[0], STRICT, noise=wide)
+    evidence = Evidence.of(standard, runs[1])
+    assert evidence.passed
+    assert [item.group for item in evidence.not_proved] == ["y"]
+    found, _ = judged_in_double(evidence, standard, made, other)
+    assert (found.passed, found.not_proved) == (factor == 1.0, [])
 
 
 def test_what_cannot_be_computed_stays_as_it_was(tmp_path: Path) -> None:
