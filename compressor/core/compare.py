@@ -175,8 +175,9 @@ def _shown(rtol: float, allowed: float, *, passed: bool, noisy: bool) -> float:
 
 
 def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
-    """How far rounding moves ``base``: the largest difference of its variants, by channel, and at least the step of the
-    grid on which its numbers lie, up to the unit of its type.
+    """How far rounding moves ``base``: the largest difference of its variants, by channel.
+
+    At least ``GRID_SHARE`` of the step of the grid on which its numbers lie, up to the unit of its type.
 
     Infinite where a variant is NaN or infinite and ``base`` is not, or the other way round. For what is neither a real
     nor a complex number the largest share of entries that differ.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
 import numpy as np
@@ -28,17 +28,20 @@ def draws(node: ir.Node) -> bool:
     return node.op_type in RANDOM
 
 
+def _every_node(model: ir.Model) -> Iterator[ir.Node]:
+    """Nodes of the graph, of its bodies and of functions."""
+    return chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values()))
+
+
 def may_reorder(model: ir.Model) -> bool:
     """May rounding decide in which order a model gives rows, or which?"""
-    bodies = [model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())]
-    return any(node.op_type in SORTS for node in chain.from_iterable(bodies))
+    return any(node.op_type in SORTS for node in _every_node(model))
 
 
 def may_draw(model: ir.Model) -> bool:
     """May outputs of a model be other numbers each time it is run on the same inputs?"""
     domains = PLAIN_DOMAINS | {domain for domain, _, _ in model.functions}
-    bodies = [model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())]
-    return any(draws(node) or node.domain not in domains for node in chain.from_iterable(bodies))
+    return any(draws(node) or node.domain not in domains for node in _every_node(model))
 
 
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:

@@ -168,10 +168,11 @@ def with_tolerance(
         return noisy, runs
     # Last, the noise of the smaller model counts too; it may round in places that the reference has not. Weights that
     # move stand for rounding at every node, of which inputs that move show what is left at the end.
-    sides = [
-        (side.runs, [*_moved_in(side, failing), *_moved_in(side, failing, runs_of_moved_weights)])
-        for side in (expected, actual)
-    ]
+    sides = [(strict.runs, moved), (runs, _moved_in(actual, failing))]
+    # Where inputs are whole numbers, weights are what was moved already.
+    if _are_real(expected.runs.feeds):
+        heavier = [_moved_in(side, failing, runs_of_moved_weights) for side in (expected, actual)]
+        sides = [(base, [*variants, *more]) for (base, variants), more in zip(sides, heavier, strict=True)]
     return _with_noise(strict, sides, sorts=sorts), runs
 
 
