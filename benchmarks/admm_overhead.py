@@ -17,7 +17,7 @@ import process
 from timed_steps import TimedSteps
 
 from compressor.config import UnifySettings
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.steps.unify import get_ready
 from compressor.train.constraints.admm import Admm, AdmmSchedule
 from compressor.train.module.graph_module import GraphModule

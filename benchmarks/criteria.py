@@ -32,7 +32,8 @@ from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
 from compressor.errors import TargetOutOfReach
-from compressor.graph import clean, files
+from compressor.graph.disk import files
+from compressor.graph.form import clean
 from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.criteria import CRITERIA, Need, criterion
 from compressor.pruning.cut import surgery

@@ -29,7 +29,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.data import open_data, subset
 from compressor.errors import CompressorError
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.metrics.evaluator import Evaluator
 
 TOGETHER = {"recover": "lstsq", "scope": "global", "criterion": "consumers"}

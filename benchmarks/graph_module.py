@@ -49,9 +49,9 @@ def compare_file(path: Path, threads: int) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from compressor.graph import files
-    from compressor.graph.normalise import normalise
-    from compressor.graph.shapes import infer
+    from compressor.graph.disk import files
+    from compressor.graph.form.normalise import normalise
+    from compressor.graph.sizes.shapes import infer
     from compressor.runtime.library import ort as onnxruntime
     from compressor.train import GraphModule
 

@@ -39,7 +39,9 @@ from mutant_edits import (
 )
 
 from compressor.channels import channel_mask, labels, plan
-from compressor.graph import clean, files, inference, normalise, shapes, stream, unfuse
+from compressor.graph.disk import files, stream
+from compressor.graph.form import clean, normalise, unfuse
+from compressor.graph.sizes import inference, shapes
 from compressor.operators import repair
 from compressor.operators.table import RULES
 from compressor.pruning.cut import analysis, apply, surgery

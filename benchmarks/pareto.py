@@ -32,7 +32,7 @@ from compressor.config import BenchSettings, CleanSettings, PruneSettings
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.data import open_data
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.metrics.evaluator import Evaluator
 
 RESULTS = Path(__file__).parent / "results" / "pareto.json"

@@ -47,7 +47,7 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
     from compressor.channels.plan import units_of
     from compressor.config import PruneSettings
     from compressor.data import Batch
-    from compressor.graph import files
+    from compressor.graph.disk import files
     from compressor.pruning.budgets.select import choose_channels
     from compressor.pruning.cut import surgery
     from compressor.pruning.cut.analysis import analyse

@@ -24,7 +24,7 @@ import process
 from compressor.commands.prune import PruneResult, prune
 from compressor.config import PruneSettings
 from compressor.data import open_data
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.metrics.evaluator import Evaluator
 from compressor.steps import counts
 

@@ -27,7 +27,7 @@ from timed_steps import TimedSteps
 from compressor.channels.groups import group
 from compressor.config import PruneSettings
 from compressor.config.choices import REGULARIZERS
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.apply import cut_of

@@ -27,8 +27,8 @@ from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.core.machine import rarely_collect
 from compressor.errors import CompressorError
-from compressor.graph.files import load_model
-from compressor.graph.normalise import unshare
+from compressor.graph.disk.files import load_model
+from compressor.graph.form.normalise import unshare
 from compressor.operators.table import RULES
 from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut.analysis import Policy, prepared_model

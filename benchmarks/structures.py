@@ -28,7 +28,7 @@ from compressor.commands.prune_file import prune_file
 from compressor.config import BenchSettings, PruneSettings, choices
 from compressor.data import open_data, subset
 from compressor.errors import CompressorError
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.metrics.evaluator import Evaluator
 
 STRUCTURES = tuple(name for name in choices.STRUCTURES)

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from compressor.commands import unify
 from compressor.config import UnifySettings
 from compressor.core.clock import Clock
-from compressor.graph import files
-from compressor.graph.edit import constant_array
-from compressor.graph.feeds import feeds
+from compressor.graph.disk import files
+from compressor.graph.ir.edit import constant_array
+from compressor.graph.sizes.feeds import feeds
 from compressor.runtime.library import ort
 from compressor.steps.unify import get_ready
 from compressor.unification.packed import HALF_TYPES, pack_blocks

@@ -26,7 +26,7 @@ from compressor.commands.bench import bench
 from compressor.commands.unify import unify_file
 from compressor.config import BenchSettings, PruneSettings, UnifySettings
 from compressor.data import open_data
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.metrics.evaluator import Evaluator
 
 RESULTS = ROOT / "benchmarks" / "results" / "unify_cifar.json"

@@ -33,9 +33,9 @@ from compressor.config import (
 from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.errors import UsageError
-from compressor.graph import files
-from compressor.graph.model_result import ModelResult
-from compressor.graph.provenance import input_digest, stamp_provenance
+from compressor.graph.disk import files
+from compressor.graph.disk.model_result import ModelResult
+from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.interface.call import called, with_result
 from compressor.interface.keyword_arguments import settings_as_keywords
 from compressor.interface.models import ModelLike, in_memory, no_model

@@ -23,10 +23,10 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.plan import PruningPlan, units_of
 from compressor.config import PruneSettings
 from compressor.config.proof import RTOL
-from compressor.graph.binding import Bound
-from compressor.graph.feeds import feeds
-from compressor.graph.normalise import unshare
-from compressor.graph.shapes import Shapes
+from compressor.graph.form.normalise import unshare
+from compressor.graph.sizes.binding import Bound
+from compressor.graph.sizes.feeds import feeds
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators import table
 from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import surgery

@@ -19,7 +19,11 @@ def named(row: str) -> set[str]:
 @pytest.mark.parametrize(
     "room",
     [
-        "graph",
+        "graph/ir",
+        "graph/tensors",
+        "graph/sizes",
+        "graph/form",
+        "graph/disk",
         "channels",
         "pruning",
         "pruning/budgets",

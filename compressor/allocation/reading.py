@@ -17,7 +17,7 @@ from compressor.allocation.views import LinearView
 from compressor.channels.coupling import Coupling
 from compressor.core.arrays import Array
 from compressor.data import Batch, Dataset
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.pruning.budgets.cost import affordable_samples
 
 ROWS_BYTES = 3 << 28

@@ -25,11 +25,11 @@ from compressor.channels.vain import NO_AXIS, in_vain
 from compressor.channels.verify import Claims, operator_name
 from compressor.core.arrays import Array
 from compressor.errors import RuleFault
-from compressor.graph.captures import captured_values, graphs_of, nodes_inside
-from compressor.graph.nodes import record_of
-from compressor.graph.opsets import version_of
-from compressor.graph.shapes import Shapes
-from compressor.graph.twins import Twins
+from compressor.graph.ir.captures import captured_values, graphs_of, nodes_inside
+from compressor.graph.ir.nodes import record_of
+from compressor.graph.ir.opsets import version_of
+from compressor.graph.ir.twins import Twins
+from compressor.graph.sizes.shapes import Shapes
 
 PASS_LIMIT = 100  # each pass but the last merges something, so passes end by themselves; this bounds a fault
 WHOLE_AXIS = "is one unit that fills a whole axis, so it cannot go without emptying the tensor"

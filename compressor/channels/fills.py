@@ -15,9 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.rule import Rule
-from compressor.graph.meta import COPY
-from compressor.graph.nodes import fill_number, input_of, record_of
-from compressor.graph.shapes import Shapes
+from compressor.graph.ir.meta import COPY
+from compressor.graph.ir.nodes import fill_number, input_of, record_of
+from compressor.graph.sizes.shapes import Shapes
 
 MANY = 2
 """Readers from which on each gets a copy: a lone one ties nothing together."""

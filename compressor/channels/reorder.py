@@ -16,7 +16,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import Term, UnitArray
-from compressor.graph.edit import constant_array
+from compressor.graph.ir.edit import constant_array
 
 Order = npt.NDArray[np.int64]
 """Which unit stands at each place, of those of a group as they are numbered."""

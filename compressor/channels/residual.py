@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from compressor.graph.metadata import readable
-from compressor.graph.nodes import input_of
-from compressor.graph.twins import Twins
+from compressor.graph.ir.metadata import readable
+from compressor.graph.ir.nodes import input_of
+from compressor.graph.ir.twins import Twins
 
 DEPTH = "depth"
 """Name of the group of all residual blocks, in plans, reports and globs."""

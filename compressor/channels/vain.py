@@ -13,7 +13,7 @@ from math import prod
 import onnx_ir as ir
 
 from compressor.channels.labels import UnitArray, Units
-from compressor.graph.known import initializer_of
+from compressor.graph.sizes.known import initializer_of
 
 NO_AXIS = -1
 """Stands for the axis of units inside a value that are no axis of it."""

@@ -17,11 +17,11 @@ import onnx_ir as ir
 
 from compressor.channels.labels import Role, Unexplained
 from compressor.errors import CompressorError, ModelError, PlanError, RuleFault
-from compressor.graph.binding import Shape
-from compressor.graph.captures import captured_values, graphs_of, nodes_inside
-from compressor.graph.dims import Misfit
-from compressor.graph.inference import Walker, start_walker
-from compressor.graph.nodes import is_standard
+from compressor.graph.ir.captures import captured_values, graphs_of, nodes_inside
+from compressor.graph.ir.nodes import is_standard
+from compressor.graph.sizes.binding import Shape
+from compressor.graph.sizes.dims import Misfit
+from compressor.graph.sizes.inference import Walker, start_walker
 
 if TYPE_CHECKING:
     from compressor.channels.coupling import Coupling

@@ -86,7 +86,7 @@ class ExportFolder:
         Raises:
             UsageError: a file cannot be copied.
         """
-        from compressor.graph import files
+        from compressor.graph.disk import files
 
         old, new = self.source / self.model, self.target / self.model
         if not new.is_file():

@@ -142,7 +142,7 @@ def _given(written: Mapping[str, str | Path | None], flags: Collection[str]) -> 
 
 def _files(model: Path) -> list[Path]:
     """A file that is written, and those that its weights may lie in."""
-    from compressor.graph.files import data_files
+    from compressor.graph.disk.files import data_files
 
     return [model, *data_files(model)]
 
@@ -192,7 +192,7 @@ def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
 
 def _demand_no_weights(flag: str, path: Path, sources: Iterable[Path]) -> None:
     """Raises UsageError for a file that holds weights of a model that is read."""
-    from compressor.graph.files import model_files
+    from compressor.graph.disk.files import model_files
 
     if not path.is_file():
         return

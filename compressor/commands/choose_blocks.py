@@ -21,9 +21,9 @@ from compressor.experiments.ledger import Ledger
 from compressor.experiments.limits import Limits
 from compressor.experiments.run import Experiment, Trial, Variant, run_trials
 from compressor.experiments.workers import workers_of
-from compressor.graph import files
-from compressor.graph.edit import constant_array
-from compressor.graph.stream import plan_files
+from compressor.graph.disk import files
+from compressor.graph.disk.stream import plan_files
+from compressor.graph.ir.edit import constant_array
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.budgets.allocate import Move
 from compressor.pruning.proofs.refused_samples import samples_tried

@@ -10,9 +10,9 @@ import onnx_ir as ir
 from compressor.config import CleanSettings
 from compressor.core.clock import Clock, Progress
 from compressor.core.formatting import quantity
-from compressor.graph import clean
-from compressor.graph.model_result import ProvedResult
-from compressor.graph.provenance import input_digest, stamp_provenance
+from compressor.graph.disk.model_result import ProvedResult
+from compressor.graph.disk.provenance import input_digest, stamp_provenance
+from compressor.graph.form import clean
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.interface_match import demand_same_interface

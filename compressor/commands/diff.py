@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from compressor.config import RunSettings
 from compressor.core.compare import same_bits
-from compressor.graph import files
-from compressor.graph.normalise import normalise
+from compressor.graph.disk import files
+from compressor.graph.form.normalise import normalise
 from compressor.results import DiffReport, InitializerChange, OperatorChange
 from compressor.steps.run_files import read_back
 

@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from compressor.config import SparsifySettings, TuneSettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
-from compressor.graph import files, metadata
-from compressor.graph.provenance import input_digest, stamp_provenance
+from compressor.graph.disk import files
+from compressor.graph.disk.provenance import input_digest, stamp_provenance
+from compressor.graph.ir import metadata
 from compressor.pruning.proofs import proof
 from compressor.pruning.proofs.interface_match import demand_teachable
 from compressor.pruning.proofs.refused_samples import samples_tried
@@ -51,8 +52,8 @@ def finetune_file(
     good weights are written to ``last-good.onnx`` in its folder, and no output.
 
     Raises:
-        CompressorError: as :func:`compressor.train.finetune.finetune`, :func:`compressor.graph.files.load_model` and
-            ``save_model``.
+        CompressorError: as :func:`compressor.train.finetune.finetune`,
+            :func:`compressor.graph.disk.files.load_model` and ``save_model``.
     """
     model = files.load_model(source)
     original = None

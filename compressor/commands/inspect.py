@@ -7,7 +7,7 @@ from pathlib import Path
 from compressor.channels.groups import group
 from compressor.config import PruneSettings, RunSettings
 from compressor.core.clock import Clock, Progress
-from compressor.graph.provenance import provenance_steps
+from compressor.graph.disk.provenance import provenance_steps
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.matching import demand_matches
 from compressor.results import Report

@@ -16,7 +16,7 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ProofFailed, RuleFault
-from compressor.graph.edit import copy_of
+from compressor.graph.ir.edit import copy_of
 from compressor.metrics.evaluator import demand_metric
 from compressor.pruning.cut.analysis import without_faulty_rules
 from compressor.pruning.proofs.refused_samples import samples_tried

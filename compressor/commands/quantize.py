@@ -12,9 +12,9 @@ from compressor.config.quantize import QuantizeSettings
 from compressor.core.clock import Clock, Progress
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import describe_samples, tell_sizes
-from compressor.graph.model_result import ModelResult
-from compressor.graph.provenance import input_digest, stamp_provenance
-from compressor.graph.restore_packed import is_packed, with_plain_weights
+from compressor.graph.disk.model_result import ModelResult
+from compressor.graph.disk.provenance import input_digest, stamp_provenance
+from compressor.graph.form.restore_packed import is_packed, with_plain_weights
 from compressor.pruning.proofs.interface_match import lost_defaults
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.quantize import QuantizeReport

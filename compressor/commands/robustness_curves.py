@@ -13,7 +13,7 @@ from compressor.config.data import validation
 from compressor.config.robustness import RobustnessSettings
 from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.render.robustness import samples
 from compressor.render.robustness_page import robustness_charts
 from compressor.results.detail import Curve, Series

@@ -13,9 +13,9 @@ from compressor.commands import bench
 from compressor.config import UnifySettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.clock import Clock, Progress
-from compressor.graph import files
-from compressor.graph.model_result import ProvedResult
-from compressor.graph.provenance import input_digest, stamp_provenance
+from compressor.graph.disk import files
+from compressor.graph.disk.model_result import ProvedResult
+from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.interface_match import demand_same_interface, demand_teachable

@@ -18,9 +18,9 @@ from compressor.data import batches, open_data
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened, Placed
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.evaluate import may_draw
-from compressor.graph.provenance import changes_outputs, steps_since
+from compressor.graph.disk.provenance import changes_outputs, steps_since
+from compressor.graph.ir.evaluate import may_draw
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.pruning.proofs.standard import Standard, drawn_outputs

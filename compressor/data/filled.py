@@ -16,8 +16,8 @@ from compressor.data.batch import Dataset
 from compressor.data.kinds import InputKind, Kind, kinds_of
 from compressor.data.spec import specs
 from compressor.errors import CompressorError
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.shapes import infer
 
 WORDS: Mapping[Kind, str] = MappingProxyType(
     {Kind.CACHE: "empty pasts", Kind.MASK: "masks that hide nothing", Kind.POSITIONS: "positions counted from 0"}

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from compressor.data.spec import IMAGE_CHANNELS, InputSpec, sizes_of, specs
 from compressor.errors import UsageError
-from compressor.graph.control_flow import loop_settings
-from compressor.graph.shapes import Shapes
+from compressor.graph.ir.control_flow import loop_settings
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.input_use import InputUse, use_of
 
 

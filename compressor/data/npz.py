@@ -24,7 +24,7 @@ from numpy.lib import format as npy
 from compressor.core.arrays import Array
 from compressor.core.formatting import printable, quantity
 from compressor.errors import UsageError
-from compressor.graph.external import MAX_RANK
+from compressor.graph.tensors.external import MAX_RANK
 
 MAX_LOADED: Final = 1 << 33
 """8 GiB: compressed arrays are held in memory, together no more than this. Uncompressed ones are mapped."""

@@ -19,7 +19,7 @@ from compressor.data.npz import NpzFile
 from compressor.data.order import split_dataset
 from compressor.data.spec import specs
 from compressor.errors import UsageError
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 
 SOURCE_FORMS = "an .npz file, a folder of images or package.module:callable"
 

@@ -22,8 +22,8 @@ from compressor.core.intervals import LEVEL, wilson
 from compressor.data import Batch, Dataset, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.evaluate.statistics import DRAWS
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.evaluate import may_draw
+from compressor.graph.ir.evaluate import may_draw
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.pruning.proofs.standard import REPEATS
 from compressor.results.detail import OutputsRow, Share
 

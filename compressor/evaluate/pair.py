@@ -15,10 +15,10 @@ from compressor.config import RunSettings
 from compressor.config.graph import GraphSection
 from compressor.core.arrays import Array
 from compressor.errors import UsageError
-from compressor.graph import files
-from compressor.graph.feeds import demand_tensors, feeds
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.disk import files
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.feeds import demand_tensors, feeds
+from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.pruning.proofs.interface_match import interface_difference
 
 

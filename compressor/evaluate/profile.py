@@ -14,9 +14,9 @@ from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.evaluate import pair
 from compressor.evaluate.attribution import attributed
-from compressor.graph import files
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.disk import files
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.operators.carried import taught
 from compressor.pruning.budgets import cost
 from compressor.pruning.cut.analysis import prepared_model

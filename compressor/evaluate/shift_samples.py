@@ -10,7 +10,7 @@ from compressor.data import Batch, Dataset, all_labels, batches, check_labels, o
 from compressor.errors import UsageError
 from compressor.evaluate.pair import Opened
 from compressor.evaluate.stand_in import stand_in
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.results.robustness import LeftOut
 
 

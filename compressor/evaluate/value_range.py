@@ -40,8 +40,8 @@ from compressor.data.synthetic import (
     kinds_of,
     synthetic,
 )
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.shapes import Shapes
+from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.linear_outputs import LinearOutput, linear_outputs
 from compressor.pruning.budgets.cost import macs_per_sample
 

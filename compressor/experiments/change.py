@@ -15,8 +15,8 @@ from compressor.core.compare import relative, squares
 from compressor.data import Batch, Dataset, batches, open_data, subset
 from compressor.data.spec import too_few
 from compressor.evaluate.stand_in import stand_in
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.evaluator import EVAL_OPTION, Evaluator
 from compressor.metrics.loaded_model import LoadedModel, named
 from compressor.metrics.metric import Metric

@@ -16,7 +16,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.scratch import scratch
 from compressor.core.user_code import name_of
 from compressor.errors import CompressorError, GateMissed, ProofFailed
-from compressor.graph.model_result import ModelResult
+from compressor.graph.disk.model_result import ModelResult
 from compressor.interface.models import ModelLike, in_memory, on_disk
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.interface.samples import is_held, store

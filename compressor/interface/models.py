@@ -10,8 +10,8 @@ import onnx
 import onnx_ir as ir
 
 from compressor.errors import ModelError, UsageError
-from compressor.graph import files
-from compressor.graph.model_result import ModelResult
+from compressor.graph.disk import files
+from compressor.graph.disk.model_result import ModelResult
 
 ModelLike: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | ModelResult
 """A path; the bytes of a file; an ``onnx.ModelProto``; an ``onnx_ir.Model``; or a result, whose model counts. None is
@@ -35,7 +35,7 @@ def on_disk(model: ModelLike, place: Path) -> Path:
 
 
 def in_memory(model: ModelLike, place: Path) -> ir.Model:
-    """The model as the toolchain holds it, after the checks of :func:`compressor.graph.files.load_model`."""
+    """The model as the toolchain holds it, after the checks of :func:`compressor.graph.disk.files.load_model`."""
     return model if isinstance(model, ir.Model) else files.load_model(on_disk(model, place))
 
 

@@ -26,7 +26,7 @@ from compressor.data.labels import all_labels
 from compressor.data.order import batches
 from compressor.data.spec import too_few
 from compressor.errors import UsageError
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.loaded_model import LoadedModel, loaded, named
 from compressor.metrics.metric import Metric
 from compressor.results.detail import AccuracyRow, baseless

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.data.batch import Batch, Dataset
 from compressor.data.order import batches
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session

@@ -6,8 +6,8 @@ import onnx_ir as ir
 
 from compressor.config.rules import RulesSection
 from compressor.config.section import Section
-from compressor.graph.edit import copy_of
-from compressor.graph.nodes import give_record, operator_key
+from compressor.graph.ir.edit import copy_of
+from compressor.graph.ir.nodes import give_record, operator_key
 
 
 def taught(model: ir.Model, settings: Section) -> ir.Model:

@@ -20,8 +20,8 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.node_operands import NamedOperand, NodeOperands
 from compressor.core.arrays import Array
-from compressor.graph.evaluate import draws, evaluate
-from compressor.graph.shapes import captured_values
+from compressor.graph.ir.evaluate import draws, evaluate
+from compressor.graph.sizes.shapes import captured_values
 
 NumberKind = TypeVar("NumberKind", bound=np.generic)
 Mask = npt.NDArray[np.bool_]

@@ -15,7 +15,7 @@ from compressor.channels.combine import combine
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term
 from compressor.channels.operands import Operand, Space
-from compressor.graph.control_flow import Flow, LoopState, Slices, flow_of
+from compressor.graph.ir.control_flow import Flow, LoopState, Slices, flow_of
 from compressor.operators.operator import Operator
 
 STEP = "step"

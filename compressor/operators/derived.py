@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from compressor.graph.movement import Movement
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.movement import Movement
+from compressor.graph.ir.nodes import optional_input
 from compressor.operators import propagate, reference
 from compressor.operators.constants import Constants
 from compressor.operators.facts import Neutral

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.graph.contrib import MICROSOFT
+from compressor.graph.sizes.contrib import MICROSOFT
 from compressor.operators import reference
 from compressor.operators.facts import FUSION, PACKED
 from compressor.operators.operator import Operator, required

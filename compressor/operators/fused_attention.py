@@ -10,8 +10,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
-from compressor.graph.contrib import MICROSOFT
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.nodes import optional_input
+from compressor.graph.sizes.contrib import MICROSOFT
 from compressor.operators import propagate, reference
 from compressor.operators.attention import keep_scale
 from compressor.operators.facts import FUSION

@@ -15,7 +15,7 @@ from compressor.channels.combine import combine
 from compressor.channels.coupling import Coupling, Layout
 from compressor.channels.labels import Term, UnitArray
 from compressor.channels.operands import Operand, Space
-from compressor.graph.opsets import stated
+from compressor.graph.ir.opsets import stated
 from compressor.operators.facts import Host
 from compressor.operators.operator import Operator, attribute_axis, required
 from compressor.operators.repair import SLICE_SETTINGS, Repairer

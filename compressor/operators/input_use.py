@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.graph.evaluate import evaluate
-from compressor.graph.movement import Movement
-from compressor.graph.opsets import stated, version_of
-from compressor.graph.shapes import Shapes
+from compressor.graph.ir.evaluate import evaluate
+from compressor.graph.ir.movement import Movement
+from compressor.graph.ir.opsets import stated, version_of
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.facts import Normalises
 from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of

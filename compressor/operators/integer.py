@@ -14,8 +14,8 @@ from math import prod
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.graph.contrib import MICROSOFT
-from compressor.graph.opsets import SOFTMAX_OF_ONE_AXIS, softmax_axes
+from compressor.graph.ir.opsets import SOFTMAX_OF_ONE_AXIS, softmax_axes
+from compressor.graph.sizes.contrib import MICROSOFT
 from compressor.operators.conv import SLIDES
 from compressor.operators.elementwise import unary
 from compressor.operators.facts import INTEGERS, Grid

@@ -12,8 +12,8 @@ from compressor.channels.combine import combine
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.operands import Operand, Space
-from compressor.graph.nodes import optional_input
-from compressor.graph.opsets import stated
+from compressor.graph.ir.nodes import optional_input
+from compressor.graph.ir.opsets import stated
 from compressor.operators import propagate
 from compressor.operators.constants import Constants
 from compressor.operators.facts import Host

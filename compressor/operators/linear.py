@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
-from compressor.graph.contrib import MICROSOFT
+from compressor.graph.sizes.contrib import MICROSOFT
 from compressor.operators.facts import EVERY, FUSION
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compressor.graph.shapes import Shapes
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.table import operator_of
 
 

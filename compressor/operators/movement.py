@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
 from compressor.channels.labels import Term, ordered
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.nodes import optional_input
 from compressor.operators.facts import Host
 from compressor.operators.operator import Operator, required
 from compressor.operators.repair import Repairer

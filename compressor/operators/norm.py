@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.graph.opsets import softmax_axes
+from compressor.graph.ir.opsets import softmax_axes
 from compressor.operators import propagate, reference
 from compressor.operators.elementwise import like_first
 from compressor.operators.facts import Normalises

@@ -16,8 +16,8 @@ import onnx_ir as ir
 from compressor.channels.combine import combine
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.operands import Space
-from compressor.graph.movement import MOVEMENT, Movement
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.movement import MOVEMENT, Movement
+from compressor.graph.ir.nodes import optional_input
 from compressor.operators import derived, work
 from compressor.operators.facts import NONE, GateProduct, Grid, Host, Neutral, Normalises
 from compressor.operators.signature import (

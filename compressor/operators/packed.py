@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Role, Term, UnitArray
-from compressor.graph.contrib import MICROSOFT
+from compressor.graph.sizes.contrib import MICROSOFT
 from compressor.operators.facts import PACKED
 from compressor.operators.operator import Operator, required
 from compressor.operators.signature import Call, name_axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.nodes import optional_input
 from compressor.operators.operator import Operator, required
 from compressor.operators.propagate import carry
 from compressor.operators.repair import Repairer

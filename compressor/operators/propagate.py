@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from compressor.channels.labels import UnitArray
 from compressor.channels.node_operands import NamedOperand
-from compressor.graph.nodes import number_of
+from compressor.graph.ir.nodes import number_of
 from compressor.operators.constants import (
     ConstantOperand,
     Constants,

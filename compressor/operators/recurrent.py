@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.nodes import optional_input
 from compressor.operators import propagate
 from compressor.operators.facts import GateProduct
 from compressor.operators.operator import Operator

@@ -7,7 +7,7 @@ from typing import Any
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.nodes import optional_input
 from compressor.operators.facts import Host, Neutral
 from compressor.operators.operator import Operator, attribute_axis, required
 from compressor.operators.reference import Reference, without_axis

@@ -15,9 +15,9 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import Term
 from compressor.core.arrays import Array
-from compressor.graph.nodes import become_identity, dims_of, number_of, optional_input
-from compressor.graph.opsets import node_of, version_of
-from compressor.graph.weights import DerivedTensor
+from compressor.graph.ir.nodes import become_identity, dims_of, number_of, optional_input
+from compressor.graph.ir.opsets import node_of, version_of
+from compressor.graph.tensors.weights import DerivedTensor
 
 NOT_SELECTABLE = frozenset(map(np.dtype, ("bool", "int8", "int16", "uint16")))
 """Types that Where of ONNX Runtime 1.24 does not take."""

@@ -13,9 +13,9 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.labels import UnitArray
 from compressor.core.arrays import Array
 from compressor.errors import PlanError
-from compressor.graph.edit import FreeNames, add_constant
-from compressor.graph.nodes import input_of, optional_input
-from compressor.graph.opsets import node_of, place_of, stated
+from compressor.graph.ir.edit import FreeNames, add_constant
+from compressor.graph.ir.nodes import input_of, optional_input
+from compressor.graph.ir.opsets import node_of, place_of, stated
 
 SLICE_SETTINGS = ("starts", "ends", "axes", "steps")
 BEFORE_FIRST = -(2**31)

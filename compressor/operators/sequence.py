@@ -10,7 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.graph.control_flow import Slices
+from compressor.graph.ir.control_flow import Slices
 from compressor.operators.control_flow import pass_slices, tie
 from compressor.operators.operator import Operator, required
 from compressor.operators.shape import reads_shape

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
-from compressor.graph.nodes import fill_number
+from compressor.graph.ir.nodes import fill_number
 from compressor.operators.constants import Constants
 from compressor.operators.facts import Host
 from compressor.operators.operator import Operator

@@ -21,7 +21,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.operands import Operand
 from compressor.core.arrays import Array
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.nodes import optional_input
 
 Shape = tuple[int, ...]
 Group = tuple[str, ...]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compressor.graph.nodes import optional_input
-from compressor.graph.opsets import dft_axis
+from compressor.graph.ir.nodes import optional_input
+from compressor.graph.ir.opsets import dft_axis
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.graph.nodes import operator_key, record_of
+from compressor.graph.ir.nodes import operator_key, record_of
 from compressor.operators.operator import Operator, Rules
 
 FAMILIES = tuple(

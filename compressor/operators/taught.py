@@ -20,7 +20,7 @@ from typing import Any
 from compressor.config.section import did_you_mean
 from compressor.core.plain_yaml import parsed, read_text
 from compressor.errors import UsageError
-from compressor.graph.nodes import STANDARD
+from compressor.graph.ir.nodes import STANDARD
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Item, Signature, axis_names
 from compressor.operators.table import RULES

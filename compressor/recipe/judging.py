@@ -9,7 +9,7 @@ from compressor.config import DataSettings
 from compressor.config.recipe import DATA_SETTINGS
 from compressor.data import Dataset, open_parts
 from compressor.errors import UsageError
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.metrics.evaluator import Evaluator
 from compressor.recipe.store import Store, data_identity
 from compressor.results.base import Record

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compressor.core.clock import Progress
 from compressor.errors import CompressorError, GateMissed, ProofFailed, UsageError
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.recipe import limits
 from compressor.recipe.judging import Judge, Judged
 from compressor.recipe.lock import held

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from compressor.core.atomic import write_text
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.recipe.lock import not_made
 from compressor.results.base import Record
 from compressor.version import VERSION

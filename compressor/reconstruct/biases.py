@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.core.arrays import Array
-from compressor.graph.edit import add_constant, constant_array, free_name
-from compressor.graph.nodes import input_of, optional_input
+from compressor.graph.ir.edit import add_constant, constant_array, free_name
+from compressor.graph.ir.nodes import input_of, optional_input
 from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
 from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers, untie_weights

@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.core.arrays import Array
-from compressor.graph.edit import add_constant
-from compressor.graph.nodes import input_of, optional_input
-from compressor.graph.shapes import captured_values
+from compressor.graph.ir.edit import add_constant
+from compressor.graph.ir.nodes import input_of, optional_input
+from compressor.graph.sizes.shapes import captured_values
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
 from compressor.reconstruct.product import contraction

@@ -17,8 +17,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.graph.edit import add_constant, constant_array
-from compressor.graph.nodes import input_of
+from compressor.graph.ir.edit import add_constant, constant_array
+from compressor.graph.ir.nodes import input_of
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import R
 from compressor.reconstruct.fit import MakeFit

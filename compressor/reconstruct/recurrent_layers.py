@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.graph.edit import constant_array, free_name
-from compressor.graph.nodes import input_of, optional_input
+from compressor.graph.ir.edit import constant_array, free_name
+from compressor.graph.ir.nodes import input_of, optional_input
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import CONSTANTS, B, R, W
 from compressor.operators.table import operator_of

@@ -12,7 +12,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.config.choices import RECOVERIES
 from compressor.data import Batch, Dataset
 from compressor.errors import UsageError
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.reconstruct.fit import MakeFit, RecoveryMethod
 from compressor.reconstruct.layers import Kept, affected, repairable_layers, untie_weights
 from compressor.reconstruct.options import ReconstructOptions

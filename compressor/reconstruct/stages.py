@@ -17,7 +17,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array, load_array, save_array
 from compressor.core.scratch import scratch
 from compressor.errors import UsageError
-from compressor.graph.shapes import captured_values
+from compressor.graph.sizes.shapes import captured_values
 from compressor.operators.table import operator_of
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.data import Batch
-from compressor.graph.shapes import captured_values
+from compressor.graph.sizes.shapes import captured_values
 from compressor.reconstruct.layers import Kept
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.reconstruct.stages import ArrayCache, Net

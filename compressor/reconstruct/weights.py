@@ -10,9 +10,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.graph.edit import constant_array
-from compressor.graph.evaluate import evaluate
-from compressor.graph.nodes import input_of, is_standard
+from compressor.graph.ir.edit import constant_array
+from compressor.graph.ir.evaluate import evaluate
+from compressor.graph.ir.nodes import input_of, is_standard
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Unrepairable
 

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from compressor.core.atomic import write_text
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
-from compressor.graph import files
-from compressor.graph.provenance import provenance_steps
+from compressor.graph.disk import files
+from compressor.graph.disk.provenance import provenance_steps
 from compressor.results import Document
 
 NO_CARD = "--card describes the file that is written; leave --dry-run out"

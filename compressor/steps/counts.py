@@ -11,12 +11,12 @@ import onnx_ir as ir
 
 from compressor.channels.groups import ChannelGroup
 from compressor.config import RunSettings
-from compressor.graph import files
-from compressor.graph.binding import Bound, fitted
-from compressor.graph.normalise import normalise
-from compressor.graph.restore_packed import with_plain_weights
-from compressor.graph.shapes import Shapes
-from compressor.graph.stream import plan_files
+from compressor.graph.disk import files
+from compressor.graph.disk.stream import plan_files
+from compressor.graph.form.normalise import normalise
+from compressor.graph.form.restore_packed import with_plain_weights
+from compressor.graph.sizes.binding import Bound, fitted
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators import quantization_grid
 from compressor.pruning.budgets import cost
 from compressor.pruning.cut.analysis import Analysis

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compressor.channels.plan import PruningPlan
-from compressor.graph.provenance import text_digest
+from compressor.graph.disk.provenance import text_digest
 from compressor.results import ProofResult, Report
 
 if TYPE_CHECKING:

@@ -15,13 +15,15 @@ from compressor.core.globs import any_match
 from compressor.data import open_data, open_parts
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, stand_in
-from compressor.graph import clean, files, metadata
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.nodes import REALS, operator_key
-from compressor.graph.normalise import Separation, normalise
-from compressor.graph.opsets import version_of
-from compressor.graph.restore_packed import with_plain_weights
-from compressor.graph.weights import all_finite, weight_bytes
+from compressor.graph.disk import files
+from compressor.graph.form import clean
+from compressor.graph.form.normalise import Separation, normalise
+from compressor.graph.form.restore_packed import with_plain_weights
+from compressor.graph.ir import metadata
+from compressor.graph.ir.nodes import REALS, operator_key
+from compressor.graph.ir.opsets import version_of
+from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.graph.tensors.weights import all_finite, weight_bytes
 from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
 from compressor.operators.table import operator_of
 from compressor.pruning.cut.analysis import prepared_model

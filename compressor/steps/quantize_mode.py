@@ -11,7 +11,7 @@ import onnx_ir as ir
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.formatting import percentage
 from compressor.errors import ModelError, NotPossible, ProofFailed
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.operators.table import RULES, operator_of
 from compressor.pruning.proofs.interface_match import demand_same_interface
 from compressor.results.detail import OutputsRow

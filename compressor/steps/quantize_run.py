@@ -15,9 +15,10 @@ from compressor.core.compare import is_real
 from compressor.core.scratch import scratch
 from compressor.data import batches, subset
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
-from compressor.graph import files, metadata
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.nodes import REALS
+from compressor.graph.disk import files
+from compressor.graph.ir import metadata
+from compressor.graph.ir.nodes import REALS
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.results.quantize import QuantizedRow
 from compressor.runtime import quantizer
 from compressor.runtime.stored import Runs, Stored

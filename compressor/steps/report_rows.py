@@ -11,7 +11,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import ChannelGroup, blocked
 from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
-from compressor.graph.joined import joined_of
+from compressor.graph.disk.joined import joined_of
 from compressor.pruning.budgets.select import Scored
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.proofs.evidence import Evidence, NotProved

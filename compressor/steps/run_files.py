@@ -12,10 +12,10 @@ from compressor.config import PruneSettings, RunSettings
 from compressor.core.notation import parse_also
 from compressor.core.scratch import scratch
 from compressor.errors import ProofFailed
-from compressor.graph import files
-from compressor.graph.binding import Bound
-from compressor.graph.joined import join, joined_of, split
-from compressor.graph.weights import weight_bytes
+from compressor.graph.disk import files
+from compressor.graph.disk.joined import join, joined_of, split
+from compressor.graph.sizes.binding import Bound
+from compressor.graph.tensors.weights import weight_bytes
 from compressor.operators.carried import taught
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.proof import file_check
@@ -93,7 +93,7 @@ def put_in_place(
         inputs: sizes that the original was counted at; None: sizes are chosen.
 
     Raises:
-        CompressorError: as :func:`compressor.graph.files.save_model` and the proof of the written file.
+        CompressorError: as :func:`compressor.graph.disk.files.save_model` and the proof of the written file.
     """
     if output is None:
         return counts.stats_in_memory(model, settings, inputs=inputs)

@@ -13,9 +13,9 @@ from compressor.core.scratch import scratch
 from compressor.data import Dataset
 from compressor.errors import ModelError
 from compressor.evaluate.likeness import outputs_row
-from compressor.graph.batch_limit import batch_limit, limit_batch
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.batch_limit import batch_limit, limit_batch
+from compressor.graph.sizes.shapes import infer
 from compressor.pruning.budgets.cost import affordable_samples, macs_per_sample
 from compressor.pruning.proofs.piecewise import runnable
 from compressor.results.detail import OutputsRow

@@ -9,9 +9,9 @@ import numpy as np
 from compressor.config import PruneSettings
 from compressor.data import Batch, Dataset
 from compressor.errors import ModelError, UsageError
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.feeds import feeds
-from compressor.graph.weights import is_large
+from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.graph.sizes.feeds import feeds
+from compressor.graph.tensors.weights import is_large
 from compressor.pruning import activations
 from compressor.pruning.criteria import Measurement, Need, criterion
 from compressor.pruning.cut.analysis import Analysis

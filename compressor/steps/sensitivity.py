@@ -16,7 +16,7 @@ from compressor.errors import NothingToPrune
 from compressor.experiments.change import ReferenceOutputs
 from compressor.experiments.limits import Limits
 from compressor.experiments.run import Experiment, Trial, Variant
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.budgets.cost import CostModel
 from compressor.pruning.budgets.select import Choice, choose_channels

@@ -10,8 +10,8 @@ from compressor.config import PruneSettings
 from compressor.core.atomic import write_text
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
-from compressor.graph.normalise import normalise
-from compressor.graph.vocabulary import keep_tokens
+from compressor.graph.form.normalise import normalise
+from compressor.graph.form.vocabulary import keep_tokens
 from compressor.pruning.cut.measured_shapes import shapes_of
 from compressor.pruning.proofs.preparation import Original
 from compressor.pruning.proofs.renumbered import Renumbering, demand_rows

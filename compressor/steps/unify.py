@@ -14,9 +14,10 @@ from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.data import Dataset
 from compressor.errors import NothingToPrune
-from compressor.graph import clean, files
-from compressor.graph.restore_packed import with_plain_weights
-from compressor.graph.shapes import Shapes
+from compressor.graph.disk import files
+from compressor.graph.form import clean
+from compressor.graph.form.restore_packed import with_plain_weights
+from compressor.graph.sizes.shapes import Shapes
 from compressor.metrics.evaluator import Evaluator
 from compressor.operators.table import RULES
 from compressor.pruning.cut.analysis import prepared_model

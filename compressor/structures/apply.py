@@ -16,7 +16,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.config import RunSettings
 from compressor.config.choices import RECOVERIES
 from compressor.data import Dataset
-from compressor.graph import clean
+from compressor.graph.form import clean
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.measured_shapes import shapes_of
 from compressor.reconstruct import ReconstructOptions, recover

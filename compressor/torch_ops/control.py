@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from compressor.graph.control_flow import SCAN_WITHOUT_BATCH
+from compressor.graph.ir.control_flow import SCAN_WITHOUT_BATCH
 from compressor.torch_ops.site import Function, FunctionMaker, Site, Told, positive
 
 Tensor = torch.Tensor

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.graph.opsets import place_of
+from compressor.graph.ir.opsets import place_of
 from compressor.torch_ops.site import Function, FunctionMaker, Site, Told, plain
 from compressor.torch_ops.tensors import LIMITS, torch_dtype
 

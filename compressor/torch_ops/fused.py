@@ -1,4 +1,4 @@
-"""What exporters take apart and torch has one kernel for; :mod:`compressor.graph.fuse` finds the places."""
+"""What exporters take apart and torch has one kernel for; :mod:`compressor.graph.form.fuse` finds the places."""
 
 from __future__ import annotations
 

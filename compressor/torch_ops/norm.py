@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.graph.opsets import softmax_axes
+from compressor.graph.ir.opsets import softmax_axes
 from compressor.torch_ops.site import Function, FunctionMaker, Site, Told, positive
 
 Tensor = torch.Tensor

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from compressor.core.arrays import Floats
-from compressor.graph.opsets import place_of
+from compressor.graph.ir.opsets import place_of
 from compressor.torch_ops.site import Function, FunctionMaker, NestedNumbers, Site, positive
 
 Tensor = torch.Tensor

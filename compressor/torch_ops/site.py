@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.errors import ModelError
-from compressor.graph.nodes import default_number
+from compressor.graph.ir.nodes import default_number
 
 Function = Callable[..., Any]
 """From the inputs of a node, in order, None where one is left out, to its output or the tuple of them."""

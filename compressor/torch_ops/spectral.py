@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that torch's own pages use
 
-from compressor.graph.opsets import dft_axis
+from compressor.graph.ir.opsets import dft_axis
 from compressor.torch_ops.site import Function, FunctionMaker, Site, Told, positive
 from compressor.torch_ops.tensors import torch_dtype
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
 
-from compressor.graph.fuse import DOMAIN
+from compressor.graph.form.fuse import DOMAIN
 from compressor.torch_ops import fused
 from compressor.torch_ops.site import FunctionMaker
 
@@ -40,4 +40,4 @@ FUNCTIONS: Mapping[tuple[str, str], FunctionMaker] = MappingProxyType(
     {("", name): maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
     | {(DOMAIN, name): maker for name, maker in fused.FUNCTIONS.items()}
 )
-"""(domain, operator) -> maker, with the keys of records, and those that :mod:`compressor.graph.fuse` writes."""
+"""(domain, operator) -> maker, with the keys of records, and those that :mod:`compressor.graph.form.fuse` writes."""

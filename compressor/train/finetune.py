@@ -18,9 +18,9 @@ from compressor.data import Dataset, augmentation, check_labels, open_parts, spl
 from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
 from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.model_result import ModelResult
-from compressor.graph.upcast import is_narrow, widened
+from compressor.graph.disk.model_result import ModelResult
+from compressor.graph.form.upcast import is_narrow, widened
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.standard import Standard

@@ -12,8 +12,8 @@ from compressor.config import TuneSettings
 from compressor.config.training import demand_teacher
 from compressor.data.output_forms import vocabularies
 from compressor.errors import UsageError
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.upcast import is_narrow, widened
+from compressor.graph.form.upcast import is_narrow, widened
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.pruning.proofs.interface_match import demand_teachable
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs

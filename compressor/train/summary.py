@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from compressor.config import TuneSettings
-from compressor.graph.files import size_on_disk
+from compressor.graph.disk.files import size_on_disk
 from compressor.metrics.evaluator import Evaluator
 from compressor.metrics.metric import AGREEMENT
 from compressor.results.finetune import EpochRow, Score, TuneReport

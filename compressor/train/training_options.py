@@ -14,7 +14,7 @@ from compressor.config.training import StepsSection
 from compressor.data import Batch, Dataset, batches
 from compressor.data.spec import too_few
 from compressor.errors import FAULT, ProofFailed
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.pruning.proofs.preparation import Original, same_outputs
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.history import History

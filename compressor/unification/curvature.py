@@ -24,7 +24,7 @@ from compressor.config import UnifySettings
 from compressor.core.arrays import Array
 from compressor.core.extras import TRAINING_PACKAGES, require
 from compressor.data import Batch, Dataset
-from compressor.graph.nodes import input_of
+from compressor.graph.ir.nodes import input_of
 from compressor.operators.table import operator_of
 from compressor.reconstruct import ReconstructOptions
 from compressor.reconstruct.form import Matrix, Unrepairable

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import group
 from compressor.channels.reorder import GroupPlace, Holders, Order, move, moved
-from compressor.graph.edit import constant_array
+from compressor.graph.ir.edit import constant_array
 from compressor.unification.layers import UnifiedLayer
 from compressor.unification.packed import in_work_type
 from compressor.unification.projections import damages

@@ -7,7 +7,7 @@ import numpy as np
 from compressor.config import UnifySettings
 from compressor.config.blocks import BlocksSection, StorageSection
 from compressor.core.arrays import Array
-from compressor.graph.edit import constant_array
+from compressor.graph.ir.edit import constant_array
 from compressor.unification import packed_codebook
 from compressor.unification.assignment import Kinds
 from compressor.unification.codebook import Codebook

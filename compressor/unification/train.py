@@ -25,7 +25,7 @@ from compressor.core.extras import TRAINING_PACKAGES, require
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
-from compressor.graph.edit import constant_array
+from compressor.graph.ir.edit import constant_array
 from compressor.unification.assignment import Kinds
 from compressor.unification.packed import in_work_type
 from compressor.unification.subspace import Targets, subspace_of

@@ -14,9 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import ModelError
-from compressor.graph.edit import FreeNames, add_constant
-from compressor.graph.metadata import OWN_PREFIX
-from compressor.graph.opsets import exists, node_of, version_of
+from compressor.graph.ir.edit import FreeNames, add_constant
+from compressor.graph.ir.metadata import OWN_PREFIX
+from compressor.graph.ir.opsets import exists, node_of, version_of
 from compressor.unification.assignment import FREE, UNIFIED
 from compressor.unification.moves import LayoutMove, Reshape, shortened
 from compressor.unification.packed import DIGITS, Packed, digit_table, from_bytes

@@ -19,8 +19,8 @@ from compressor.channels.labels import Term
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.shapes import infer
 from compressor.operators import table
 from compressor.operators.operator import Operator, Rules
 from compressor.operators.table import RULES

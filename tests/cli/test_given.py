@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from compressor.cli.main import compress
 from compressor.core import machine
-from compressor.graph import room
+from compressor.graph.sizes import room
 from compressor.runtime import sessions
 from tests.models import model
 

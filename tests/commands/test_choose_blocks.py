@@ -11,7 +11,7 @@ from compressor.commands.unify import unify
 from compressor.config.choosing import ChoosingSettings
 from compressor.errors import NothingToPrune, PlanError, TargetOutOfReach, UsageError
 from compressor.experiments.change import ReferenceOutputs, open_samples
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.unification.choose import UnifyPlan
 from tests.models import model
 

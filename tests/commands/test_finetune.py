@@ -17,7 +17,7 @@ import torch
 
 from compressor.commands.finetune import LAST_GOOD, finetune_file
 from compressor.errors import UsageError
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.errors import TrainingDiverged
 from compressor.train.loop.extension import Extension

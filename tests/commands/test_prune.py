@@ -17,7 +17,7 @@ from compressor.config import PruneSettings
 from compressor.errors import (
     RuleFault,
 )
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.pruning.cut import surgery
 from compressor.runtime.stored import run_once
 from tests.commands.file_case import DIGITS, MODELS, SETTINGS, digits, files_in, images, run, written

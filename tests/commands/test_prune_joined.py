@@ -14,7 +14,7 @@ from compressor.errors import (
     UsageError,
 )
 from tests.commands.file_case import written
-from tests.graph.joined_files import DECODER, ENCODER
+from tests.graph.disk.joined_files import DECODER, ENCODER
 from tests.models import model
 
 

@@ -20,7 +20,7 @@ from compressor.config import CleanSettings, UnifySettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.config.recipe import Recipe
 from compressor.errors import GateMissed, ModelError, NothingToProve, NothingToPrune, ProofFailed, UsageError
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.steps.gates import demand_gates
 from tests.models import model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from compressor.commands.prune_file import prune_file
 from compressor.commands.robustness_curves import stressed
 from compressor.config import PruneSettings
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.render.html import render_html
 
 MODELS = Path(__file__).parents[2] / "models"

@@ -15,7 +15,7 @@ from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import NothingToPrune, UsageError
 from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.limits import Limits
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.results.sensitivity import OutputChange, SensitivityReport
 from compressor.runtime import sessions
 from compressor.steps.sensitivity import GroupCut, prunable_rows

@@ -20,8 +20,8 @@ from compressor.commands.inspect import inspect_file
 from compressor.commands.unify import unify, unify_file
 from compressor.config import BenchSettings, CleanSettings, PruneSettings, UnifySettings
 from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
-from compressor.graph import files
-from compressor.graph.restore_packed import restore
+from compressor.graph.disk import files
+from compressor.graph.form.restore_packed import restore
 from compressor.steps import unify as steps
 from compressor.steps.unify import UNIFIED_ALREADY
 from compressor.train import GraphModule

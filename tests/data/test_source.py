@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from compressor.data import batches, open_data, open_parts, specs
 from compressor.errors import UsageError
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from tests.data.case import close, everything, pictures, saved, settings, taking
 
 KINDS = {"float": "float32", "float16": "float16", "double": "float64", "uint8": "uint8"}

@@ -13,7 +13,7 @@ from compressor.config import PruneSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.data.source import open_data
 from compressor.evaluate.stand_in import given_samples_notes
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.pruning.cut.analysis import prepared_model
 
 MODELS = Path(__file__).parents[2] / "models"

@@ -10,7 +10,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.evaluate.profile import detailed, layer_rows
-from compressor.graph import files
+from compressor.graph.disk import files
 from tests.models import model
 
 MODELS = Path(__file__).parents[2] / "models"

@@ -11,9 +11,9 @@ import pytest
 from compressor.data.synthetic import DARK_CANDIDATES, USUAL_RANGES, PixelRange, RangeChoice
 from compressor.data.synthetic.pixel_range import BYTES, CENTRED, IMAGENET, SIGNED, UNIT
 from compressor.evaluate.value_range import read_range, spectral_entropy
-from compressor.graph import files
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
+from compressor.graph.disk import files
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.shapes import infer
 from tests.data.case import taking
 from tests.models import in_memory, model
 

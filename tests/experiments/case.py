@@ -14,7 +14,7 @@ from compressor.data import Batch, Dataset, Indices
 from compressor.errors import ModelError
 from compressor.experiments.change import ReferenceOutputs
 from compressor.experiments.run import Experiment, Trial, Variant
-from compressor.graph import files
+from compressor.graph.disk import files
 from tests.models import in_memory, model
 
 TEXT = "(float[n,3] x) => (float[n,3] y) <float[3,3] w> { y = MatMul(x, w) }"

@@ -21,7 +21,7 @@ from compressor.config.sensitivity import SensitivitySettings
 from compressor.core.notation import Percent
 from compressor.errors import GateMissed, UsageError
 from compressor.experiments.limits import Limits
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.metrics.evaluator import Evaluator
 from compressor.recipe.judging import Judge
 from compressor.recipe.store import Store

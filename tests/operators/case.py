@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compressor.channels.groups import blocked
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.graph import clean
+from compressor.graph.form import clean
 from compressor.steps.prune.result import PruneResult
 from tests.models import between, in_memory, model, tokens
 from tests.oracle import TOLERANCE, Pair, differences, pair

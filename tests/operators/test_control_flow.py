@@ -10,7 +10,7 @@ from compressor.channels.groups import blocked
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
-from compressor.graph.control_flow import flow_of
+from compressor.graph.ir.control_flow import flow_of
 from compressor.operators.table import RULES
 from tests.models import in_memory, model
 from tests.oracle import TOLERANCE, couple, differences, pair, without

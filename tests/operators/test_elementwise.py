@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compressor.graph import data_rules, elementwise, ranges, shape_rules
-from compressor.graph.movement import MOVEMENT
+from compressor.graph.ir import elementwise
+from compressor.graph.ir.movement import MOVEMENT
+from compressor.graph.sizes import data_rules, ranges, shape_rules
 from compressor.operators.elementwise import BROADCAST, unary
 from compressor.operators.table import RULES
 

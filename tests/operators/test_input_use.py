@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.graph.shapes import infer
+from compressor.graph.sizes.shapes import infer
 from compressor.operators.input_use import InputUse, table_size, use_of
 from tests.models import in_memory, model
 

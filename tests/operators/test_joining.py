@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Policy
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.shapes import infer
 from compressor.operators.table import RULES
 from tests.models import in_memory, model
 

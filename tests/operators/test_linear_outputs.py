@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressor.graph.shapes import infer
+from compressor.graph.sizes.shapes import infer
 from compressor.operators.linear_outputs import LinearOutput, linear_outputs
 from tests.models import in_memory, model
 

@@ -51,7 +51,7 @@ FORMS = {
 
 
 AS_THEY_ARE = {"simplify": False}
-"""Otherwise sequences of known elements are written as these (graph/plain_sequences.py)."""
+"""Otherwise sequences of known elements are written as these (graph/form/plain_sequences.py)."""
 CASES = tuple(
     whole(f"Sequence {name}{how}", text(body, more), removed, settings=settings)
     for name, (body, more, removed) in FORMS.items()

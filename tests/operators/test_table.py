@@ -13,7 +13,7 @@ from onnx.defs import get_schema
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 import compressor.operators
-from compressor.graph.captures import captured_values
+from compressor.graph.ir.captures import captured_values
 from compressor.operators.facts import EVERY
 from compressor.operators.signature import Signature
 from compressor.operators.table import FAMILIES, RULES

@@ -11,7 +11,7 @@ from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed, UsageError
-from compressor.graph.nodes import become_identity
+from compressor.graph.ir.nodes import become_identity
 from compressor.operators.carried import taught
 from compressor.operators.table import operator_of
 from compressor.operators.taught import read_records

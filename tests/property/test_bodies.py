@@ -12,7 +12,7 @@ import pytest
 
 from compressor import errors
 from compressor.commands import prune
-from compressor.graph.captures import nodes_inside
+from compressor.graph.ir.captures import nodes_inside
 from tests.property.blocks_flow import BLOCKS_WITH_BODIES
 from tests.property.graphs import ENTRIES, choose, finish, new_builder, settings_for, start, to_model
 from tests.property.growing import Net

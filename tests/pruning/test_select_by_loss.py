@@ -13,7 +13,7 @@ from compressor.config import PruneSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import UsageError
 from compressor.experiments.change import ReferenceOutputs, open_samples
-from compressor.graph import files
+from compressor.graph.disk import files
 from tests.models import model
 
 NET = """

@@ -22,7 +22,7 @@ from compressor.evaluate import timings
 from compressor.recipe import limits
 from compressor.recipe.store import Store, data_identity
 from compressor.results.recipe import RecipeReport
-from tests.graph.joined_files import DECODER, ENCODER
+from tests.graph.disk.joined_files import DECODER, ENCODER
 from tests.models import model
 from tests.recipe.case import QUICK_BENCH, execute, states, write
 

@@ -11,7 +11,7 @@ import compressor
 from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.steps.counts import stats_in_memory
-from tests.graph.joined_files import written
+from tests.graph.disk.joined_files import written
 from tests.models import between, in_memory, model
 
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from compressor.config import PruneSettings
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.steps.run_files import file_names, in_one_file, open_source, places, pruned_beside, put_in_place
 from tests.models import model
 

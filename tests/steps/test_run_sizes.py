@@ -7,7 +7,7 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.evaluate.stand_in import stand_in
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.steps import run_sizes
 from compressor.steps.run_sizes import follow_batch, outputs_against
 from tests.models import in_memory, model

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from compressor.graph.fuse import DOMAIN
+from compressor.graph.form.fuse import DOMAIN
 from compressor.operators.table import RULES
 from compressor.torch_ops import fused, table
 

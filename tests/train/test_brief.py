@@ -10,7 +10,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.data import Batch, Indices
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.train import brief
 from compressor.train.brief import LEAST_STEPS, STEPS, BriefSamples, TooSlow, distil, steps_within
 from tests.train.training import Memory

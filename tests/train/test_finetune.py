@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from compressor.config import TuneSettings
 from compressor.errors import NothingToTrain, UsageError
-from compressor.graph.upcast import is_narrow, widened
+from compressor.graph.form.upcast import is_narrow, widened
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.split import JudgedSamples, Splits
 from compressor.train.module.intermediate_outputs import with_outputs

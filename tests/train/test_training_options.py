@@ -11,7 +11,7 @@ import pytest
 
 from compressor.config import TuneSettings
 from compressor.errors import ProofFailed
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.reparameterize import batchnorm
 

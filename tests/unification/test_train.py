@@ -19,7 +19,7 @@ from compressor.commands.unify import unify, unify_file
 from compressor.config import BlockShape, UnifySettings
 from compressor.core import extras
 from compressor.errors import UsageError
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.steps.unify import get_ready
 from compressor.train import GraphModule, training_options
 from compressor.train.constraints import admm

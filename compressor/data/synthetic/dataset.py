@@ -20,9 +20,9 @@ from compressor.data.synthetic.pixel_range import PixelRange, RangeChoice
 from compressor.data.synthetic.signals import spectrogram, waveform
 from compressor.data.synthetic.tokens import tokens
 from compressor.errors import UsageError
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.feeds import LOOP_ROUNDS
-from compressor.graph.shapes import Shapes
+from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.graph.sizes.feeds import LOOP_ROUNDS
+from compressor.graph.sizes.shapes import Shapes
 
 REMEMBERED = 256 << 20
 """Bytes of samples that are kept, so that later epochs need not draw them again."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compressor.graph.binding import Shape
-from compressor.graph.shapes import Shapes
+from compressor.graph.sizes.binding import Shape
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.table import operator_of
 
 ANY_STRIDE = 2**20 * 3**4 * 5**4 * 7**2 * 11 * 13

@@ -12,8 +12,8 @@ import onnx_ir as ir
 from compressor.data.kinds import InputKind, Kind, kinds_of
 from compressor.data.synthetic.reach import reach_of
 from compressor.errors import ModelError
-from compressor.graph.binding import Shape
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.sizes.binding import Shape
+from compressor.graph.sizes.shapes import Shapes, infer
 
 PREFERRED: Mapping[Kind, int] = MappingProxyType(
     {

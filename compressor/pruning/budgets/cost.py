@@ -12,8 +12,8 @@ from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Term, UnitArray
 from compressor.channels.verify import rule_errors
 from compressor.errors import RuleFault
-from compressor.graph.captures import has_graph, nodes_inside, values_of
-from compressor.graph.shapes import Shapes
+from compressor.graph.ir.captures import has_graph, nodes_inside, values_of
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators import quantization_grid
 from compressor.operators.signature import Shape
 from compressor.operators.table import known, operator_of

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
-from compressor.graph.captures import captured_values, nodes_inside
+from compressor.graph.ir.captures import captured_values, nodes_inside
 from compressor.operators.table import operator_of
 from compressor.pruning.budgets.cost import graph_macs
 

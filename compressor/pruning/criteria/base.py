@@ -10,7 +10,7 @@ import numpy.typing as npt
 from compressor.channels.groups import ChannelGroup, Slot
 from compressor.channels.labels import UnitArray
 from compressor.errors import CompressorError
-from compressor.graph.weights import parts
+from compressor.graph.tensors.weights import parts
 from compressor.operators.quantization_grid import grid_of, real
 from compressor.pruning.criteria.measurement import Measurement, Need
 

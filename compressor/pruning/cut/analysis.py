@@ -12,15 +12,16 @@ from compressor.channels.coupling import Coupling, Policy
 from compressor.channels.fills import give_each_its_own
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import ModelError, RuleFault
-from compressor.graph import clean, metadata
-from compressor.graph.copies import make_copies_apart
-from compressor.graph.edit import copy_of
-from compressor.graph.normalise import normalise, unshare
-from compressor.graph.plain_sequences import write_plain_sequences
-from compressor.graph.restore_packed import with_plain_weights
-from compressor.graph.shapes import Shapes
-from compressor.graph.slopes import widen_operands
-from compressor.graph.weights import seal
+from compressor.graph.form import clean
+from compressor.graph.form.copies import make_copies_apart
+from compressor.graph.form.normalise import normalise, unshare
+from compressor.graph.form.plain_sequences import write_plain_sequences
+from compressor.graph.form.restore_packed import with_plain_weights
+from compressor.graph.form.slopes import widen_operands
+from compressor.graph.ir import metadata
+from compressor.graph.ir.edit import copy_of
+from compressor.graph.sizes.shapes import Shapes
+from compressor.graph.tensors.weights import seal
 from compressor.operators import table
 from compressor.operators.table import operator_of
 from compressor.pruning.cut.depth import attach_blocks
@@ -127,7 +128,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
         distrusted: name of a node -> why its rule is not asked; see :func:`without_faulty_rules`.
 
     Raises:
-        ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
+        ModelError: shapes do not fit; see :func:`compressor.graph.sizes.shapes.infer`.
     """
     # Weights that this tool packed earlier are codes and indices; channels belong to the numbers that they stand for.
     model, shapes = prepared_model(with_plain_weights(source), settings)

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.plan import PruningPlan, demand_removal, units_of
-from compressor.graph import clean
+from compressor.graph.form import clean
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import Analysis
 

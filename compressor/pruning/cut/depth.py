@@ -20,9 +20,9 @@ from compressor.channels.residual import DEPTH, ResidualBlock
 from compressor.config.selection import SelectionSection
 from compressor.core.arrays import Array
 from compressor.core.globs import any_match
-from compressor.graph.captures import captured_values, nodes_inside
-from compressor.graph.nodes import become_identity, input_of, optional_input
-from compressor.graph.weights import parts
+from compressor.graph.ir.captures import captured_values, nodes_inside
+from compressor.graph.ir.nodes import become_identity, input_of, optional_input
+from compressor.graph.tensors.weights import parts
 from compressor.operators.constants import Constants
 from compressor.operators.reference import Reference
 from compressor.operators.table import adds, operator_of

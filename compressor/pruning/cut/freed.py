@@ -18,8 +18,8 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import Blocked, blocked
 from compressor.config.selection import SelectionSection
 from compressor.errors import UsageError
-from compressor.graph.edit import add_gather
-from compressor.graph.shapes import Shapes
+from compressor.graph.ir.edit import add_gather
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.table import operator_of
 
 FreedAxes = Mapping[str, tuple[int, ...]]

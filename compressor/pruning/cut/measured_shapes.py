@@ -14,14 +14,14 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.errors import ModelError, ProviderUnavailable
-from compressor.graph.binding import Bound
-from compressor.graph.captures import has_graph
-from compressor.graph.dims import Misfit
-from compressor.graph.feeds import feeds
-from compressor.graph.known import MeasuredValue
-from compressor.graph.meta import SAMPLE
-from compressor.graph.nodes import is_standard
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.ir.captures import has_graph
+from compressor.graph.ir.meta import SAMPLE
+from compressor.graph.ir.nodes import is_standard
+from compressor.graph.sizes.binding import Bound
+from compressor.graph.sizes.dims import Misfit
+from compressor.graph.sizes.feeds import feeds
+from compressor.graph.sizes.known import MeasuredValue
+from compressor.graph.sizes.shapes import Shapes, infer
 
 SEEDS = 2
 """Runs on different numbers at each size: a shape that differs between them depends on data."""
@@ -35,7 +35,7 @@ def shapes_of(model: ir.Model, settings: RunSettings) -> Shapes:
         settings: sizes that the user gave, the provider, the seed.
 
     Raises:
-        ModelError: shapes do not fit; see :func:`compressor.graph.shapes.infer`.
+        ModelError: shapes do not fit; see :func:`compressor.graph.sizes.shapes.infer`.
     """
     shapes = infer(model, settings.input_shapes, settings.dims)
     found = _completed(model, shapes, settings.seed, settings.provider)

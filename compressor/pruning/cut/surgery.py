@@ -1,6 +1,6 @@
 """The one knife of channels: ``remove`` makes tensors smaller by a cut, ``mask`` zeroes the same positions.
 
-Weights are sliced by :func:`compressor.graph.weights.taken`, here and wherever else one becomes smaller.
+Weights are sliced by :func:`compressor.graph.tensors.weights.taken`, here and wherever else one becomes smaller.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.channels.fills import drop_copies
 from compressor.channels.verify import recheck, rule_errors
 from compressor.core.arrays import Array
-from compressor.graph.captures import values_of
-from compressor.graph.nodes import dims_of
-from compressor.graph.weights import DerivedTensor, KeptAlong, is_large
+from compressor.graph.ir.captures import values_of
+from compressor.graph.ir.nodes import dims_of
+from compressor.graph.tensors.weights import DerivedTensor, KeptAlong, is_large
 from compressor.operators.recurrence import W
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer

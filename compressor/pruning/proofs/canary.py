@@ -24,8 +24,8 @@ from compressor.channels.residual import DEPTH
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, same_bits
 from compressor.errors import ModelError, tool_fault
-from compressor.graph.nodes import dims_of
-from compressor.graph.weights import DerivedTensor
+from compressor.graph.ir.nodes import dims_of
+from compressor.graph.tensors.weights import DerivedTensor
 from compressor.pruning.budgets.cost import graph_macs
 from compressor.pruning.cut.depth import heard
 from compressor.pruning.cut.surgery import compact

@@ -10,9 +10,9 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
-from compressor.graph import files
-from compressor.graph.joined import Joined, ModelOrigin, Part, joined_of
-from compressor.graph.weights import weight_bytes
+from compressor.graph.disk import files
+from compressor.graph.disk.joined import Joined, ModelOrigin, Part, joined_of
+from compressor.graph.tensors.weights import weight_bytes
 from compressor.pruning.proofs.piecewise import runnable, runnable_file
 from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange
 

@@ -17,10 +17,10 @@ from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, distance
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
-from compressor.graph.captures import has_graph, values_of
-from compressor.graph.evaluate import draws
-from compressor.graph.shapes import initializer_of
-from compressor.graph.weights import same_tensors
+from compressor.graph.ir.captures import has_graph, values_of
+from compressor.graph.ir.evaluate import draws
+from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.tensors.weights import same_tensors
 from compressor.pruning.proofs.evidence import NotProved
 from compressor.pruning.proofs.piecewise import runnable
 

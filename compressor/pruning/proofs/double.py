@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.compare import Tolerance, is_real, rounding_spread
-from compressor.graph.upcast import widened
+from compressor.graph.form.upcast import widened
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.standard import Standard
 from compressor.runtime.stored import Feed, Runs

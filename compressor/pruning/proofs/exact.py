@@ -16,7 +16,7 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.core.arrays import Array
 from compressor.core.compare import same_bits
 from compressor.errors import tool_fault
-from compressor.graph.weights import DerivedTensor, paired_weights, parts
+from compressor.graph.tensors.weights import DerivedTensor, paired_weights, parts
 from compressor.pruning.proofs.written import told
 
 NUMBERS_AND_NAMES = frozenset(

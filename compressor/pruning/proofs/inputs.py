@@ -9,8 +9,8 @@ from math import prod
 
 import onnx_ir as ir
 
-from compressor.graph.feeds import demand_tensors, feeds, probe_inputs
-from compressor.graph.shapes import Shapes
+from compressor.graph.sizes.feeds import demand_tensors, feeds, probe_inputs
+from compressor.graph.sizes.shapes import Shapes
 from compressor.runtime.stored import Feed
 
 

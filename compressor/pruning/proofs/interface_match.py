@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import onnx_ir as ir
 
 from compressor.errors import ProofFailed, UsageError, tool_fault
-from compressor.graph.joined import joined_of, split
+from compressor.graph.disk.joined import joined_of, split
 from compressor.runtime.stored import Runs
 
 DEFAULTS = 4

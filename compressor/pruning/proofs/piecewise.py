@@ -22,10 +22,10 @@ from onnx import helper
 from compressor.core.arrays import Array
 from compressor.core.machine import free_memory
 from compressor.errors import ModelError
-from compressor.graph import files
-from compressor.graph.stream import placeholder_proto
-from compressor.graph.walk import nested
-from compressor.graph.weights import weight_bytes
+from compressor.graph.disk import files
+from compressor.graph.disk.stream import placeholder_proto
+from compressor.graph.ir.walk import nested
+from compressor.graph.tensors.weights import weight_bytes
 from compressor.runtime.stored import Feed, Live, Runnable, Runs, Stored, Tried, WeightChange
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
-from compressor.graph.joined import ModelOrigin
-from compressor.graph.normalise import normalise, with_node_names
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.disk.joined import ModelOrigin
+from compressor.graph.form.normalise import normalise, with_node_names
+from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.pruning.proofs.chained import runnable_given
 from compressor.pruning.proofs.constants import demand_same_constants
 from compressor.pruning.proofs.evidence import Evidence, NotProved, demand_numbers, demand_proof, with_comparisons

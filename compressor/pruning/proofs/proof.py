@@ -23,11 +23,11 @@ from compressor.config.proof import ProofSection
 from compressor.core.compare import Tolerance
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
-from compressor.graph import files
-from compressor.graph.evaluate import may_draw
-from compressor.graph.joined import split
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.disk import files
+from compressor.graph.disk.joined import split
+from compressor.graph.form.normalise import normalise
+from compressor.graph.ir.evaluate import may_draw
+from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.proofs.chained import runnable_written
 from compressor.pruning.proofs.evidence import Evidence, NotProved

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import CompressorError, ModelError
-from compressor.graph.joined import ModelOrigin
+from compressor.graph.disk.joined import ModelOrigin
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.pruning.proofs.chained import runnable_given
 from compressor.pruning.proofs.inputs import Inputs

@@ -21,9 +21,9 @@ from compressor.data.source import open_data
 from compressor.data.spec import sizes_of
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import CompressorError, DoesNotRun, UsageError
-from compressor.graph.batch_limit import batch_limit
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import infer
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.graph.sizes.shapes import infer
 from compressor.operators.input_use import table_size
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import tool_fault
-from compressor.graph.vocabulary import NumberedAnew
-from compressor.graph.weights import paired_weights, same_tensors
+from compressor.graph.form.vocabulary import NumberedAnew
+from compressor.graph.tensors.weights import paired_weights, same_tensors
 from compressor.pruning.proofs.exact import stays
 from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange
 

@@ -20,9 +20,9 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, tool_fault
-from compressor.graph.captures import has_graph
-from compressor.graph.control_flow import Flow, flow_of
-from compressor.graph.nodes import optional_input, tensor_of
+from compressor.graph.ir.captures import has_graph
+from compressor.graph.ir.control_flow import Flow, flow_of
+from compressor.graph.ir.nodes import optional_input, tensor_of
 from compressor.pruning.proofs.evidence import Evidence, NotProved
 from compressor.pruning.proofs.piecewise import runnable
 from compressor.pruning.proofs.standard import Standard, with_tolerance

@@ -21,8 +21,8 @@ from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finit
 from compressor.core.row_order import in_order_of
 from compressor.core.scratch import scratch
 from compressor.errors import tool_fault
-from compressor.graph.evaluate import may_draw, may_reorder
-from compressor.graph.weights import with_weights
+from compressor.graph.ir.evaluate import may_draw, may_reorder
+from compressor.graph.tensors.weights import with_weights
 from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
 
 NOISE_FACTOR = 16.0

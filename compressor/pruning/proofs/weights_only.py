@@ -14,9 +14,9 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, ProofFailed, tool_fault
-from compressor.graph.nodes import dims_of, optional_input
-from compressor.graph.shapes import Shapes
-from compressor.graph.weights import all_finite, same_tensors
+from compressor.graph.ir.nodes import dims_of, optional_input
+from compressor.graph.sizes.shapes import Shapes
+from compressor.graph.tensors.weights import all_finite, same_tensors
 from compressor.operators.table import adds, operator_of
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.inputs import Inputs

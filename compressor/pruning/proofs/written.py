@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.errors import tool_fault
-from compressor.graph.weights import is_large, same_tensors
+from compressor.graph.tensors.weights import is_large, same_tensors
 
 ComparableValue = tuple[object, ...]
 

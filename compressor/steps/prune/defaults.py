@@ -22,7 +22,7 @@ from compressor.data.synthetic import Synthetic
 from compressor.data.synthetic.dataset import REMEMBERED
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import ModelError, UsageError
-from compressor.graph.shapes import Shapes
+from compressor.graph.sizes.shapes import Shapes
 from compressor.pruning.budgets.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.pruning.cut.analysis import Analysis
 from compressor.results import Report

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from compressor.core.machine import cores
-from compressor.graph.nodes import input_of
-from compressor.graph.shapes import Shapes
-from compressor.graph.weights import weight_bytes
+from compressor.graph.ir.nodes import input_of
+from compressor.graph.sizes.shapes import Shapes
+from compressor.graph.tensors.weights import weight_bytes
 from compressor.operators.table import operator_of
 from compressor.pruning.budgets.cost import macs_per_sample
 

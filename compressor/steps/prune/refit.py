@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from compressor.data import Dataset
 from compressor.data.labels import check_labels
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
 from compressor.reconstruct.labels import last_layer, refit_last
 
 

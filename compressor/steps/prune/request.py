@@ -14,8 +14,8 @@ from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.contradictions import contradiction
 from compressor.core.beside import beside
 from compressor.errors import ModelError, UsageError
-from compressor.graph.joined import ModelOrigin, joined_of
-from compressor.graph.provenance import input_digest
+from compressor.graph.disk.joined import ModelOrigin, joined_of
+from compressor.graph.disk.provenance import input_digest
 from compressor.pruning.lossless import with_no_loss
 from compressor.pruning.proofs.refusal import refusal
 from compressor.steps import run_files

@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compressor.channels.plan import PruningPlan
-from compressor.graph import files
-from compressor.graph.binding import Bound
-from compressor.graph.joined import split
-from compressor.graph.model_result import ProvedResult
+from compressor.graph.disk import files
+from compressor.graph.disk.joined import split
+from compressor.graph.disk.model_result import ProvedResult
+from compressor.graph.sizes.binding import Bound
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.results import Report
 from compressor.steps import run_files

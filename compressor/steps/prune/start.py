@@ -11,7 +11,7 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.data import Dataset, note_sizes
 from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
-from compressor.graph.restore_packed import is_packed
+from compressor.graph.form.restore_packed import is_packed
 from compressor.pruning.budgets.select import demand_target
 from compressor.pruning.cut.analysis import Analysis, analyse
 from compressor.pruning.cut.apply import cut_of

@@ -7,7 +7,7 @@ from itertools import islice
 import onnx_ir as ir
 
 from compressor.data import Dataset, batches
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.results.detail import TrainabilityRow
 
 SAMPLES_A_BATCH, BATCHES = 16, 20

@@ -19,7 +19,7 @@ from compressor.data.synthetic import Synthetic
 from compressor.data.synthetic.dataset import UNSEEN
 from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.evaluate.stand_in import stand_in
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
 from compressor.pruning.budgets.select import Choice
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.fresh_weights import reinitialised

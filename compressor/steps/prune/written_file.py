@@ -17,9 +17,9 @@ from compressor.config import PruneSettings
 from compressor.config.target import MOST_STEPS
 from compressor.core.formatting import percentage
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.graph.files import layout_of
-from compressor.graph.joined import split
-from compressor.graph.provenance import stamp_provenance, text_digest
+from compressor.graph.disk.files import layout_of
+from compressor.graph.disk.joined import split
+from compressor.graph.disk.provenance import stamp_provenance, text_digest
 from compressor.metrics.evaluator import DEFAULT
 from compressor.pruning.budgets.budget import goal_of, too_coarse
 from compressor.pruning.budgets.cost import CostModel

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from compressor.config.blocks import BlockShape
 from compressor.core.arrays import Array
 from compressor.errors import tool_fault
-from compressor.graph.edit import constant_array, free_name
+from compressor.graph.ir.edit import constant_array, free_name
 from compressor.structures.interspace.composed import stored_as
 from compressor.unification.assignment import FREE, PRUNED
 from compressor.unification.layout import Blocking, CanonicalAxes

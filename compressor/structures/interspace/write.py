@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.graph.edit import add_constant, put_before
+from compressor.graph.ir.edit import add_constant, put_before
 from compressor.reconstruct.form import Matrix
 from compressor.reconstruct.layers import LayerPair
 from compressor.structures.lowrank.split import in_a_row

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from compressor.graph.edit import add_constant, free_name, take_over
+from compressor.graph.ir.edit import add_constant, free_name, take_over
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, OperandForm
 from compressor.reconstruct.layers import LayerPair

@@ -15,10 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.graph.edit import FreeNames, add_constant, put_before, take_over
-from compressor.graph.nodes import input_of
-from compressor.graph.opsets import node_of, version_of
-from compressor.graph.weights import taken
+from compressor.graph.ir.edit import FreeNames, add_constant, put_before, take_over
+from compressor.graph.ir.nodes import input_of
+from compressor.graph.ir.opsets import node_of, version_of
+from compressor.graph.tensors.weights import taken
 from compressor.operators.padding import same_padding
 from compressor.reconstruct.layers import LayerPair
 from compressor.structures.masks.pieces import Box, ChannelNumbers, FilterClass, SmallConv, consecutive, one_grouped

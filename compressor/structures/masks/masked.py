@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compressor.graph.edit import constant_array
-from compressor.graph.nodes import optional_input
+from compressor.graph.ir.edit import constant_array
+from compressor.graph.ir.nodes import optional_input
 from compressor.reconstruct.form import Matrix, OperandForm, Pick
 from compressor.reconstruct.layers import LayerPair
 from compressor.reconstruct.options import ReconstructOptions

@@ -9,7 +9,7 @@ import torch
 
 from compressor.core.arrays import Array
 from compressor.data import Batch
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train.gradients.saliency_loss import SaliencyLoss
 from compressor.train.module.measuring import measured_inputs, measuring_module

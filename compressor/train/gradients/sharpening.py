@@ -21,7 +21,7 @@ from compressor.core.arrays import Array
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.data.synthetic import InputKind, Synthetic
 from compressor.errors import UsageError
-from compressor.graph.batch_limit import batch_limit
+from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.torch_ops.tensors import log_clamped, to_numpy
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.measuring import measured_inputs, measuring_module

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.nodes import become_identity, is_standard
+from compressor.graph.ir.nodes import become_identity, is_standard
 from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 from compressor.train.module.graph_module import GraphModule

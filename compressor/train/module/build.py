@@ -7,7 +7,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from compressor.graph.nodes import is_standard, operator_key
+from compressor.graph.ir.nodes import is_standard, operator_key
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.torch_ops.site import Function, Told, UnsupportedOperator

@@ -10,10 +10,10 @@ import onnx_ir as ir
 import torch
 
 from compressor.errors import ModelError, UsageError
-from compressor.graph.fuse import fuse
-from compressor.graph.nodes import is_constant
-from compressor.graph.normalise import normalise
-from compressor.graph.opsets import version_of
+from compressor.graph.form.fuse import fuse
+from compressor.graph.form.normalise import normalise
+from compressor.graph.ir.nodes import is_constant
+from compressor.graph.ir.opsets import version_of
 from compressor.torch_ops.tensors import to_numpy, to_torch, torch_dtype
 from compressor.train.module.build import Builder, check_supported
 from compressor.train.module.trainable import initializers, parameters, statistics

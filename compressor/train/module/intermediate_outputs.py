@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from compressor.errors import UsageError
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
 
 
 def with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.core.arrays import Array
-from compressor.graph.upcast import is_narrow, widened
+from compressor.graph.form.upcast import is_narrow, widened
 from compressor.torch_ops.tensors import to_torch
 from compressor.train.module.graph_module import GraphModule
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from compressor.graph.nodes import is_standard
+from compressor.graph.ir.nodes import is_standard
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 

@@ -12,11 +12,11 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
 from compressor.core.arrays import Array
-from compressor.graph.edit import constant_array
-from compressor.graph.evaluate import evaluate
-from compressor.graph.movement import Movement
-from compressor.graph.nodes import input_of, optional_input, tensor_of
-from compressor.graph.opsets import version_of
+from compressor.graph.ir.edit import constant_array
+from compressor.graph.ir.evaluate import evaluate
+from compressor.graph.ir.movement import Movement
+from compressor.graph.ir.nodes import input_of, optional_input, tensor_of
+from compressor.graph.ir.opsets import version_of
 from compressor.operators.facts import Normalises
 from compressor.operators.table import adds, operator_of
 from compressor.operators.weight import WeightAxes, weight_axes

@@ -15,8 +15,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.movement import Movement
-from compressor.graph.nodes import REALS, optional_input
+from compressor.graph.ir.movement import Movement
+from compressor.graph.ir.nodes import REALS, optional_input
 from compressor.operators.table import operator_of
 from compressor.train.module.placement import attribute_graphs
 

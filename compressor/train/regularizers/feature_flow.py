@@ -29,7 +29,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.channels.coupling import Coupling
-from compressor.graph.shapes import Shapes
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.table import adds, operator_of
 from compressor.train.loop.extension import Values
 from compressor.train.regularizers.regularizer import FIRST_SHARE, Regularizer, RegularizerRow, TrainedChannels, scaled

@@ -24,8 +24,8 @@ import onnx_ir as ir
 import torch
 
 from compressor.errors import UsageError
-from compressor.graph.movement import Movement
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
+from compressor.graph.ir.movement import Movement
 from compressor.operators.table import operator_of
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.optimizer import set_apart

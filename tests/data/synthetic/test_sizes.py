@@ -6,7 +6,7 @@ import pytest
 
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import UsageError
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
 from tests.models import in_memory, model
 
 CONVOLUTION = in_memory(model("(float[N,3,H,W] x) => (float[N,8,a,b] y) <float[8,3,3,3] w> { y = Conv(x, w) }"))

@@ -14,7 +14,7 @@ from compressor.channels.plan import PruningPlan
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, UsageError
-from compressor.graph.nodes import become_identity
+from compressor.graph.ir.nodes import become_identity
 from compressor.pruning.budgets.cost import CostModel
 from compressor.pruning.budgets.parts import OperatorChain, operator_chains
 from compressor.pruning.budgets.select import policy_of

@@ -8,7 +8,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import NothingToPrune
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
 from compressor.pruning.cut import measured_shapes
 from compressor.pruning.cut.measured_shapes import shapes_of
 from compressor.steps import counts

@@ -11,13 +11,13 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.errors import ModelError, ProofFailed
-from compressor.graph.files import load_model
-from compressor.graph.joined import join, joined_of
-from compressor.graph.weights import with_weights
+from compressor.graph.disk.files import load_model
+from compressor.graph.disk.joined import join, joined_of
+from compressor.graph.tensors.weights import with_weights
 from compressor.pruning.proofs.chained import runnable_given, runnable_written
 from compressor.pruning.proofs.proof import prove_written
 from compressor.runtime.stored import Stored, run_once
-from tests.graph.joined_files import DECODER, ENCODER, written
+from tests.graph.disk.joined_files import DECODER, ENCODER, written
 from tests.models import model
 
 FEED = {"x": np.float32([[[1, 2, 3, 4]] * 3]), "decoder.x": np.float32([[[4, 3, 2, 1]] * 2])}

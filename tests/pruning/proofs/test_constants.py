@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.errors import ProofFailed
-from compressor.graph.normalise import normalise
+from compressor.graph.form.normalise import normalise
 from compressor.pruning.proofs.constants import demand_same_constants
 
 TABLE = """<ir_version: 10, opset_import: ["" : 20]>

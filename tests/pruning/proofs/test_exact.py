@@ -12,7 +12,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed
-from compressor.graph.weights import DerivedTensor, seal
+from compressor.graph.tensors.weights import DerivedTensor, seal
 from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import analyse

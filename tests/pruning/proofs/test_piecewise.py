@@ -16,7 +16,8 @@ from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.core.arrays import Array
 from compressor.errors import ModelError, ProofFailed
-from compressor.graph import files, weights
+from compressor.graph.disk import files
+from compressor.graph.tensors import weights
 from compressor.pruning.cut import surgery
 from compressor.pruning.proofs import piecewise
 from compressor.pruning.proofs.piecewise import ExternalWeights, Piecewise
@@ -35,7 +36,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "LARGE_MODEL", 1)
     monkeypatch.setattr(weights, "PART_BYTES", 64)
     monkeypatch.setattr(files, "LARGE_MODEL", 1)
-    monkeypatch.setattr("compressor.graph.stream.EXTERNAL_FROM_BYTES", 1)
+    monkeypatch.setattr("compressor.graph.disk.stream.EXTERNAL_FROM_BYTES", 1)
 
 
 def residual() -> onnx.ModelProto:

@@ -22,10 +22,10 @@ from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.core.compare import Tolerance, distance
 from compressor.errors import ModelError, OutOfMemory, ProofFailed, ProviderUnavailable
-from compressor.graph import files, stream
-from compressor.graph.feeds import feeds
-from compressor.graph.normalise import normalise
-from compressor.graph.shapes import Shapes, infer
+from compressor.graph.disk import files, stream
+from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes.feeds import feeds
+from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import analysis, apply, surgery

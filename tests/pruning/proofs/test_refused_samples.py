@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from compressor.cli.main import compress
 from compressor.data import open_data
 from compressor.errors import DoesNotRun, UsageError
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.runtime import sessions
 from tests.data.case import saved, settings

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from compressor.errors import ProofFailed
-from compressor.graph import files
+from compressor.graph.disk import files
 from compressor.pruning.proofs.written import demand_same
 from tests.models import in_memory, model
 from tests.property.graphs import random_model

@@ -13,7 +13,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
 from compressor.errors import NothingToPrune, PlanError, TargetOutOfReach, UsageError
-from compressor.graph.restore_packed import with_plain_weights
+from compressor.graph.form.restore_packed import with_plain_weights
 from compressor.pruning.cut.analysis import Analysis
 from compressor.steps.prune import losses
 from tests.models import in_memory, model, weight

@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 
 from compressor.config import PruneSettings
-from compressor.graph import clean
-from compressor.graph.restore_packed import with_plain_weights
+from compressor.graph.form import clean
+from compressor.graph.form.restore_packed import with_plain_weights
 from compressor.pruning.cut.analysis import analyse
 from compressor.reconstruct import ReconstructOptions
 from compressor.structures.interspace.basis import STARTS

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compressor.data import Batch
-from compressor.graph.upcast import widened
+from compressor.graph.form.upcast import widened
 from compressor.train.gradients.squared_gradients import squared_gradients
 from compressor.train.module.measuring import measured_inputs, measuring_module
 from tests.models import in_memory, model

@@ -1,0 +1,110 @@
+"""Questions about single nodes that concern the format, whatever operator does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from compressor.graph.ir.meta import RECORD
+
+REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+"""Element types of real numbers that a weight may have."""
+STANDARD = ("", "ai.onnx")
+"""Names of ONNX's own domain."""
+
+OperatorRecord = TypeVar("OperatorRecord")
+
+
+def is_standard(node: ir.Node | onnx.NodeProto) -> bool:
+    """Is the operator one of ONNX's own domain, by either of its names?"""
+    return node.domain in STANDARD
+
+
+def operator_key(node: ir.Node) -> tuple[str, str]:
+    """Domain and name of a node's operator, by which tables of operators are read."""
+    return "" if is_standard(node) else node.domain, node.op_type
+
+
+def input_of(node: ir.Node, index: int) -> ir.Value:
+    """An input that the standard demands: a model that was read has it."""
+    value = node.inputs[index]
+    assert value is not None
+    return value
+
+
+def optional_input(node: ir.Node, index: int | None) -> ir.Value | None:
+    """An input that may be left out, then None; None too where the operator has no such input."""
+    return node.inputs[index] if index is not None and index < len(node.inputs) else None
+
+
+def give_record(node: ir.Node, record: object) -> None:
+    """Makes ``record`` what is known of the operator of this node, wherever a table has nothing to say."""
+    node.meta[RECORD] = record
+
+
+def record_of(node: ir.Node, table: Mapping[tuple[str, str], OperatorRecord]) -> OperatorRecord | None:
+    """What ``table`` has on the node's operator, else the record that was given to the node; None without either."""
+    found = table.get(operator_key(node))
+    return node.meta.get(RECORD) if found is None else found
+
+
+def fill_number(node: ir.Node) -> float:
+    """The number that a node without data writes everywhere: attribute ``value``, or zero."""
+    given = node.attributes.get_tensor("value", None)
+    return 0.0 if given is None else float(given.numpy().ravel()[0])
+
+
+def number_of(node: ir.Node, name: str) -> float:
+    """A number among the attributes of a node of ONNX's own domain; where it is left out, what the standard says.
+
+    Raises:
+        KeyError: the operator has no such attribute, or none that may be left out.
+    """
+    return node.attributes.get_float(name) if name in node.attributes else default_number(node.op_type, name)
+
+
+def default_number(op_type: str, name: str) -> float:
+    """What ONNX's schema of an operator says of an attribute that is left out; the same in all its versions.
+
+    Raises:
+        KeyError: the operator has no such attribute, or none that may be left out.
+    """
+    attribute = onnx.defs.get_schema(op_type).attributes[name]
+    if attribute.required or not attribute.default_value.HasField("f"):
+        raise KeyError(name)
+    # The schema holds float32; the shortest decimal that it stands for is what the standard's page says.
+    return float(str(np.float32(attribute.default_value.f)))
+
+
+def is_constant(node: ir.Node) -> bool:
+    """Does the node write a tensor that the file holds?"""
+    return node.op_type == "Constant" and is_standard(node) and "value" in node.attributes
+
+
+def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The numbers of an initializer or of what a Constant node writes; None for anything that is computed."""
+    if value is None:
+        return None
+    node = value.producer()
+    if node is None:
+        return value.const_value if value.is_initializer() else None
+    return node.attributes["value"].as_tensor() if is_constant(node) else None
+
+
+def dims_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    """The shape of a tensor, whose sizes are always numbers."""
+    return tuple(tensor.shape.numpy())
+
+
+def become_identity(node: ir.Node, value: ir.Value) -> None:
+    """Makes ``node`` hand on ``value``, so that its first output keeps its name; other outputs are gone."""
+    node.op_type, node.domain = "Identity", ""
+    node.meta.pop(RECORD, None)
+    node.attributes.clear()
+    node.resize_inputs(1)
+    node.replace_input_with(0, value)
+    node.resize_outputs(1)
