@@ -16,14 +16,14 @@ from compressor.graph.ir.walk import Body, bodies, quoted
 from compressor.graph.tensors.external import MAX_NESTED_BYTES, check_tensor, declared_tensor, embed
 
 
-def make_dense(model: onnx.ModelProto, folder: Path) -> set[Path]:
+def make_dense(model: onnx.ModelProto, own: Path) -> set[Path]:
     """Turn sparse initializers, and sparse values of Constant, into dense ones, in place.
 
     They follow the dense initializers, as of two of one name ONNX Runtime takes the sparse one.
 
     Args:
         model: the parsed file; what it holds is checked here.
-        folder: the folder of the model file.
+        own: the model file, in whose folder external data lies.
 
     Returns:
         The external files that they lay in.
@@ -44,8 +44,8 @@ def make_dense(model: onnx.ModelProto, folder: Path) -> set[Path]:
             if room < 0:
                 raise ModelError(f"{name} needs more than 2 GiB, with those before it, as a dense one; leave it out")
             for part in (sparse.values, sparse.indices):
-                files |= check_tensor(part, folder)
-                embed(part, folder, None, MAX_NESTED_BYTES)
+                files |= check_tensor(part, own)
+                embed(part, own, MAX_NESTED_BYTES)
             target.CopyFrom(_dense(sparse, name))
     return files
 

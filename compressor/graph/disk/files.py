@@ -84,16 +84,15 @@ def load_model(path: str | Path) -> ir.Model:
     try:
         own = path.absolute()
         proto = _parse(path)
-        folder = _folder(path)
         # Every check comes before `from_proto`, which trusts the message, and each relies on those before it.
-        sparse = make_dense(proto, folder)
+        sparse = make_dense(proto, own)
         deadly = complete(proto)
-        read = {own, *sparse, *check_tensors(proto, folder, own)}
+        read = {own, *sparse, *check_tensors(proto, own)}
         maps = set_maps_aside(proto)
         check_structure(proto)
-        embed_nested(proto, folder, own)
+        embed_nested(proto, own)
         model = ir.from_proto(proto)
-        shards = hold(model.graph, folder, own)
+        shards = hold(model.graph, own)
         model.graph.meta[MAPS] = maps
         model.graph.meta[SOURCE] = Source(
             frozenset(read), sum(file.stat().st_size for file in read), shards, not deadly
@@ -126,8 +125,8 @@ def model_files(path: str | Path) -> set[Path]:
     """
     path = Path(path)
     try:
-        own, folder, proto = path.absolute(), _folder(path), _parse(path)
-        return {own, *make_dense(proto, folder), *check_tensors(proto, folder, own)}
+        own, proto = path.absolute(), _parse(path)
+        return {own, *make_dense(proto, own), *check_tensors(proto, own)}
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
@@ -315,11 +314,6 @@ def _content(path: Path, size: int) -> bytes:
                 if short is not None:
                     return short
         return file.read()
-
-
-def _folder(path: Path) -> Path:
-    """The folder of external data: absolute, because an empty one turns off the checks of onnx_ir."""
-    return path.absolute().parent
 
 
 def _check_target(target: Path, forbidden: Collection[Path]) -> None:

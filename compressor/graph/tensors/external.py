@@ -1,13 +1,14 @@
 """Tensor data, inside the model file or beside it: is it where it says, and as long as it says?
 
-External data must lie in the model's own folder. Advisories CVE-2022-25882, CVE-2024-27318, CVE-2026-27489,
-CVE-2026-34446 and CVE-2026-34447 show one way out of it after the other (``..``, symbolic links, hard links),
-so every step of the path is looked at here, whatever the libraries below check.
+External data must lie in the model's own folder, or in that of the file that the model's path leads to: caches of
+models keep files under the names of their contents, and links to them under the names that the model knows. ONNX
+Runtime draws the same line. Advisories CVE-2022-25882, CVE-2024-27318, CVE-2026-27489, CVE-2026-34446 and
+CVE-2026-34447 show one way out of it after the other (``..``, symbolic links, hard links), so it is the file at the
+end of all links that is looked at here, whatever the libraries below check.
 """
 
 from __future__ import annotations
 
-import os
 import posixpath
 import stat
 from dataclasses import dataclass
@@ -57,13 +58,13 @@ class Extent:
     length: int
 
 
-def check_tensors(model: onnx.ModelProto, folder: Path, own: Path | None = None) -> set[Path]:
+def check_tensors(model: onnx.ModelProto, own: Path) -> set[Path]:
     """Check the data of every tensor of the model and return the external files it uses.
 
     Args:
         model: the parsed file.
-        folder: the folder of the model file.
-        own: the model file, where the message leaves weights in it (:mod:`compressor.graph.disk.slim`).
+        own: the model file, in whose folder external data lies, and which may hold weights that the message leaves
+            out (:mod:`compressor.graph.disk.slim`).
 
     Raises:
         ModelError: a tensor's data is missing, unsafe to reach, or not as long as its type and shape say.
@@ -71,19 +72,19 @@ def check_tensors(model: onnx.ModelProto, folder: Path, own: Path | None = None)
     files: set[Path] = set()
     for body in bodies(model):
         for tensor in tensors(body):
-            files |= check_tensor(tensor, folder, own)
+            files |= check_tensor(tensor, own)
     return files
 
 
-def check_tensor(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> set[Path]:
+def check_tensor(tensor: onnx.TensorProto, own: Path) -> set[Path]:
     """Check the data of one tensor; arguments, result and errors as of :func:`check_tensors`."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        return {extent(tensor, folder, own).file}
+        return {extent(tensor, own).file}
     _check_embedded(tensor)
     return set()
 
 
-def embed_nested(model: onnx.ModelProto, folder: Path, own: Path | None = None) -> None:
+def embed_nested(model: onnx.ModelProto, own: Path) -> None:
     """Read the external data of attributes and subgraphs into the model, leaving that of the main graph.
 
     The model in memory maps main-graph initializers from their file; for the rest it knows no folder.
@@ -96,10 +97,10 @@ def embed_nested(model: onnx.ModelProto, folder: Path, own: Path | None = None) 
         # Initializers come first among the tensors of a graph, and those of the main graph stay in their file.
         mapped = len(model.graph.initializer) if position == 0 else 0
         for tensor in islice(tensors(body), mapped, None):
-            total += embed(tensor, folder, own, MAX_NESTED_BYTES - total)
+            total += embed(tensor, own, MAX_NESTED_BYTES - total)
 
 
-def embed(tensor: onnx.TensorProto, folder: Path, own: Path | None, room: int) -> int:
+def embed(tensor: onnx.TensorProto, own: Path, room: int) -> int:
     """Read the external data of a tensor, if it has such, into the message.
 
     Returns:
@@ -110,7 +111,7 @@ def embed(tensor: onnx.TensorProto, folder: Path, own: Path | None, room: int) -
     """
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return 0
-    where = extent(tensor, folder, own)
+    where = extent(tensor, own)
     if where.length > room:
         raise ModelError("attributes and subgraphs refer to more than 2 GiB of external data")
     with where.file.open("rb") as file:
@@ -121,17 +122,16 @@ def embed(tensor: onnx.TensorProto, folder: Path, own: Path | None, room: int) -
     return where.length
 
 
-def extent(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> Extent:
-    """Where an external tensor lies in the model's folder.
+def extent(tensor: onnx.TensorProto, own: Path) -> Extent:
+    """Where an external tensor lies.
 
     Args:
         tensor: a tensor whose ``data_location`` is EXTERNAL.
-        folder: the folder of the model file.
-        own: the model file itself, which ``OWN`` stands for.
+        own: the model file, in whose folder it lies, and which ``OWN`` stands for; an absolute path.
 
     Raises:
-        ModelError: the location leaves the folder or goes through a link, the file is missing, or offset and
-            length do not fit the file or the tensor's type and shape.
+        ModelError: the location leaves the model's folder, the file is missing, or offset and length do not fit the
+            file or the tensor's type and shape.
     """
     name = f"external tensor {quoted(tensor.name)}"
     entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -146,10 +146,8 @@ def extent(tensor: onnx.TensorProto, folder: Path, own: Path | None = None) -> E
         raise ModelError(f"{name} is a string or also holds data of its own; store it one way")
     needed = (count * dtype.bitwidth + 7) // 8
     location = entries.get("location", "")
-    if own is not None and location == OWN:
-        file, size = own, own.stat().st_size
-    else:
-        file, size = _contained(location, folder, name)
+    file = own if location == OWN else _contained(location, own, name)
+    size = file.stat().st_size
     offset = _number(entries.get("offset", "0"), "offset", name)
     length = _number(entries.get("length", str(needed)), "length", name)
     if length != needed:
@@ -166,36 +164,30 @@ def _number(text: str, key: str, name: str) -> int:
     return int(text)
 
 
-def _contained(location: str, folder: Path, name: str) -> tuple[Path, int]:
-    """The file at a location inside the folder, and its size in bytes; nothing on the way may be a link."""
+def _contained(location: str, own: Path, name: str) -> Path:
+    """The real path of the file at a location beside the model file ``own``."""
     # A file may come from Windows or be read there, so what leaves a folder there is refused everywhere.
-    parts = location.split("/")
     windows = PureWindowsPath(location)
     foreign = "\\" in location or "\0" in location or windows.anchor or windows.drive
     if foreign or location.startswith("/") or posixpath.normpath(location).split("/")[0] == "..":
         raise ModelError(f"{name} is at {quoted(location)}, outside the model's folder; move it there")
-    if ".." in parts:
-        # With a link on the way it would be another place than it looks.
-        raise ModelError(f"{name} is at {quoted(location)}, which goes through '..'; write its path without that")
-    if parts[-1] in ("", "."):
+    if location.split("/")[-1] in ("", "."):
         raise ModelError(f"{name} is at {quoted(location)}, which is not a regular file; put the data in one")
-    # Step by step: a link anywhere on the way may lead outside.
-    current = folder
-    for part in parts:
-        current = current / part
-        try:
-            status = os.lstat(current)
-        except OSError as error:
-            reason = error.strerror or "cannot be read"
-            raise ModelError(f"{name} is in {quoted(location)}: {reason}; put it beside the model") from None
-        if stat.S_ISLNK(status.st_mode):
-            raise ModelError(f"{name} is reached through the link {quoted(part)}; put the real file there")
+    try:
+        real = (own.parent / location).resolve(strict=True)
+        status = real.stat()
+    except (OSError, RuntimeError) as error:
+        # Links that go in a circle are a RuntimeError up to Python 3.12.
+        reason = getattr(error, "strerror", None) or "cannot be read"
+        raise ModelError(f"{name} is in {quoted(location)}: {reason}; put it beside the model") from None
+    if not any(real.is_relative_to(root) for root in {own.parent.resolve(), own.resolve().parent}):
+        raise ModelError(f"{name} is reached through a link that leaves the model's folder; put the real file there")
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{name} is at {quoted(location)}, which is not a regular file; put the data there")
     # The other name may lie outside the folder.
     if status.st_nlink > 1:
         raise ModelError(f"{name} is in {quoted(location)}, which has other hard links; copy the file")
-    return current, status.st_size
+    return real
 
 
 def declared_tensor(tensor: onnx.TensorProto, name: str) -> tuple[ir.DataType, int]:

@@ -268,7 +268,7 @@ def is_large(graph: ir.Graph) -> bool:
     return sum(int(t.nbytes) for t in tensors if t is not None) >= LARGE_MODEL
 
 
-def hold(graph: ir.Graph, folder: Path, own: Path) -> dict[str, str]:
+def hold(graph: ir.Graph, own: Path) -> dict[str, str]:
     """Makes the weights of a graph that was just read cheap to hold and to ask, in place.
 
     Those in files become :class:`DiskTensor`; those in the message become arrays, as a message copies its bytes and
@@ -276,8 +276,7 @@ def hold(graph: ir.Graph, folder: Path, own: Path) -> dict[str, str]:
 
     Args:
         graph: the main graph.
-        folder: where external data lies.
-        own: the model file, which ``OWN`` stands for.
+        own: the model file, in whose folder external data lies, and which ``OWN`` stands for; an absolute path.
 
     Returns:
         Name of a weight in external data -> name of its file.
@@ -287,7 +286,8 @@ def hold(graph: ir.Graph, folder: Path, own: Path) -> dict[str, str]:
     for value in graph.initializers.values():
         tensor = value.const_value
         if isinstance(tensor, ir.ExternalTensor):
-            path = own if tensor.location == OWN else folder / tensor.location
+            # The end of all links: that is the file that was checked.
+            path = own if tensor.location == OWN else (own.parent / tensor.location).resolve()
             if tensor.location != OWN:
                 shards[str(value.name)] = str(tensor.location)
             if path not in files:

@@ -62,7 +62,7 @@ def test_weights_in_the_model_file_are_not_read_when_it_is_opened(tmp_path: Path
 
 @pytest.mark.usefixtures("small_limits")
 def test_a_model_file_behind_a_link_is_opened(tmp_path: Path) -> None:
-    """As caches of model hubs keep them; it is external data that may not be reached so."""
+    """As caches of model hubs keep them."""
     (tmp_path / "blobs").mkdir()
     onnx.save(model_of(drawn(0)), tmp_path / "blobs" / "a1")
     (tmp_path / "m.onnx").symlink_to(tmp_path / "blobs" / "a1")
