@@ -171,7 +171,7 @@ def _contained(location: str, own: Path, name: str) -> Path:
     foreign = "\\" in location or "\0" in location or windows.anchor or windows.drive
     if foreign or location.startswith("/") or posixpath.normpath(location).split("/")[0] == "..":
         raise ModelError(f"{name} is at {quoted(location)}, outside the model's folder; move it there")
-    if location.split("/")[-1] in ("", "."):
+    if location.rsplit("/", maxsplit=1)[-1] in ("", "."):
         raise ModelError(f"{name} is at {quoted(location)}, which is not a regular file; put the data in one")
     try:
         real = (own.parent / location).resolve(strict=True)
