@@ -8,7 +8,7 @@ none. Whether anything could still be noticed under it is what :mod:`compressor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
@@ -180,24 +180,34 @@ def _with_noise(standard: Standard, sides: Sequence[tuple[Runs, Sequence[Runs]]]
     """The standard with the noise of runs, see :func:`noise_of`; rows that rounding puts elsewhere are told by what
     they hold, so that their order is no noise.
     """
+    if sorts:
+        found = [
+            (base, [_ordered_as(base, other, standard.left_out) for other in variants]) for base, variants in sides
+        ]
+        sides = [(base, [runs for runs, _ in variants]) for base, variants in found]
+        moved = [(place, rows) for _, variants in found for _, places in variants for place, rows in places]
+    else:
+        moved = []
     order: dict[int, Reordered] = {}
-    alike = []
-    for base, variants in sides:
-        ordered = []
-        for other in variants:
-            outputs = [list(row) for row in other.outputs]
-            for number, (one, two) in enumerate(zip(base.outputs, other.outputs, strict=True)):
-                for place, (a, b) in enumerate(zip(one, two, strict=True)):
-                    rows = in_order_of(a, b) if sorts and place not in standard.left_out else None
-                    if rows is not None and rows.moved:
-                        found = Reordered(rows.moved, rows.furthest, int(rows.strangers.sum()))
-                        order[place] = Reordered(*map(max, order.get(place, Reordered()), found))
-                        outputs[number][place] = rows.without_strangers(a)
-            ordered.append(Runs(other.names, other.feeds, outputs))
-        alike.append((base, ordered))
-    noise = noise_of(alike, but=standard.left_out)
+    for place, rows in moved:
+        order[place] = Reordered(*map(max, order.get(place, Reordered()), rows))
     note = "; ".join(filter(None, [standard.note, ANY_ORDER if order else ""]))
-    return replace(standard, noise=noise, any_order=order, note=note)
+    return replace(standard, noise=noise_of(sides, but=standard.left_out), any_order=order, note=note)
+
+
+def _ordered_as(base: Runs, other: Runs, left_out: Container[int]) -> tuple[Runs, list[tuple[int, Reordered]]]:
+    """The other runs with rows of their outputs in the order of those of ``base``, and how far they went: for each
+    place of an output, once for each run in which rows of it went elsewhere.
+    """
+    outputs = [list(row) for row in other.outputs]
+    found = []
+    for row, wanted in zip(outputs, base.outputs, strict=True):
+        for place in range(len(row)):
+            rows = None if place in left_out else in_order_of(wanted[place], row[place])
+            if rows is not None and rows.moved:
+                found.append((place, Reordered(rows.moved, rows.furthest, int(rows.strangers.sum()))))
+                row[place] = rows.without_strangers(wanted[place])
+    return Runs(other.names, other.feeds, outputs), found
 
 
 def _in_order(expected: Array, found: Array, limits: Reordered) -> tuple[Array, Array]:
