@@ -19,6 +19,7 @@ from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.interface_match import demand_same_interface, demand_teachable
+from compressor.pruning.proofs.refusal import blamed_on
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
@@ -131,7 +132,7 @@ def unify_file(
     folder = folder_beside(settings.checkpoint, output if settings.trains else None)
     with checkpoint_folder(folder, resume=settings.resume):
         result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
-    with clock.phase("write"), run_files.blamed_on(source, settings):
+    with clock.phase("write"), blamed_on(lambda: run_files.as_read(source, settings), settings):
         stats = put_unified(result.model, output, settings, result.evidence, result.report.input)
         more: dict[str, object] = {"output": stats}
         if output is not None:

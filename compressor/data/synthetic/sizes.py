@@ -31,7 +31,7 @@ PREFERRED: Mapping[Kind, int] = MappingProxyType(
 LEAST_SIDE = 32
 """What a side of an image measures at least."""
 PLACES = 8
-"""Results of the layers with the longest stride along a side of an image; networks of 224 pixels have 7, of 32 have 8."""
+"""Results of the layers with the longest stride along a side of an image: of 224 pixels mostly 7, of 32 mostly 8."""
 SIGNAL_KINDS = (Kind.WAVEFORM, Kind.SPECTROGRAM, Kind.FEATURES)
 """Kinds whose length follows from what layers see of it."""
 FIELDS = 4
