@@ -11,7 +11,7 @@ from compressor.commands import bench
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.clock import Clock, Progress
 from compressor.data.synthetic import Synthetic
-from compressor.evaluate.stand_in import describe_samples, tell_sizes
+from compressor.evaluate.stand_in import describe_samples, tell_preparation, tell_sizes
 from compressor.graph.disk.model_result import ModelResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.graph.form.restore_packed import is_packed, with_plain_weights
@@ -77,6 +77,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
     tell_sizes(samples.train, clock)
+    tell_preparation(samples.train, clock)
     with clock.phase("quantise"), samples_tried(lambda: source, settings):
         quantised = made(source, tasks, samples, settings)
         task, result = quantised.task, quantised.done.model

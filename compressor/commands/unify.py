@@ -13,6 +13,7 @@ from compressor.commands import bench
 from compressor.config import UnifySettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.clock import Clock, Progress
+from compressor.evaluate.stand_in import tell_preparation
 from compressor.graph.disk import files
 from compressor.graph.disk.model_result import ProvedResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
@@ -82,6 +83,8 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
             titles = (path or "the model", settings.teacher)
             demand_teachable(source, files.load_model(settings.teacher), (str(titles[0]), str(titles[1])))
         samples = UnifySamples.of(settings, source)
+        if samples is not None:
+            tell_preparation(samples.train, clock)
         data = UnifySamples.judging(settings, source) if samples is None else samples.valid
         # Before any work, so that a metric that does not fit the data is refused at once.
         evaluator = evaluator_for(settings, data)
