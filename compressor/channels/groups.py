@@ -233,8 +233,8 @@ def no_group(coupling: Coupling) -> str:
     # Outputs of the model stop channels at no node.
     why = [f" (most stop at {(r.node or r.value)!r}: {r.reason})" for r in [row.reason for row in most[:1]]]
     return (
-        f"no channel of this model can be removed{''.join(why)}; --explain lists what was frozen and why, and unify or "
-        "quantize make a model smaller that keeps its channels"
+        f"no channel of this model can be removed{''.join(why)}; unify or quantize "
+        "make a model smaller that keeps its channels"
     )
 
 

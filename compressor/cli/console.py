@@ -18,7 +18,7 @@ from compressor.cli.command import Option, discard_stdout
 from compressor.cli.export_folder import ExportFolder
 from compressor.cli.paths import Destinations, default_output
 from compressor.core.atomic import write_text
-from compressor.core.clock import LastingText, Progress
+from compressor.core.clock import LastingText, Notice, Progress
 from compressor.core.formatting import printable
 from compressor.errors import GateMissed, UsageError
 
@@ -118,7 +118,13 @@ class View:
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         with Bar(*columns, console=_console(stderr=True), transient=True) as bar:
             task = bar.add_task("starting", total=None)
-            yield lambda phase: bar.update(task, description=printable(phase))
+
+            def shown(phase: str) -> None:
+                if isinstance(phase, Notice):
+                    bar.console.print(printable(phase), markup=False, highlight=False)
+                bar.update(task, description=printable(phase))
+
+            yield shown
 
     def show(self, document: "Document", warnings: list[str], draw: "Callable[[Console], None]") -> None:
         """Prints a result: warnings on stderr, JSON where it was asked for, text unless quiet.

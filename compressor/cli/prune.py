@@ -117,7 +117,9 @@ def prune_command(
         rows = [row for row in refusal.frozen if isinstance(row, FrozenRow)]
         if explain and rows:
             view.draw(lambda console: explain_frozen(rows, console, verbose=view.verbose))
-        raise
+        if explain or not rows:
+            raise
+        raise type(refusal)(f"{refusal}; --explain lists what had to stay, and why") from refusal
     report = result.report
     destinations.write_card(report)
     view.show(

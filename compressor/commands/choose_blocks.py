@@ -12,7 +12,7 @@ from compressor.commands import unify
 from compressor.config.choosing import ChoosingSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
-from compressor.core.formatting import quantity
+from compressor.core.formatting import percentage, quantity
 from compressor.core.scratch import scratch
 from compressor.data import open_data
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
@@ -189,9 +189,11 @@ def _to_size(
     low, high = 0, len(line)
     # All moves first, so that out of reach is said at once.
     if size(high) > limit:
+        # In the unit that was typed.
+        told = percentage(settings.target_size) if limit != settings.target_size else quantity(round(limit), "B")
         raise TargetOutOfReach(
             f"with the coarsest blocks everywhere the file has {quantity(size(high), 'B')}, --target-size asks for "
-            f"{quantity(round(limit), 'B')}; give coarser ones with --ladder, take the first and last layer in with "
+            f"{told}; give coarser ones with --ladder, take the first and last layer in with "
             "--all-layers, or prune first"
         )
     while high - low > 1:

@@ -17,6 +17,7 @@ from compressor.pruning.cut.analysis import prepared_model
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.interface_match import demand_same_interface
 from compressor.pruning.proofs.preparation import Original, prove_cleaned
+from compressor.pruning.proofs.refusal import blamed_on
 from compressor.results import Report
 from compressor.steps import counts, report_rows, run_files
 from compressor.steps.provenance import pruning_facts
@@ -72,7 +73,7 @@ def clean_file(source: Path, output: Path | None, settings: CleanSettings, progr
     """:func:`clean_model` from file to file; sizes in the report are those of the written file."""
     clock = Clock(progress)
     result = clean_model(source, settings, clock)
-    with clock.phase("write"), run_files.blamed_on(source, settings):
+    with clock.phase("write"), blamed_on(lambda: run_files.as_read(source, settings), settings):
         stats = run_files.put_in_place(result.model, output, settings, result.evidence)
     report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
     more = stats.bytes - report.input.bytes

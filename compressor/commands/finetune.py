@@ -14,9 +14,10 @@ from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.graph.ir import metadata
 from compressor.pruning.proofs import proof
 from compressor.pruning.proofs.interface_match import demand_teachable
+from compressor.pruning.proofs.refusal import blamed_on
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.steps.provenance import training_facts
-from compressor.steps.run_files import blamed_on
+from compressor.steps.run_files import as_read
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop import checkpoint
@@ -76,7 +77,7 @@ def finetune_file(
         if not settings.keep_metadata:
             metadata.strip_metadata(result.model)
         stamp_provenance(result.model, "finetune", settings, input_digest(result.model, source), training_facts(result))
-        with blamed_on(source, settings):
+        with blamed_on(lambda: as_read(source, settings), settings):
             files.save_model(
                 result.model,
                 output,

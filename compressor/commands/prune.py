@@ -15,10 +15,10 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.errors import ProofFailed, RuleFault
 from compressor.graph.ir.edit import copy_of
 from compressor.metrics.evaluator import demand_metric
 from compressor.pruning.cut.analysis import without_faulty_rules
+from compressor.pruning.proofs.refusal import blamed_on
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.steps.prune.conclude import bytes_to_spare, conclude, held_to_size
 from compressor.steps.prune.judgement import ResultJudge
@@ -55,13 +55,8 @@ def prune(
     with clock.phase("load"):
         request = PruneRequest.of(model, settings, plan)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
-    try:
-        with samples_tried(lambda: request.model, settings):
-            return without_faulty_rules(lambda distrusted: _prune(request, clock, distrusted))
-    except (ProofFailed, RuleFault):
-        if (refused := request.refused(settings)) is not None:
-            raise refused from None
-        raise
+    with blamed_on(lambda: (request.given, request.model), settings), samples_tried(lambda: request.model, settings):
+        return without_faulty_rules(lambda distrusted: _prune(request, clock, distrusted))
 
 
 def _prune(request: PruneRequest, clock: Clock, distrusted: Mapping[str, str]) -> PruneResult:

@@ -8,11 +8,12 @@ from compressor.channels.plan import PruningPlan
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock, Progress
+from compressor.pruning.proofs.refusal import blamed_on
 from compressor.steps.prune.checkpoints import checkpoint_beside
 from compressor.steps.prune.report import missed_aims
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.write import demand_channels_alone, write
-from compressor.steps.run_files import blamed_on
+from compressor.steps.run_files import as_read
 
 
 def prune_file(
@@ -34,7 +35,7 @@ def prune_file(
         demand_channels_alone(settings)
     with checkpoint_beside(output, settings) as resumable:
         result = prune(source, resumable, plan=PruningPlan.load(plan) if plan else None, clock=clock)
-        with clock.phase("write"), blamed_on(source, settings, settings.also):
+        with clock.phase("write"), blamed_on(lambda: as_read(source, settings, settings.also), settings):
             stats = write(result, output, plan_out, settings)
     if settings.robustness:
         from compressor.commands.robustness_curves import with_curves

@@ -11,11 +11,12 @@ from compressor.commands import bench
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.clock import Clock, Progress
 from compressor.data.synthetic import Synthetic
-from compressor.evaluate.stand_in import describe_samples, tell_sizes
+from compressor.evaluate.stand_in import describe_samples, tell_preparation, tell_sizes
 from compressor.graph.disk.model_result import ModelResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.graph.form.restore_packed import is_packed, with_plain_weights
 from compressor.pruning.proofs.interface_match import lost_defaults
+from compressor.pruning.proofs.refusal import blamed_on
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import counts, run_files
@@ -76,6 +77,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
     tell_sizes(samples.train, clock)
+    tell_preparation(samples.train, clock)
     with clock.phase("quantise"), samples_tried(lambda: source, settings):
         quantised = made(source, tasks, samples, settings)
         task, result = quantised.task, quantised.done.model
@@ -118,7 +120,7 @@ def quantize_file(
     """
     clock = Clock(progress)
     result = quantize(source, settings, clock=clock)
-    with clock.phase("write"), run_files.blamed_on(source, settings):
+    with clock.phase("write"), blamed_on(lambda: run_files.as_read(source, settings), settings):
         stats = put_quantized(result.model, result.sealed, output, settings, result.report.input)
     report = result.report.model_copy(update={"output": stats})
     if settings.latency and output is not None:

@@ -11,7 +11,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.machine import cores
 from compressor.core.scratch import scratch
 from compressor.data.synthetic import Synthetic
-from compressor.evaluate.stand_in import describe_samples
+from compressor.evaluate.stand_in import describe_samples, tell_preparation
 from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.run import run_trials
@@ -50,6 +50,7 @@ def sensitivity(
     with clock.phase("load"):
         model, size = run_files.open_source(source, settings)
         samples = open_samples(model, settings)
+        tell_preparation(samples, clock)
         limits = limits_of(settings, samples)
         known = Ledger(ledger)
     with clock.phase("analyse"):

@@ -13,12 +13,14 @@ from compressor.commands import bench
 from compressor.config import UnifySettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.clock import Clock, Progress
+from compressor.evaluate.stand_in import tell_preparation
 from compressor.graph.disk import files
 from compressor.graph.disk.model_result import ProvedResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.interface_match import demand_same_interface, demand_teachable
+from compressor.pruning.proofs.refusal import blamed_on
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
@@ -81,6 +83,8 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
             titles = (path or "the model", settings.teacher)
             demand_teachable(source, files.load_model(settings.teacher), (str(titles[0]), str(titles[1])))
         samples = UnifySamples.of(settings, source)
+        if samples is not None:
+            tell_preparation(samples.train, clock)
         data = UnifySamples.judging(settings, source) if samples is None else samples.valid
         # Before any work, so that a metric that does not fit the data is refused at once.
         evaluator = evaluator_for(settings, data)
@@ -131,7 +135,7 @@ def unify_file(
     folder = folder_beside(settings.checkpoint, output if settings.trains else None)
     with checkpoint_folder(folder, resume=settings.resume):
         result = unify(source, settings.model_copy(update={"checkpoint": folder}), clock=clock)
-    with clock.phase("write"), run_files.blamed_on(source, settings):
+    with clock.phase("write"), blamed_on(lambda: run_files.as_read(source, settings), settings):
         stats = put_unified(result.model, output, settings, result.evidence, result.report.input)
         more: dict[str, object] = {"output": stats}
         if output is not None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressor.config.verify import VerifySettings
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, Floats
 from compressor.core.clock import Clock, Progress
-from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finite, relative, squares
+from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finite
 from compressor.data import batches, open_data
+from compressor.data.output_units import OutputUnits, farthest
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened, Placed
@@ -44,13 +45,14 @@ class InputSet:
 
 @dataclass
 class Comparison:
-    """The distances found, by output, one for each set of inputs; ``moved`` are the squares behind the norms, and
-    ``left_out`` says why an output cannot be compared."""
+    """The distances found, by output, one for each set of inputs; ``moved`` are the squares behind the norms of its
+    parts, and ``left_out`` says why an output cannot be compared."""
 
     runs: list[VerifyRun] = field(default_factory=list)
     feeds: list[InputSet] = field(default_factory=list)
     outputs: dict[str, list[ArrayDistance]] = field(default_factory=dict)
-    moved: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    units: dict[str, OutputUnits] = field(default_factory=dict)
+    moved: dict[str, list[Floats]] = field(default_factory=dict)
     broken: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
     types: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -221,7 +223,8 @@ def _add(
         other, noise = (array, np.full((), np.inf)) if left_out else (two[name], None)
         gaps[name] = distance(array, other, tolerance, noise)
         comparison.outputs.setdefault(name, []).append(gaps[name])
-        comparison.moved.setdefault(name, []).append(squares(array, other))
+        units = comparison.units.setdefault(name, OutputUnits.of(array))
+        comparison.moved.setdefault(name, []).append(units.squares(array, other))
         comparison.broken |= is_finite(array) and not is_finite(other)
     shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
     comparison.feeds.append(feed)
@@ -295,7 +298,7 @@ def _row(name: str, comparison: Comparison) -> OutputRow:
         max_rel_err=gaps[worst].max_rel,
         cosine=min(cosines, default=None),
         agreement=sum(gap.agree or 0 for gap in gaps) / rows if rows else None,
-        distance=relative(*map(sum, zip(*comparison.moved[name], strict=True))),
+        distance=farthest(np.sum(comparison.moved[name], axis=0)),
         tolerance=max(gap.tolerance for gap in gaps),
         compared=total,
         worst_run=worst,

@@ -15,7 +15,7 @@ from compressor.config.section import Applies
 from compressor.config.selection import SelectionSection
 from compressor.config.sparsity import SparsitySection
 from compressor.config.structure import StructureSection
-from compressor.config.target import AMOUNTS, TargetSection
+from compressor.config.target import AMOUNTS, FINER_STEPS, TargetSection
 from compressor.config.timing import TimingSection
 from compressor.config.training import TRAINED, StepsSection
 from compressor.config.tune import TuneSettings
@@ -70,6 +70,18 @@ class PruneSettings(
     def times(self) -> bool:
         """Is the time of a run to follow from what goes?"""
         return self.target_latency is not None or self.objective == "latency"
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """What to change where no more may go under these settings, the likeliest cause first."""
+        found = {
+            "let more go with --include": bool(self.include),
+            "leave less out with --exclude": bool(self.exclude),
+            "raise --max-ratio": True,
+            FINER_STEPS: self.round_to > 1,
+            "lower --min-channels": self.min_channels > 1,
+        }
+        return tuple(text for text, holds in found.items() if holds)
 
     @model_validator(mode="after")
     def _one_amount(self) -> "PruneSettings":

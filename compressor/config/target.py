@@ -5,16 +5,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from compressor.config.section import Section, Shown
-from compressor.core.notation import parse_latency, parse_layer_ratios, parse_share, parse_size
+from compressor.core.notation import parse_latency, parse_layer_ratios, parse_part, parse_size
 
 DEFAULT_RATIO = 0.5
 MOST_STEPS = 1000
 NARROW, FINE = 64, 4
 """Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
+FINER_STEPS = "lower --round-to"
+"""What to change where channels go in too large steps."""
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
 
-RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_share)]
-KeptShare = Annotated[float, Field(gt=0, le=1), BeforeValidator(parse_share)]
+RemovedShare = Annotated[float, Field(ge=0, lt=1), BeforeValidator(parse_part)]
+KeptShare = Annotated[float, Field(gt=0, le=1), BeforeValidator(parse_part)]
 FileSize = Annotated[
     float | int,
     BeforeValidator(parse_size),

@@ -26,6 +26,10 @@ class LastingText(str):
         return made
 
 
+class Notice(LastingText):
+    """What stays on the screen, too: it tells what was taken for granted, and is no warning."""
+
+
 @dataclass
 class Clock:
     """Seconds of each phase; tells ``progress`` the name of a phase when it starts."""

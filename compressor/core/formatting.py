@@ -1,5 +1,7 @@
 """Numbers and names as people read them in a terminal."""
 
+from collections.abc import Sequence
+
 
 def printable(text: object) -> str:
     """Shows control characters as escapes: names come from model files, which are not trusted."""
@@ -43,3 +45,8 @@ def count(number: int, noun: str) -> str:
 def metric_value(value: float, *, share: bool) -> str:
     """A metric: ``84.59%`` of shares, ``23.71`` of others."""
     return f"{value:.2%}" if share else f"{value:.5g}"
+
+
+def either(texts: Sequence[str]) -> str:
+    """``a``, ``a or b``, ``a, b or c``."""
+    return " or ".join([*([", ".join(texts[:-1])] if len(texts) > 1 else []), texts[-1]])

@@ -29,6 +29,19 @@ def parse_share(value: object) -> object:
     return value
 
 
+def parse_part(value: object) -> object:
+    """The same for a share of a whole, of which 50 is none: the unit was forgotten."""
+    found = parse_share(value)
+    try:
+        number = float(found) if isinstance(found, (int, float, str)) else 0.0
+    except ValueError:
+        return found  # whatever is no number is left to the field
+    # Up to two it may as well be a share that is too large.
+    if not isinstance(found, Percent) and 2 <= number < 100:
+        raise ValueError(f"{value} is more than the whole; for {number:g} per cent write {number / 100:g}")
+    return found
+
+
 def parse_size(value: object) -> float | int:
     """Reads a size as a share of the original or as bytes.
 
@@ -128,7 +141,7 @@ def parse_dims(value: object) -> object:
 def parse_layer_ratios(value: object) -> object:
     """Turns ``["layer4.*=0.3"]`` or a mapping into (glob, share) pairs, in the order given."""
     pairs = read_pairs(value, "=", "GLOB=RATIO, such as 'layer4.*=0.3'")
-    return tuple((glob, parse_share(ratio)) for glob, ratio in pairs)
+    return tuple((glob, parse_part(ratio)) for glob, ratio in pairs)
 
 
 def split_commas(value: object) -> tuple[str, ...]:

@@ -29,12 +29,14 @@ class Preparation:
         axes: their order in the stored array, samples first; -1 stands for an axis of size 1 that is not stored.
         scale: multiplied in float32 (float64 for such inputs), in the shape of a batch; None for 1.
         shift: added after that.
+        done: what it does to samples, in words.
     """
 
     spec: InputSpec
     axes: tuple[int, ...]
     scale: Floats | None = None
     shift: Floats | None = None
+    done: tuple[str, ...] = ()
 
     def shape(self, stored: Shape) -> Shape:
         """The shape in which an array of shape ``stored`` reaches the model."""
@@ -75,7 +77,8 @@ def prepare(spec: InputSpec, array: Array, settings: DataSettings, place: str, *
     check_kind(spec, array, place)
     axes = () if spec.scalar else _arranged(spec, array.shape, settings.layout, place)
     scale, shift = _affine(spec, array, settings if normal else None)
-    return Preparation(spec, axes, scale, shift)
+    numbers = [] if scale is None else _normalised(spec, array, settings if normal else None)
+    return Preparation(spec, axes, scale, shift, (*_rearranged(spec, axes), *numbers))
 
 
 def normalised(found: Sequence[InputSpec], settings: DataSection) -> frozenset[str]:
@@ -168,9 +171,32 @@ def _remedy(spec: InputSpec, stored: Shape, layout: str) -> str:
     return "resize or convert the samples" if spec.image else "cut or pad the samples"
 
 
+def _rearranged(spec: InputSpec, axes: tuple[int, ...]) -> list[str]:
+    """What happens to the layout, in words."""
+    if -1 in axes:
+        return ["an axis of one channel added"]
+    moved = list(axes) != sorted(axes)
+    return [f"channels moved {'behind' if spec.last else 'before'} height and width"] if moved else []
+
+
+def _normalised(spec: InputSpec, array: Array, settings: DataSettings | None) -> list[str]:
+    """What happens to the numbers, in words."""
+    done = ["bytes divided by 255"] if _is_pixels(spec, array) else []
+    for name, numbers in (("mean", settings.mean), ("std", settings.std)) if settings is not None else ():
+        if numbers:
+            what = {"mean": "taken off", "std": "divided by"}[name]
+            done.append(f"--{name} {','.join(f'{number:g}' for number in numbers)} {what}")
+    return done
+
+
+def _is_pixels(spec: InputSpec, array: Array) -> bool:
+    """Are bytes stored where the input takes numbers with a point?"""
+    return array.dtype == np.uint8 and spec.dtype.is_floating_point()
+
+
 def _affine(spec: InputSpec, array: Array, settings: DataSettings | None) -> tuple[Floats | None, Floats | None]:
     """Scale and shift in the shape of a batch; None where numbers stay as they are."""
-    pixels = array.dtype == np.uint8 and spec.dtype.is_floating_point()
+    pixels = _is_pixels(spec, array)
     mean, std = (settings.mean, settings.std) if settings is not None else ((), ())
     if not (mean or std or pixels):
         return None, None

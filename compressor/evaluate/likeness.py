@@ -21,6 +21,7 @@ from compressor.core.compare import Tolerance, distance
 from compressor.core.intervals import LEVEL, wilson
 from compressor.data import Batch, Dataset, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
+from compressor.data.output_units import OutputUnits
 from compressor.evaluate.statistics import DRAWS
 from compressor.graph.ir.evaluate import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
@@ -30,9 +31,10 @@ from compressor.results.detail import OutputsRow, Share
 
 @dataclass
 class _Tally:
-    """What is known of one output: float64[samples] for each model."""
+    """What is known of one output: of each part of it, see ``units``, float64[parts, samples] for each model."""
 
     form: OutputForm
+    units: OutputUnits = field(default_factory=OutputUnits)
     norms: list[npt.NDArray[np.float64]] = field(default_factory=list)
     gaps: list[npt.NDArray[np.float64]] = field(default_factory=list)
     same: list[npt.NDArray[np.float64]] = field(default_factory=list)
@@ -41,8 +43,8 @@ class _Tally:
     def add(self, original: Array, found: Sequence[Array], samples: int) -> None:
         one = original.astype(np.float64)
         others = [array.astype(np.float64) for array in found]
-        self.norms.append(_squares(np.where(np.isinf(one), 0, one), samples))
-        self.gaps.append(np.stack([_squares(_gap(one, two), samples) for two in others]))
+        self.norms.append(self._squares(np.where(np.isinf(one), 0, one), samples))
+        self.gaps.append(np.stack([self._squares(_gap(one, two), samples) for two in others]))
         if self.form.kind == "kl":
             best = one.argmax(self.form.axis)
             # Several positions of a sample (pixels, tokens) count as the share of them that agree.
@@ -56,10 +58,44 @@ class _Tally:
         # One class for whatever comes in is given by a ruined model too.
         return sum((count / self.votes.total()) ** 2 for count in self.votes.values())
 
+    def farthest(self) -> _Moved:
+        """The part of the output that the last model moved most."""
+        norms, gaps = np.concatenate(self.norms, axis=1), np.concatenate(self.gaps, axis=2)
+        parts = [_Moved(self.form.name, norms[k], gaps[:, k]) for k in range(len(norms))]
+        return max(parts, key=lambda part: float(part.distances()[-1]))
+
+    def _squares(self, array: npt.NDArray[np.float64], samples: int) -> npt.NDArray[np.float64]:
+        parts = self.units.split(array)
+        return np.stack([np.square(part.reshape(samples, -1)).sum(axis=1) for part in parts])
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """How far an output, or a part of it, moved.
+
+    Attributes:
+        output: its name.
+        norms: squares of the original's, float64[samples].
+        gaps: squares of what it moved by, float64[models, samples].
+    """
+
+    output: str
+    norms: npt.NDArray[np.float64]
+    gaps: npt.NDArray[np.float64]
+
     def distances(self) -> npt.NDArray[np.float64]:
         """Relative distance of every model."""
-        whole = float(np.concatenate(self.norms).sum())
-        return np.asarray(np.sqrt(np.concatenate(self.gaps, axis=1).sum(axis=1) / (whole or 1.0)))
+        return np.asarray(np.sqrt(self.gaps.sum(axis=1) / (float(self.norms.sum()) or 1.0)))
+
+    def interval(self, seed: int) -> tuple[float | None, float | None]:
+        """Of the last model's distance, by the bootstrap over samples; none from one, as all draws are the same."""
+        if len(self.norms) < 2:
+            return None, None
+        drawn = np.random.default_rng(seed).integers(0, len(self.norms), (DRAWS, len(self.norms)))
+        whole = self.norms[drawn].sum(axis=1)
+        found = np.sqrt(self.gaps[-1][drawn].sum(axis=1) / np.where(whole > 0, whole, 1.0))
+        low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return float(low), float(high)
 
 
 def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSettings, *, count: int) -> OutputsRow | None:
@@ -78,13 +114,13 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
     if not tallies or not samples:
         return None
     # One number stands for all outputs, so it is that of the worst.
-    farthest = max(tallies, key=lambda tally: float(tally.distances()[-1]))
+    farthest = max((tally.farthest() for tally in tallies), key=lambda moved: float(moved.distances()[-1]))
     scores = next((tally for tally in tallies if tally.same), None)
     distances = farthest.distances()
     # Where the original itself gives no numbers, nothing is near or far.
     if np.isnan(distances).any():
         return None
-    low, high = _bootstrap(farthest, settings.seed)
+    low, high = farthest.interval(settings.seed)
     agreement = None
     if scores is not None:
         same = np.concatenate(scores.same, axis=1)
@@ -96,7 +132,7 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
             **_interval(same[-1], settings.seed),
         )
     cut = float(distances[0]) if len(models) > 2 else None
-    moved = Share(output=farthest.form.name, cut=cut, value=float(distances[-1]), low=low, high=high)
+    moved = Share(output=farthest.output, cut=cut, value=float(distances[-1]), low=low, high=high)
     chance = None if scores is None else scores.chance()
     return OutputsRow(samples=samples, distance=moved, agreement=agreement, chance=chance, drawn=drawn)
 
@@ -118,7 +154,8 @@ def _tallies(
     for number, batch in enumerate(chosen):
         if not number:
             forms = [f for f in decide(names, first[0], None, {}, vocabularies(original)) if f.index not in drawn]
-            tallies = [_Tally(form) for form in forms if _counts(form, [run[0] for run in (first, *found)], len(batch))]
+            counted = [form for form in forms if _counts(form, [run[0] for run in (first, *found)], len(batch))]
+            tallies = [_Tally(form, _units(form, first[0][form.index])) for form in counted]
         for tally in tallies:
             index = tally.form.index
             tally.add(first[number][index], [run[number][index] for run in found], len(batch))
@@ -148,26 +185,15 @@ def _counts(form: OutputForm, outputs: Sequence[Sequence[Array]], samples: int) 
     return form.kind != "none" and same and arrays[0].ndim > 0 and len(arrays[0]) == samples
 
 
+def _units(form: OutputForm, values: Array) -> OutputUnits:
+    """Scores of classes are of one kind; numbers may be of several."""
+    return OutputUnits.of(values) if form.kind == "mse" else OutputUnits()
+
+
 def _gap(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """How far entries are apart: infinities of one sign not at all, and what is no number as far as can be."""
     with np.errstate(invalid="ignore"):
         return np.where(one == two, 0.0, np.nan_to_num(two - one, nan=np.inf))
-
-
-def _squares(array: npt.NDArray[np.float64], samples: int) -> npt.NDArray[np.float64]:
-    return np.asarray(np.square(array.reshape(samples, -1)).sum(axis=1))
-
-
-def _bootstrap(tally: _Tally, seed: int) -> tuple[float | None, float | None]:
-    """The interval of the last model's distance, over samples; none from one sample, as all draws are the same."""
-    gaps, norms = np.concatenate(tally.gaps, axis=1)[-1], np.concatenate(tally.norms)
-    if len(norms) < 2:
-        return None, None
-    drawn = np.random.default_rng(seed).integers(0, len(norms), (DRAWS, len(norms)))
-    whole = norms[drawn].sum(axis=1)
-    found = np.sqrt(gaps[drawn].sum(axis=1) / np.where(whole > 0, whole, 1.0))
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def _interval(same: npt.NDArray[np.float64], seed: int) -> dict[str, float]:

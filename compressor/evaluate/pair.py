@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.config.graph import GraphSection
 from compressor.core.arrays import Array
-from compressor.errors import UsageError
+from compressor.data.synthetic.sizes import left_open, sample_shapes
+from compressor.errors import ModelError, UsageError
 from compressor.graph.disk import files
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.feeds import demand_tensors, feeds
@@ -123,6 +125,16 @@ def batch_symbols(model: Opened, settings: RunSettings) -> set[str]:
 def open_symbols(model: Opened, settings: RunSettings) -> set[str]:
     """Names of all open dimensions whose size the user did not give."""
     return _symbols(model, model.inputs) - _given(model, settings)
+
+
+def usual_sizes(model: Opened, settings: RunSettings, dims: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of the open dimensions that nobody gave, by symbol, as made-up samples have them; none where none fit."""
+    known = {**settings.dims, **dims}
+    with suppress(ModelError, UsageError):
+        return left_open(
+            model.model, sample_shapes(model.model, settings.input_shapes, known), settings.input_shapes, known
+        )
+    return {}
 
 
 def open_sizes_warning(model: Opened, settings: RunSettings) -> list[str]:

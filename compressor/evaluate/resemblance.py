@@ -10,6 +10,7 @@ import numpy as np
 from compressor.core.arrays import Array, Floats
 from compressor.data.labels import IGNORED
 from compressor.data.output_forms import are_probabilities
+from compressor.data.output_units import OutputUnits
 from compressor.metrics.metric import AGREEMENT
 
 DISTANCE, RELATIVE = "distance", "relative_error"
@@ -24,6 +25,7 @@ class ComparedOutputs:
         axes: axis of the classes of each output that holds scores of classes.
         likely: those of them that are probabilities already.
         left_out: why an output is not compared.
+        units: parts of each other output that are in units of their own.
         scored: the output that labels are about.
     """
 
@@ -31,6 +33,7 @@ class ComparedOutputs:
     axes: dict[str, int] = field(default_factory=dict)
     likely: set[str] = field(default_factory=set)
     left_out: dict[str, str] = field(default_factory=dict)
+    units: dict[str, OutputUnits] = field(default_factory=dict)
     scored: str = ""
 
     def decide(self, outputs: Mapping[str, Array], samples: int) -> None:
@@ -51,19 +54,23 @@ class ComparedOutputs:
     def compare(self, name: str, original: Array, found: Array) -> dict[str, Floats]:
         """By measure, float64[n]; empty, with a reason in ``left_out``, where the two do not have the same shape.
 
-        The relative error is the norm of the difference over the norm of the original. Of scores of classes also the
-        norm of the difference of probabilities, and the share of positions whose largest score is at the same place
-        (arXiv 2103.03014).
+        The relative error is the norm of the difference over the norm of the original, of the part in a unit of its own
+        that moved most. Of scores of classes also the norm of the difference of probabilities, and the share of
+        positions whose largest score is at the same place (arXiv 2103.03014).
         """
         if original.shape != found.shape:
             shapes = [list(array.shape) for array in (original, found)]
             self.left_out[name] = f"it has shape {shapes[0]} in the original and {shapes[1]} in a compressed model"
             return {}
         one, two = original.astype(np.float64), found.astype(np.float64)
-        gap, norm = (np.linalg.norm(a.reshape(len(a), -1), axis=1) for a in (two - one, one))
-        # Over a norm of zero any difference is infinite, and none is none.
-        measures = {RELATIVE: np.divide(gap, norm, out=np.where(gap > 0, np.inf, 0.0), where=norm > 0)}
         axis = self.axes.get(name)
+        units = OutputUnits() if axis is not None else self.units.setdefault(name, OutputUnits.of(one))
+        pairs = zip(units.split(one), units.split(two), strict=True)
+        measures = {
+            RELATIVE: np.max(
+                [_relative(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in pairs], axis=0
+            )
+        }
         if axis is not None:
             same = one.argmax(axis) == two.argmax(axis)
             # A softmax of probabilities would make them nearly uniform, and differences vanish.
@@ -79,6 +86,12 @@ class ComparedOutputs:
         hits = (found == labels).reshape(len(labels), -1) & counted
         totals = counted.sum(axis=1)
         return np.asarray(np.where(totals > 0, hits.sum(axis=1) / np.maximum(totals, 1), np.nan))
+
+
+def _relative(one: Floats, two: Floats) -> Floats:
+    """Norm of the difference over that of the original, float64[n]; over nothing any difference is infinite."""
+    gap, norm = (np.linalg.norm(a.reshape(len(a), -1), axis=1) for a in (two - one, one))
+    return np.asarray(np.divide(gap, norm, out=np.where(gap > 0, np.inf, 0.0), where=norm > 0))
 
 
 def softmax(scores: Floats, axis: int) -> Floats:

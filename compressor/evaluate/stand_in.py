@@ -8,9 +8,10 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from compressor.config import DataSettings
-from compressor.core.clock import Clock, LastingText
+from compressor.core.clock import Clock, LastingText, Notice
 from compressor.data import Dataset
 from compressor.data.filled import filled_notes
+from compressor.data.prepared import preparation_told
 from compressor.data.synthetic import (
     InputKind,
     RangeChoice,
@@ -84,6 +85,12 @@ def _other_range(model: ir.Model, data: Dataset, settings: DataSettings) -> list
         f"pixels of {kind.name!r} go from {given.limits}, and the network behaves as if it had been trained on "
         f"{best.limits} ({best.name}); if so, prepare them with --mean {mean} --std {std}"
     ]
+
+
+def tell_preparation(samples: Dataset, clock: Clock) -> None:
+    """Says, while it runs, what the user's samples go through before the model sees them."""
+    if done := preparation_told(samples):
+        clock.tell(Notice(f"samples: {done}", f"phase=samples prepared={json.dumps(done)}"))
 
 
 def tell_sizes(samples: Dataset, clock: Clock) -> None:

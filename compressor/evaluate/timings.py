@@ -92,6 +92,7 @@ def _inputs(models: Sequence[Opened], settings: BenchSettings, batch: int) -> tu
             else:
                 raise UsageError(f"{other.path} fixes {name!r} to {only}, --batch asks for {batch}; ask for {only}")
         dims |= fixed
+    dims = {**pair.usual_sizes(first, settings, dims), **dims}
     inputs = pair.seeded(first, pair.bind(first, settings, dims), settings.seed)
     # Whoever gives whole shapes has said the batch size there.
     asked = settings.batch and not settings.input_shapes and not dims

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.config import DataSettings
-from compressor.core.arrays import Array, load_array, plain, save_array
-from compressor.core.compare import relative, squares
+from compressor.core.arrays import Array, Floats, load_array, plain, save_array
 from compressor.data import Batch, Dataset, batches, open_data, subset
+from compressor.data.output_units import OutputUnits, farthest
 from compressor.data.spec import too_few
 from compressor.evaluate.stand_in import stand_in
 from compressor.graph.form.normalise import normalise
@@ -152,11 +153,11 @@ def _kept(folder: Path, number: int, batch: Batch, outputs: list[Array]) -> Iter
 
 @dataclass
 class _Tally:
-    """Sums over batches; ``metric`` is a built-in one where one can be measured."""
+    """Sums over batches, by output; ``metric`` is a built-in one where one can be measured."""
 
     metric: Metric | None
-    moved: dict[int, float] = field(default_factory=dict)
-    whole: dict[int, float] = field(default_factory=dict)
+    units: dict[int, OutputUnits] = field(default_factory=dict)
+    moved: dict[int, Floats] = field(default_factory=dict)
     agree: int = 0
     rows: int = 0
 
@@ -168,9 +169,8 @@ class _Tally:
     def add(self, before: list[Array], after: Mapping[str, Array], batch: Batch) -> None:
         for index, (one, two) in enumerate(zip(before, after.values(), strict=True)):
             # Sums over batches, since a mean of the batches' ratios would depend on how samples were split.
-            moved, whole = squares(one, two)
-            self.moved[index] = self.moved.get(index, 0.0) + moved
-            self.whole[index] = self.whole.get(index, 0.0) + whole
+            self.units.setdefault(index, OutputUnits.of(one))
+            self.moved[index] = self.moved.get(index, np.zeros(2)) + self.units[index].squares(one, two)
             if _scores_classes(one) and one.shape == two.shape:
                 self.agree += int((one.argmax(axis=1) == two.argmax(axis=1)).sum())
                 self.rows += len(one)
@@ -181,7 +181,7 @@ class _Tally:
         """What the sums come to; ``own`` is what a metric of the user's gave."""
         return OutputChange(
             # One number for all outputs is that of the worst.
-            distance=max((relative(moved, self.whole[index]) for index, moved in self.moved.items()), default=0.0),
+            distance=max(map(farthest, self.moved.values()), default=0.0),
             agreement=self.agree / self.rows if self.rows else None,
             accuracy=self.metric.value() if self.metric is not None else own,
         )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import median
 
-from compressor.core.formatting import percentage
 from compressor.core.notation import read_latency
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.budgets.widths import Levels, Widths
@@ -28,15 +27,22 @@ class Aim:
     Attributes:
         text: as milliseconds or as a share of the original's.
         exact: whether missing it is an error; otherwise the nearest that was found counts.
+        bounds: what to change where it is out of reach.
     """
 
     text: str
     exact: bool = True
+    bounds: str = "raise --max-ratio"
 
     def milliseconds(self, latency: LatencyResult) -> float:
         """What is aimed at, where the original took what it took in ``latency``."""
         amount, unit = read_latency(self.text)
         return amount if unit == "ms" else amount * latency.before_ms
+
+    def told(self, latency: LatencyResult) -> str:
+        """What is aimed at in words: milliseconds, and the share where one was given."""
+        wanted = f"{self.milliseconds(latency):.3g} ms"
+        return wanted if read_latency(self.text)[1] == "ms" else f"{self.text}, {wanted}"
 
     def share(self, latency: LatencyResult) -> float:
         """The same as a share of the original's latency."""
@@ -100,10 +106,10 @@ class WidthSearch:
                 "go"
             )
         if trial.reached > 1 + LATENCY_SLACK and self._aim.exact:
+            share = latency.after_ms / latency.before_ms
             raise TargetOutOfReach(
-                f"a run can come down to {latency.after_ms:.3g} ms ({percentage(latency.after_ms / latency.before_ms)} "
-                f"of the original) at most, the target is {wanted:.3g} ms; raise --max-ratio, lower --round-to, or see "
-                "--explain for what is frozen"
+                f"a run can come down to no less than {latency.after_ms:.3g} ms ({share:.3g}x), the target is "
+                f"{self._aim.told(latency)}; {self._aim.bounds}"
             )
 
     def run(self) -> MeasuredWidths:

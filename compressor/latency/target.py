@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.core.formatting import percentage
+from compressor.core.formatting import either, percentage
 from compressor.latency.cache import LatencyCache
 from compressor.latency.candidates import Candidates, fingerprint
 from compressor.latency.search import LATENCY_SLACK, Aim, MeasuredWidths, WidthSearch
@@ -65,7 +65,7 @@ class LatencyTarget:
     ) -> None:
         self._source, self._settings, self._clock = source, settings, clock
         # Without a number that somebody asked for, coming near is all that is wanted.
-        self._aim = Aim(settings.target_latency or "", exact=settings.objective == "macs")
+        self._aim = Aim(settings.target_latency or "", settings.objective == "macs", either(settings.bounds))
         self._timer = timer(source, settings)
         # Measured once for all steps before the last.
         self._original: LatencyResult | None = None

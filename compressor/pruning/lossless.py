@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import onnx_ir as ir
 
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
@@ -60,9 +61,11 @@ def lossless_plan(
     live = alive(coupling, permitted(coupling, groups, settings), settings, matters)
     removed = {g.name: g.units[~live[g.units]] for g in groups if not live[g.units].all()}
     if not removed:
+        held = _defaults(coupling)
         raise NothingToPrune(
-            "nothing can be removed without loss: no channel that may go is zero, or read by zeros alone; "
-            "give --ratio to remove the least important channels instead"
+            "nothing can be removed without loss: no channel that may go is zero, or read by zeros alone"
+            + (f" (weights that callers may replace, such as {str(held[0].name)!r}, keep theirs)" if held else "")
+            + "; give --ratio to remove the least important channels instead"
         )
     return plan_of(coupling, groups, removed, policy_of(settings)), groups
 
@@ -71,7 +74,7 @@ def alive(
     coupling: Coupling, groups: Sequence[ChannelGroup], settings: TargetSection, matters: UnitArray = NONE_SPOILT
 ) -> Mask:
     """Which units matter to an output; bool by unit. Units outside ``groups`` count as if they did, and so do those of
-    ``matters`` and of weights that are not finite."""
+    ``matters``, of weights that are not finite, and of weights that callers may replace."""
     constants = learn_constants(coupling)
     idle = {block.unit for block in idle_blocks(coupling, constants)}
     # Everything is alive but what may go: a unit that no group holds has nobody to remove it.
@@ -80,13 +83,25 @@ def alive(
         live[member.units] = False
     live[FROZEN] = True
     live[[block.unit for block in coupling.blocks if block.unit not in idle]] = True
-    for units in [*constants.stays, in_weights(coupling), matters]:
+    for units in [*constants.stays, in_weights(coupling), _given_by_callers(coupling), matters]:
         live[coupling.units.find(units)] = True
     # A unit that is revived to keep an axis from being emptied makes what it reads alive, so both are repeated.
     while True:
         _spread(constants, live)
         if not _keep_some(coupling, groups, settings.min_channels, live):
             return live
+
+
+def _given_by_callers(coupling: Coupling) -> UnitArray:
+    """Units of weights that are inputs with a default: who gives another one gives it in the shape that is declared."""
+    terms = [term for value in _defaults(coupling) for term in coupling.layout(value, assign_fresh=False)]
+    # numpy cannot concatenate an empty list.
+    return np.concatenate([NONE_SPOILT, *(term.units.ravel() for term in terms)])
+
+
+def _defaults(coupling: Coupling) -> list[ir.Value]:
+    """Weights that are inputs with a default."""
+    return [value for value in coupling.graph.inputs if value.is_initializer()]
 
 
 def learn_constants(coupling: Coupling) -> Constants:

@@ -45,7 +45,9 @@ class LikenessRow(Record):
     )
     agreement: Estimate | None = Field(description="Share with the same class as the original; null without classes.")
     distance: Estimate | None = Field(description="Norm of the difference of class probabilities; null without.")
-    relative_error: Estimate = Field(description="Norm of the difference over the norm of the original's output.")
+    relative_error: Estimate = Field(
+        description="Norm of the difference over the norm of the original's output, of the part that moved most."
+    )
 
 
 class ShiftedAccuracy(Record):

@@ -33,7 +33,9 @@ class OutputChange(Record):
     distance: Annotated[
         float, BeforeValidator(lambda value: inf if value is None else value), AfterValidator(_measurable)
     ] = Field(
-        ge=0, description="‖y - y₀‖ / ‖y₀‖ over all samples, of the output that moved most; null where it is infinite."
+        ge=0,
+        description="‖y - y₀‖ / ‖y₀‖ over all samples, of the part of an output that moved most; null where it is "
+        "infinite.",
     )
     agreement: float | None = Field(
         default=None,

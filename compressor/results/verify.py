@@ -21,7 +21,9 @@ class OutputRow(Record):
     agreement: float | None = Field(
         description="Share of rows whose largest entry is at the same place, for outputs [n, classes]; else null."
     )
-    distance: float = Field(description="Norm of the difference as a share of that of A, over all runs.")
+    distance: float = Field(
+        description="Norm of the difference as a share of that of A, over all runs, of the part that moved most."
+    )
     tolerance: float = Field(description="Relative error allowed.")
     compared: int = Field(description="Finite entries that were compared.")
     worst_run: int = Field(description="Index in runs of the largest error.")

@@ -11,15 +11,13 @@ import onnx_ir as ir
 from compressor.config import PruneSettings, RunSettings
 from compressor.core.notation import parse_also
 from compressor.core.scratch import scratch
-from compressor.errors import ProofFailed
 from compressor.graph.disk import files
-from compressor.graph.disk.joined import join, joined_of, split
+from compressor.graph.disk.joined import ModelOrigin, join, joined_of, split
 from compressor.graph.sizes.binding import Bound
 from compressor.graph.tensors.weights import weight_bytes
 from compressor.operators.carried import taught
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.proof import file_check
-from compressor.pruning.proofs.refusal import refusal
 from compressor.results import ModelStats
 from compressor.steps import counts
 
@@ -110,20 +108,10 @@ def put_in_place(
     return loaded.model_copy(update={"path": str(output), "also": [str(path) for path in list(written)[1:]]})
 
 
-@contextmanager
-def blamed_on(source: Path, settings: RunSettings, also: Sequence[str] = ()) -> Iterator[None]:
-    """Where what was made of a file fails its proof, a file that ONNX Runtime does not run either is told of instead.
-
-    Raises:
-        ModelError: it does not.
-    """
-    try:
-        yield
-    except ProofFailed:
-        opened, _ = open_source(source, settings, also)
-        if (refused := refusal(joined_of(opened) or source, opened, settings)) is not None:
-            raise refused from None
-        raise
+def as_read(source: Path, settings: RunSettings, also: Sequence[str] = ()) -> tuple[ModelOrigin, ir.Model]:
+    """A file, or several of a joined model, and what is read from it; see :func:`open_source`."""
+    model, _ = open_source(source, settings, also)
+    return joined_of(model) or source, model
 
 
 @contextmanager

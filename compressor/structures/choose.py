@@ -14,7 +14,6 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.core.arrays import Floats
 from compressor.core.compare import at_most
-from compressor.core.formatting import percentage
 from compressor.errors import TargetOutOfReach
 from compressor.pruning.budgets.budget import Goal, Removed
 from compressor.pruning.budgets.parts import OperatorChain
@@ -24,8 +23,7 @@ from compressor.structures.layer.change import ChangeLine, LayerChange
 from compressor.structures.layer.geometry import Geometry
 
 OUT_OF_REACH = (
-    "{what} can go down to no less than {least} of the original, the target is {share}; raise --max-ratio, "
-    "lower --round-to, or choose another --structure"
+    "{what} can go down to no less than {least}, the target is {share}; {bounds}, or choose another --structure"
 )
 
 
@@ -138,7 +136,9 @@ def choose_together(
     left = costs.rest + widths.total(levels)
     if not at_most(left, goal.most):
         raise TargetOutOfReach(
-            OUT_OF_REACH.format(what=goal.what, least=percentage(left), share=percentage(goal.share))
+            OUT_OF_REACH.format(
+                what=goal.what, least=goal.told(left), share=goal.told(goal.share), bounds=", ".join(goal.bounds)
+            )
         )
     gone, count = widths.gone(levels), len(lines)
     removed = units_at(lines, levels[:count])

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import UnifySettings
-from compressor.core.compare import is_real, relative, squares
+from compressor.core.compare import is_real
+from compressor.data.output_units import OutputUnits, farthest
 from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
 from compressor.runtime.stored import Runs
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
@@ -22,7 +23,7 @@ from compressor.unification.unified import Unified
 def output_error(before: Runs, after: Runs) -> float | None:
     """Largest norm of a change, as a share of the norm of the output."""
     pairs = [pair for rows in zip(before.outputs, after.outputs, strict=True) for pair in zip(*rows, strict=True)]
-    found = [relative(*squares(one, two)) for one, two in pairs if is_real(one)]
+    found = [farthest(OutputUnits.of(one).squares(one, two)) for one, two in pairs if is_real(one)]
     # An output of zeros has no share to be of.
     return max((error for error in found if np.isfinite(error)), default=None)
 

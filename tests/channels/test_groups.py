@@ -87,7 +87,7 @@ def test_a_model_without_groups_is_told_what_stops_most_of_it() -> None:
         _, coupling = couple(in_memory(proto), PruneSettings())
     assert group(coupling) == []
     node = next(n.name for n in coupling.graph if n.op_type == "Celu")
-    assert f"can be removed (most stop at {node!r}: Celu has no rule); --explain" in no_group(coupling)
+    assert f"can be removed (most stop at {node!r}: Celu has no rule); unify or quantize" in no_group(coupling)
 
 
 def test_a_model_of_outputs_alone_names_the_output() -> None:
@@ -96,4 +96,4 @@ def test_a_model_of_outputs_alone_names_the_output() -> None:
     )
     assert "(most stop at 'y': " in no_group(coupling)
     _, coupling = couple(in_memory(model("(float[3,8] x) => (float y) { y = Relu(x) }")), PruneSettings())
-    assert no_group(coupling).startswith("no channel of this model can be removed; --explain")
+    assert no_group(coupling).startswith("no channel of this model can be removed; unify")

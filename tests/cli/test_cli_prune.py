@@ -285,5 +285,7 @@ def test_explain_lists_reasons_where_nothing_can_go(run, pipeline, model):
     assert result.exit_code == 4
     assert "32 channels had to stay: If has no rule (a)" in result.output
     assert "1 weight had to stay: acme::Embed has no rule" in result.output
+    assert "--explain lists" not in result.output
+    assert "no channel can be removed; --explain lists what had to stay" in run("prune", model).output
     for quiet in (("prune", model), ("prune", model, "--explain", "-q")):
         assert "If has no rule" not in run(*quiet).output

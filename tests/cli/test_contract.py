@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 from click.testing import CliRunner, Result
 
 import compressor
+from compressor.cli.main import COMMANDS as MAIN_COMMANDS
 from compressor.cli.main import compress
 from compressor.core import scratch
 from compressor.errors import GateMissed, UsageError
@@ -91,6 +93,49 @@ def test_a_full_disk_behind_stdout_is_an_error(folder: Path, arguments: tuple[st
     assert "printed: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert os.listdir(folder) == ["net.onnx"]
+
+
+PRINTING = {
+    "prune": ("net.onnx", "--recover", "none", "--no-verify"),
+    "unify": ("net.onnx", "--block", "1x4", "--all-layers"),
+    "quantize": ("net.onnx",),
+    "finetune": ("net.onnx", "--data", "data.npz", "--teacher", "net.onnx", "--epochs", "1", "--device", "cpu"),
+    "clean": ("net.onnx",),
+    "inspect": ("net.onnx",),
+    "sensitivity": ("net.onnx", "--samples", "4", "--ratios", "0.5"),
+    "diff": ("net.onnx", "net.onnx"),
+    "bench": ("net.onnx", "--rounds", "1", "--runs", "10", "--seconds", "0", "--warmup-seconds", "0", "--no-memory"),
+    "verify": ("net.onnx", "net.onnx"),
+    "robustness": ("net.onnx", "net.onnx", "--samples", "4"),
+    "run": ("--schema",),
+}
+"""Arguments with which each command ends well."""
+EVERY = """
+import os, sys
+from compressor.cli.main import COMMANDS, compress_entry
+full = os.open("/dev/full", os.O_WRONLY)
+for name, arguments in eval(sys.argv[1]).items():
+    # Whatever met the full disk has turned stdout away from it.
+    os.dup2(full, 1)
+    sys.argv = ["onnx-compress", name, *arguments]
+    try:
+        compress_entry()
+    except SystemExit as ended:
+        print("ENDED", name, ended.code, file=sys.stderr)
+"""
+
+
+@needs_full
+def test_every_command_tells_of_a_full_disk_behind_stdout(folder: Path) -> None:
+    assert set(PRINTING) == set(MAIN_COMMANDS)
+    np.savez(folder / "data.npz", x=np.random.default_rng(0).normal(size=(8, 4, 6, 6)).astype(np.float32))
+    command = [sys.executable, "-c", EVERY, repr(PRINTING)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    ended = [line.split()[1:] for line in done.stderr.splitlines() if line.startswith("ENDED")]
+    assert ended == [[name, "2"] for name in PRINTING], done.stderr
+    assert done.stderr.count("printed: No space left on device") == len(PRINTING)
+    # What was measured is kept for the next run, whatever becomes of the result.
+    assert sorted(os.listdir(folder)) == ["data.npz", "net.onnx", "net.sensitivity.jsonl"]
 
 
 LONG = "a" * 300 + ".onnx"

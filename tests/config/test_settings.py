@@ -42,6 +42,9 @@ def test_none_stands_for_not_given():
         ({"zzz": 0.5}, "unknown setting 'zzz'"),
         ({"ratio": 1}, "ratio must be below 1, not 1"),
         ({"ratio": -0.1}, "ratio must be at least 0, not -0.1"),
+        ({"ratio": 50}, "ratio: 50 is more than the whole; for 50 per cent write 0.5"),
+        ({"target_macs": "60"}, "target_macs: 60 is more than the whole; for 60 per cent write 0.6"),
+        ({"layer_ratio": ["a*=30"]}, "layer_ratio: 30 is more than the whole; for 30 per cent write 0.3"),
         ({"ratio": "100%"}, "ratio must be below 1, not 1"),
         ({"ratio": "5O%"}, "ratio: '5O%' is not a percentage"),
         ({"ratio": float("nan")}, "ratio must be a finite number, not nan"),
@@ -73,8 +76,8 @@ def test_messages_are_one_sentence_with_the_remedy(values, message):
 
 
 def test_the_command_line_calls_fields_by_their_flags():
-    with pytest.raises(UsageError, match=r"^--max-ratio must be below 1, not 2$"):
-        PruneSettings.parse({"max_ratio": 2}, label=lambda name: "--" + name.replace("_", "-"))
+    with pytest.raises(UsageError, match=r"^--max-ratio must be below 1, not 1\.5$"):
+        PruneSettings.parse({"max_ratio": 1.5}, label=lambda name: "--" + name.replace("_", "-"))
 
 
 @pytest.mark.parametrize(("short", "full"), PROVIDERS.items())

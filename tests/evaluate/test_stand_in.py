@@ -63,9 +63,9 @@ def test_no_sequence_is_longer_than_a_table_of_positions() -> None:
 def test_sizes_that_nobody_gave_are_told() -> None:
     net = in_memory(model("(float[N,3,H,W] x) => (float y) <float[8,3,3,3] w> { z = Conv(x, w) y = Relu(z) }"))
     samples = stand_in(net, DataSettings.parse({"input_range": "0,255", "dims": {"W": 40}}), 2)
-    assert describe_samples(samples).left_open == {"H": 224}
+    assert describe_samples(samples).left_open == {"H": 32}
     told: list[str] = []
     tell_sizes(samples, Clock(told.append))
-    assert told == ["samples of H=224 (--dim gives other sizes)"]
+    assert told == ["samples of H=32 (--dim gives other sizes)"]
     tell_sizes(stand_in(NET, DataSettings.parse({"input_range": "0,255"}), 2), Clock(told.append))
     assert len(told) == 1

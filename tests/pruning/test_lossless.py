@@ -353,3 +353,26 @@ def test_offsets_are_not_taken_for_a_bias() -> None:
     fill = {"u": TWO, "o": At(slice(None), 0.5)}
     assert removed(put(between(body, more=more, opset=22), {**fill, "p": At(TWO, -0.5)})) == {}
     assert removed(put(between(body, more=more, opset=22), {**fill, "p": TWO})) == {"u": 2}
+
+
+def test_weights_that_callers_may_replace_stay_inputs_of_their_shape() -> None:
+    proto = model(
+        "(float[n,8] x) => (float[n,3] y) <float[8,6] w, float[6,5] v, float[5,3] u> "
+        "{ a = MatMul(x, w)  b = MatMul(a, v)  y = MatMul(b, u) }"
+    )
+    weights = {t.name: t for t in proto.graph.initializer}
+    for name, column in {"w": 2, "v": 1}.items():
+        array = numpy_helper.to_array(weights[name]).copy()
+        array[:, column] = 0
+        weights[name].CopyFrom(numpy_helper.from_array(array, name))
+    free = command.prune(in_memory(proto), PruneSettings(lossless=True))
+    assert len(free.plan.removals) == 2
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("u", onnx.TensorProto.FLOAT, [5, 3]))
+    found = command.prune(in_memory(proto), PruneSettings(lossless=True))
+    assert [str(v.name) for v in found.model.graph.inputs] == ["x", "u"]
+    assert [list(v.shape) for v in found.model.graph.inputs][1] == [5, 3]
+    # Between w and v nobody may replace anything.
+    assert [len(removal.indices) for removal in found.plan.removals] == [1]
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("v", onnx.TensorProto.FLOAT, [6, 5]))
+    with pytest.raises(NothingToPrune, match="weights that callers may replace, such as 'u'"):
+        command.prune(in_memory(proto), PruneSettings(lossless=True))

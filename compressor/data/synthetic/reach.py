@@ -23,10 +23,14 @@ class Reach:
     Attributes:
         extent: positions that one result of the last layers comes from; padding does not lessen it.
         step: positions from one result to the next, where layers have the fewest: the product of strides.
+        window: positions that the widest single layer spans; on fewer, some of its weights see padding alone.
+        lost: positions at the borders that no result stands for, as layers without padding leave them out.
     """
 
     extent: int = 1
     step: float = 1.0
+    window: int = 1
+    lost: int = 0
 
 
 def reach_of(model: ir.Model, shapes: Shapes, name: str, axis: int) -> Reach:
@@ -44,17 +48,20 @@ def reach_of(model: ir.Model, shapes: Shapes, name: str, axis: int) -> Reach:
     near, far = (_stretched(shapes, name, axis, length) for length in FAR_LENGTHS)
     start = next(v for v in model.graph.inputs if v.name == name)
     extents, steps = {start: 1.0}, {start: 1.0}
+    window, lost = 1.0, 0.0
     for node in model.graph:
         read = [v for v in node.inputs if v in extents and v is not None]
         if not read:
             continue
         seen, before = max(extents[v] for v in read), max(steps[v] for v in read)
         for out in node.outputs:
-            after = _step(shapes, out, near, far)
+            grown = _growth(shapes, out, near, far)
+            after, short = grown if grown is not None else (before, 0.0)
             # Behind a transposed convolution positions are closer together, and its kernel covers less of the input.
-            extents[out] = seen + (_kernel(node, shapes) - 1) * min(before, before if after is None else after)
-            steps[out] = before if after is None else after
-    return Reach(int(max(extents.values())), max(steps.values()))
+            span = (_kernel(node, shapes) - 1) * min(before, after)
+            extents[out], steps[out] = seen + span, after
+            window, lost = max(window, 1 + span), max(lost, short)
+    return Reach(int(max(extents.values())), max(steps.values()), int(window), int(lost))
 
 
 def _stretched(shapes: Shapes, name: str, axis: int, length: int) -> dict[str, Shape]:
@@ -66,11 +73,20 @@ def _stretched(shapes: Shapes, name: str, axis: int, length: int) -> dict[str, S
     }
 
 
-def _step(shapes: Shapes, value: ir.Value, near: Mapping[str, Shape], far: Mapping[str, Shape]) -> float | None:
-    """Positions of the input for each of ``value``; None where no axis of it is known to grow with the input."""
+def _growth(
+    shapes: Shapes, value: ir.Value, near: Mapping[str, Shape], far: Mapping[str, Shape]
+) -> tuple[float, float] | None:
+    """Positions of the input for each of ``value``, and those that none of them stands for.
+
+    None where no axis of it is known to grow with the input.
+    """
     pairs = zip(shapes.at(value, near) or (), shapes.at(value, far) or (), strict=True)
-    grown = [more - less for less, more in pairs if less is not None and more is not None and more > less]
-    return (FAR_LENGTHS[1] - FAR_LENGTHS[0]) / min(grown) if grown else None
+    grown = [(more - less, less) for less, more in pairs if less is not None and more is not None and more > less]
+    if not grown:
+        return None
+    more, less = min(grown)
+    step = (FAR_LENGTHS[1] - FAR_LENGTHS[0]) / more
+    return step, FAR_LENGTHS[0] - less * step
 
 
 def _kernel(node: ir.Node, shapes: Shapes) -> int:

@@ -27,7 +27,11 @@ PREFERRED: Mapping[Kind, int] = MappingProxyType(
         Kind.SPECTROGRAM: 224,
     }
 )
-"""What a side of an image or volume, a sequence and a cache measure where nothing tells, and signals at least."""
+"""What a side of a volume, a sequence and a cache measure where nothing tells; images at most, and signals at least."""
+LEAST_SIDE = 32
+"""What a side of an image measures at least."""
+PLACES = 8
+"""Results of the layers with the longest stride along a side of an image: of 224 pixels mostly 7, of 32 mostly 8."""
 SIGNAL_KINDS = (Kind.WAVEFORM, Kind.SPECTROGRAM, Kind.FEATURES)
 """Kinds whose length follows from what layers see of it."""
 FIELDS = 4
@@ -108,9 +112,15 @@ def _attempts(model: ir.Model, found: Shapes, kinds: Sequence[InputKind], limits
     """Sizes to try, the best first."""
     places = [(kind, _open(model, kind)) for kind in kinds]
     lengths = {p: _signal(model, found, kind, p) for kind, axes in places if kind.kind in SIGNAL_KINDS for p in axes}
+    sides = {p: _side_of_image(model, found, p) for kind, axes in places if kind.kind == Kind.IMAGE for p in axes}
     # Positions that are counted inside the graph may run out of a table that nothing else tells of.
     rooms = [[*limits, *most] for most in ([], *([length] for length in SHORTER))]
-    usual = [_wanted(model, places, lengths, room) for room in rooms]
+    # Images of the size that layers suggest first, then usual ones.
+    usual = [
+        {**_wanted(model, places, lengths, room), **images}
+        for images in ([sides, dict.fromkeys(sides, PREFERRED[Kind.IMAGE])] if sides else [sides])
+        for room in rooms
+    ]
     yield from usual
     # Where both probes have one size, the graph may well take no other.
     second = found.other_inputs
@@ -140,8 +150,8 @@ def _wanted(
             wanted |= {place: lengths[place] for place in axes}
         elif kind.kind in (Kind.TOKENS, Kind.CACHE):
             wanted |= dict.fromkeys(axes, length if kind.kind == Kind.TOKENS else past)
-        elif kind.kind in (Kind.IMAGE, Kind.VOLUME):
-            wanted |= dict.fromkeys(axes, PREFERRED[Kind.IMAGE] if kind.kind == Kind.IMAGE else _side(kind, axes))
+        elif kind.kind == Kind.VOLUME:
+            wanted |= dict.fromkeys(axes, _side(kind, axes))
     taken = {_symbol(model, place) for place in wanted}
     for kind, axes in places:
         if kind.kind == Kind.MASK and past:
@@ -158,6 +168,17 @@ def _signal(model: ir.Model, found: Shapes, kind: InputKind, place: InputAxis) -
     length = max(reach.extent, min(wanted, max(BUDGET // max(others, 1), PREFERRED[kind.kind])))
     # Networks that join what they narrowed with what they did not take whole strides alone.
     return ceil(ceil(length / reach.step) * reach.step) if reach.step.is_integer() else ceil(length)
+
+
+def _side_of_image(model: ir.Model, found: Shapes, place: InputAxis) -> int:
+    """How long a side of an image is: as many results of the slowest layers as networks have on images of usual sizes.
+
+    What layers leave out at borders comes on top, and the widest kernel has to fit, or its outer weights would see
+    padding alone; but no more than a usual image.
+    """
+    reach = reach_of(model, found, *place)
+    side = max(LEAST_SIDE, PLACES * reach.step + reach.lost, reach.window)
+    return min(ceil(ceil(side / reach.step) * reach.step), PREFERRED[Kind.IMAGE])
 
 
 def _side(kind: InputKind, places: Sequence[InputAxis]) -> int:

@@ -15,8 +15,8 @@ import numpy as np
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
-from compressor.config.target import FINE, NARROW, TargetSection
-from compressor.core.formatting import percentage, quantity
+from compressor.config.target import FINE, FINER_STEPS, NARROW, TargetSection
+from compressor.core.formatting import either, percentage, quantity
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.budgets.cost import CostModel
@@ -197,6 +197,7 @@ class Goal:
         exact: whether missing it is an error.
         kind: what is counted: 'macs', 'params' or 'bytes'.
         ceiling: anything below it meets it too, as a number of bytes that has to fit somewhere.
+        bounds: what to change where it is out of reach.
     """
 
     cost: Callable[[UnitArray], float]
@@ -206,6 +207,11 @@ class Goal:
     exact: bool = True
     kind: str = "macs"
     ceiling: bool = False
+    bounds: tuple[str, ...] = ()
+
+    def told(self, share: float) -> str:
+        """A share of ``whole`` as the target was given: in bytes, or as a share."""
+        return quantity(round(share * self.whole), "B") if self.ceiling else percentage(share)
 
     @property
     def slack(self) -> float:
@@ -244,7 +250,7 @@ class Goal:
         return self.cost(np.concatenate(units).astype(np.int64)) / max(self.whole, 1.0)
 
 
-def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
+def goal_of(cost: CostModel, settings: PruneSettings, origin: Origin) -> Goal:
     """The target that the settings have, of MACs, parameters or bytes.
 
     Raises:
@@ -253,9 +259,10 @@ def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
     # Only the last step has to hit the target; the ones before may land beside theirs.
     exact = settings.steps == 1
     if settings.target_macs is not None:
-        return Goal(cost.macs_after, origin.macs, settings.target_macs, "MACs", exact)
+        return Goal(cost.macs_after, origin.macs, settings.target_macs, "MACs", exact, bounds=settings.bounds)
     if settings.target_params is not None:
-        return Goal(cost.params_after, origin.params, settings.target_params, "parameters", exact, "params")
+        share, bounds = settings.target_params, settings.bounds
+        return Goal(cost.params_after, origin.params, share, "parameters", exact, "params", bounds=bounds)
     # Up to 1 it is a share, above that bytes (config/target.py).
     wanted = float(settings.target_size if settings.target_size is not None else 1.0)
     if wanted > 1 and wanted >= origin.size:
@@ -271,25 +278,28 @@ def goal_of(cost: CostModel, settings: TargetSection, origin: Origin) -> Goal:
         exact,
         "bytes",
         wanted > 1,
+        settings.bounds,
     )
 
 
 def too_much(goal: Goal, least: float) -> str:
     """The sentence for a target that even everything that may go does not reach."""
     number = quantity(round(least * goal.whole), "B" if goal.kind == "bytes" else "").strip()
+    share = f"{percentage(least)} of the original"
     # Multiply-accumulates are counted over all samples of a run here, and told for one of them.
-    told = "" if goal.kind == "macs" else f" ({number})"
-    return (
-        f"{goal.what} can go down to no less than {percentage(least)} of the original{told}, the target is "
-        f"{percentage(goal.share)}; raise --max-ratio, lower --round-to, or see --explain for what is frozen"
+    told = f"{number} ({share})" if goal.ceiling else share if goal.kind == "macs" else f"{share} ({number})"
+    return f"{goal.what} can go down to no less than {told}, the target is {goal.told(goal.share)}; " + either(
+        goal.bounds or ("give a larger one",)
     )
 
 
 def too_coarse(goal: Goal, nearest: float) -> str:
     """The sentence for a target between two steps."""
+    # In steps of one channel there is nothing finer.
+    finer = [bound for bound in goal.bounds if bound == FINER_STEPS] or [f"ask for {goal.told(nearest)}"]
     return (
-        f"the nearest {goal.what} to the target of {percentage(goal.share)} is {percentage(nearest)}, because "
-        "channels go in steps; lower --round-to"
+        f"the nearest {goal.what} to the target of {goal.told(goal.share)} is {goal.told(nearest)}, because channels "
+        f"go in steps; {finer[0]}"
     )
 
 

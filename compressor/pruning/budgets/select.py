@@ -14,6 +14,7 @@ from compressor.channels.labels import UnitArray
 from compressor.channels.plan import POLICY, PruningPlan, plan_of
 from compressor.config import PruneSettings
 from compressor.config.selection import CRITERION, SelectionSection
+from compressor.core.formatting import either
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
 from compressor.pruning.budgets.allocate import scores_by_loss
@@ -143,8 +144,8 @@ class Ranking:
                 raise NothingToPrune("the model meets the target as it is, so that nothing goes; give a smaller one")
             widest = max(g.channels for g in self.scores)
             raise NothingToPrune(
-                f"no group can lose a channel under these settings (the widest has {widest}); lower --round-to or "
-                "--min-channels, raise --ratio or --max-ratio"
+                f"no group can lose a channel under these settings (the widest has {widest}); "
+                + either(("raise --ratio", *settings.bounds))
             )
         plan = plan_of(coupling, self.groups, removed, policy_of(settings))
         return Choice(plan, self.groups, self.origin, scored or self.by_criterion(), removed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import onnx_ir as ir
 
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
-from compressor.errors import CompressorError, ModelError
+from compressor.errors import CompressorError, ModelError, ProofFailed, RuleFault
 from compressor.graph.disk.joined import ModelOrigin
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.pruning.proofs.chained import runnable_given
@@ -14,16 +17,30 @@ from compressor.pruning.proofs.inputs import Inputs
 from compressor.runtime.stored import Answers
 
 
-def refusal(given: ModelOrigin, model: ir.Model, settings: RunSettings) -> ModelError | None:
+@contextmanager
+def blamed_on(read: Callable[[], tuple[ModelOrigin, ir.Model]], settings: RunSettings) -> Iterator[None]:
+    """Where what was made of a file fails its proof, a file that ONNX Runtime does not run either is told of instead.
+
+    Args:
+        read: gives the file, several of a joined model, or a model in memory, and what was read from it.
+        settings: sizes of inputs, seed and provider.
+
+    Raises:
+        ModelError: it does not run.
+    """
+    try:
+        yield
+    except (ProofFailed, RuleFault):
+        if (refused := _refusal(*read(), settings)) is not None:
+            raise refused from None
+        raise
+
+
+def _refusal(given: ModelOrigin, model: ir.Model, settings: RunSettings) -> ModelError | None:
     """What is wrong with a file that ONNX Runtime does not run as it was read, in a sentence; None where it runs.
 
     Asked once something has failed: a file may be sound by ONNX's checks and still be one that no runtime takes. Its
     smaller form then fails in ways that look like a fault of this tool.
-
-    Args:
-        given: the file, several of a joined model, or a model in memory.
-        model: what was read from it.
-        settings: sizes of inputs, seed and provider.
     """
     try:
         prepared, shapes = prepared_model(model, settings)

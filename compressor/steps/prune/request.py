@@ -13,11 +13,10 @@ from compressor.channels.plan import PruningPlan, demand_files
 from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.contradictions import contradiction
 from compressor.core.beside import beside
-from compressor.errors import ModelError, UsageError
+from compressor.errors import UsageError
 from compressor.graph.disk.joined import ModelOrigin, joined_of
 from compressor.graph.disk.provenance import input_digest
 from compressor.pruning.lossless import with_no_loss
-from compressor.pruning.proofs.refusal import refusal
 from compressor.steps import run_files
 from compressor.steps.run_samples import RunSamples
 
@@ -61,10 +60,6 @@ class PruneRequest:
     def given(self) -> ModelOrigin:
         """Where it came from: a file, several of a joined model, or the model in memory."""
         return joined_of(self.model) or self.file or self.model
-
-    def refused(self, settings: PruneSettings) -> ModelError | None:
-        """What ONNX Runtime says of a model that does not run before anything is removed; None where it runs."""
-        return refusal(self.given, self.model, settings)
 
     @staticmethod
     def of(model: str | Path | ir.Model, settings: PruneSettings, plan: PruningPlan | None) -> PruneRequest:

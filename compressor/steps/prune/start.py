@@ -10,7 +10,7 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.data import Dataset, note_sizes
-from compressor.evaluate.stand_in import given_samples_notes, tell_sizes
+from compressor.evaluate.stand_in import given_samples_notes, tell_preparation, tell_sizes
 from compressor.graph.form.restore_packed import is_packed
 from compressor.pruning.budgets.select import demand_target
 from compressor.pruning.cut.analysis import Analysis, analyse
@@ -159,6 +159,7 @@ def _renumbered(read: Original) -> list[str]:
 def _follow_samples(start: RunStart, samples: Dataset, given: Dataset, clock: Clock) -> list[str]:
     """Finds out how the model takes samples, which is noted on it; what is to be said of it and of those ``given``."""
     with clock.phase("samples"):
+        tell_preparation(given, clock)
         notes = list(given_samples_notes(start.analysis.model, given, start.settings))
         return [*notes, *follow_batch([start.source, start.analysis.model], samples, start.settings)]
 

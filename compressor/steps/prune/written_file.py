@@ -15,7 +15,6 @@ import onnx_ir as ir
 from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.config.target import MOST_STEPS
-from compressor.core.formatting import percentage
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.graph.disk.files import layout_of
 from compressor.graph.disk.joined import split
@@ -38,7 +37,7 @@ SCORE, MOVED, SAMPLES, SIZES = 1e7, 10.0, 1_000_000, 99
 """Numbers that take as many digits as any that the file will say: of a metric, of a distance, of samples, and of input
 sizes that a proof ran at."""
 SMALL_ALREADY = (
-    "without what exporters wrote beside the graph the file has {left} of its size, and --target-size allows "
+    "without what exporters wrote beside the graph the file comes to {left}, and --target-size allows "
     "{share}; give a smaller size, or use clean"
 )
 ABOVE = "the file would have {size:,} bytes, and --target-size allows {most:,}; give a smaller size"
@@ -137,7 +136,7 @@ class WrittenFile:
         goal = goal_of(cost, step, origin)
         # Earlier steps may have met the target, and what is fixed goes in any case.
         if goal.left([]) <= goal.most and ranking.untouched and not step.layer_ratio:
-            raise NothingToPrune(SMALL_ALREADY.format(left=percentage(goal.left([])), share=percentage(goal.share)))
+            raise NothingToPrune(SMALL_ALREADY.format(left=goal.told(goal.left([])), share=goal.told(goal.share)))
 
     def above(self, model: ir.Model) -> int:
         """Bytes by which the file is larger than it may be; 0 where it is not."""

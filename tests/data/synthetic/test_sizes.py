@@ -13,13 +13,36 @@ CONVOLUTION = in_memory(model("(float[N,3,H,W] x) => (float[N,8,a,b] y) <float[8
 TEXT = in_memory(model("(int64[N,L] ids) => (float y) <float[11,4] w> { y = Gather(w, ids) }"))
 
 
-def test_images_and_texts_of_open_size_are_as_large_as_usual_ones() -> None:
-    assert sample_shapes(CONVOLUTION, None, None).inputs["x"][1:] == (3, 224, 224)
+def test_texts_of_open_size_are_as_long_as_usual_ones() -> None:
     assert sample_shapes(TEXT, None, None).inputs["ids"][1:] == (64,)
 
 
+@pytest.mark.parametrize(
+    ("layers", "side"),
+    [
+        ([(1, 1, 1)] * 6, 32),
+        ([(1, 1, 1), (2, 1, 1), (2, 1, 1), (2, 1, 1)], 64),
+        ([(2, 1, 1)] * 5, 224),
+        # Without padding two positions go at each border, of 16 in the input for the last one.
+        ([(2, 0, 1)] * 4, 144),
+        # 12 positions apart on a map of every eighth pixel: 193 pixels, in whole strides.
+        ([(2, 1, 1), (2, 1, 1), (2, 1, 1), (1, 12, 12)], 200),
+    ],
+)
+def test_images_of_open_size_are_as_large_as_layers_suggest(layers: list[tuple[int, int, int]], side: int) -> None:
+    weights = ", ".join(f"float[3,3,3,3] w{k}" for k in range(len(layers)))
+    nodes = " ".join(
+        f"v{k + 1} = Conv<strides=[{s},{s}], pads=[{pad},{pad},{pad},{pad}], dilations=[{hole},{hole}]>(v{k}, w{k})"
+        for k, (s, pad, hole) in enumerate(layers)
+    )
+    text = f"(float[N,3,H,W] v0) => (float[N,3,a,b] v{len(layers)}) <{weights}> {{ {nodes} }}"
+    found = sample_shapes(in_memory(model(text)), None, None)
+    assert found.inputs["v0"][1:] == (3, side, side)
+    assert found.within(found.inputs)
+
+
 def test_the_user_decides_where_he_says_something() -> None:
-    assert sample_shapes(CONVOLUTION, None, {"H": 20}).inputs["x"][1:] == (3, 20, 224)
+    assert sample_shapes(CONVOLUTION, None, {"H": 20}).inputs["x"][1:] == (3, 20, 32)
     assert sample_shapes(CONVOLUTION, {"x": (1, 3, 6, 4)}, None).inputs["x"] == (1, 3, 6, 4)
     with pytest.raises(UsageError, match="no symbolic dimension 'K'"):
         sample_shapes(CONVOLUTION, None, {"K": 5})
@@ -31,7 +54,15 @@ def test_sizes_that_the_graph_does_not_take_give_way_to_those_that_it_does() -> 
             "(float[N,3,H,W] x) => (float y) <int64[2] s = {-1,5}, float[5,4] w> { r = Reshape(x, s) y = MatMul(r, w) }"
         )
     )
-    assert sample_shapes(fitting, None, None).inputs["x"][1:] == (3, 96, 160)  # 224 x 224 is no multiple of five
+    # Neither 32 x 32 nor 224 x 224 is a multiple of five.
+    assert sample_shapes(fitting, None, None).inputs["x"][1:] == (3, 96, 160)
+    usual = in_memory(
+        model(
+            "(float[N,3,H,W] x) => (float y) <int64[2] s = {-1,150528}, float[150528,1] w> "
+            "{ r = Reshape(x, s) y = MatMul(r, w) }"
+        )
+    )
+    assert sample_shapes(usual, None, None).inputs["x"][1:] == (3, 224, 224)
 
 
 def test_what_is_in_a_cache_counts_among_the_positions() -> None:
@@ -103,7 +134,7 @@ def test_rows_over_time_and_points_are_as_many_as_tokens_of_a_text() -> None:
 
 
 def test_sizes_without_a_name_are_chosen_alike() -> None:
-    assert sizes("(float[N,3,?,?] x) => (float[N,8,a,b] y) <float[8,3,3,3] w> { y = Conv(x, w) }")["x"] == (3, 224, 224)
+    assert sizes("(float[N,3,?,?] x) => (float[N,8,a,b] y) <float[8,3,3,3] w> { y = Conv(x, w) }")["x"] == (3, 32, 32)
     assert sizes("(float[?,1,?] x) => (float[N,8,b] y) <float[8,1,3] w> { y = Conv(x, w) }")["x"] == (1, 1000)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -229,6 +232,23 @@ def test_a_target_out_of_reach_is_said_before_samples_are_made_up(target: str, m
         said = [text.partition("no less than")[0] for text in said]
     assert said[0] == said[1], "as far as the choice itself would have come"
     assert soon.value.frozen
+
+
+def test_a_target_out_of_reach_names_what_holds_it_in_the_unit_that_was_typed() -> None:
+    def said(**values: Any) -> str:
+        with pytest.raises(TargetOutOfReach) as raised:
+            run(recover="none", **values)
+        return str(raised.value)
+
+    assert "the target is 1.0%; raise --max-ratio" in said(target_macs=0.01)
+    held = said(target_macs=0.01, include=("w",), exclude=("head",), round_to=4, min_channels=2)
+    assert held.endswith(
+        "let more go with --include, leave less out with --exclude, raise --max-ratio, lower --round-to or lower "
+        "--min-channels"
+    )
+    assert re.search(r"no less than [\d,]+ B \([\d.]+% of the original\), the target is 100 B;", said(target_size=100))
+    assert re.search(r"no less than [\d.]+% of the original \([\d,]+ B\), the target is 1.0%;", said(target_size=0.01))
+    assert "--explain" not in held
 
 
 def test_target_between_steps() -> None:
