@@ -19,7 +19,7 @@ from compressor.pruning.proofs.interface_match import lost_defaults
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import counts, run_files
-from compressor.steps.gates import unresolved
+from compressor.steps.gates import judged, unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.quantize import (
     CALIBRATED_ON_MADE_UP,
@@ -120,7 +120,7 @@ def quantize_file(
     result = quantize(source, settings, clock=clock)
     with clock.phase("write"), run_files.blamed_on(source, settings):
         stats = put_quantized(result.model, result.sealed, output, settings, result.report.input)
-    report = result.report.model_copy(update={"output": stats})
+    report = judged(result.report.model_copy(update={"output": stats}), settings)
     if settings.latency and output is not None:
         with clock.phase("time"):
             report = report.model_copy(update={"latency": bench.timed_beside(source, output, settings)})

@@ -13,6 +13,7 @@ from compressor.core.formatting import printable
 from compressor.errors import UsageError
 from compressor.graph.disk import files
 from compressor.graph.disk.provenance import provenance_steps
+from compressor.render.gates import GATE_HEADINGS, gate_cells
 from compressor.results import Document
 
 NO_CARD = "--card describes the file that is written; leave --dry-run out"
@@ -53,6 +54,7 @@ def card(model: Path, report: Document) -> str:
         "A compressed ONNX model. Inputs and outputs have the names and types of the original's.",
         "## At a glance",
         _table(("", ""), report.headline()),
+        *_gates(report),
         "## Inputs and outputs",
         _table(("", "name", "type", "shape"), _ends(loaded)),
         "## How it was made",
@@ -64,6 +66,12 @@ def card(model: Path, report: Document) -> str:
         f"SHA-256 of the model{' and its data' if len(own) > 1 else ''}: `{files.digest(own)}`",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _gates(report: Document) -> list[str]:
+    """The limits that were set on the result, and their verdicts."""
+    rows = [gate_cells(gate) for gate in getattr(report, "gates", [])]
+    return ["## Gates", _table(GATE_HEADINGS, rows)] if rows else []
 
 
 def _ends(model: ir.Model) -> Iterable[tuple[str, ...]]:

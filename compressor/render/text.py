@@ -9,6 +9,7 @@ from rich.console import Console
 from compressor.channels.residual import DEPTH
 from compressor.core.formatting import count, metric_value, percentage, share
 from compressor.render import draw
+from compressor.render.gates import show_gates
 from compressor.render.opaque import opaque_nodes
 from compressor.render.savings import structures
 from compressor.results.detail import AccuracyRow, OutputsRow, Share
@@ -48,6 +49,7 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
     _recovered(console, report)
     if report.latency is not None:
         draw.latency(console, report.latency)
+    show_gates(console, report.gates)
     if verbose:
         _groups(console, report.groups if channels else [], removed=True)
     if explain:

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, metric_value, quantity, share
 from compressor.render import draw
+from compressor.render.gates import show_gates
 from compressor.render.text import not_proved
 from compressor.results.records import ModelStats, ProofResult
 from compressor.results.unify import UnifyReport
@@ -28,6 +29,7 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
     _trained(report, console)
     if report.latency is not None:
         draw.latency(console, report.latency)
+    show_gates(console, report.gates)
     if report.proof is not None:
         _proved(report, report.proof, console)
     elif report.output is not None:

@@ -46,6 +46,25 @@ class ModelStats(Record):
     also: list[PathText] = Field(default=[], description="Further files of the same model, which the numbers count in.")
 
 
+class GateRow(Record):
+    """A limit that was set on a result, what was measured, and the verdict."""
+
+    stage: str = Field(default="", description="Of a recipe, the stage that sets it; else empty.")
+    name: str = Field(description="max_drop, max_size, max_distance, min_speedup or max_latency.")
+    limit: float = Field(description="Share, bytes, factor or milliseconds; of a metric that is no share, its unit.")
+    measured: float | None = Field(description="In the same unit; null where nothing was.")
+    of: str = Field(default="", description="What was measured, where the name does not say it.")
+    share: bool = Field(default=True, description="Limit and measurement are shares, of what has a unit too.")
+    missed: str = Field(default="", description="How it was missed, in a clause; empty where it was not.")
+
+    @property
+    def verdict(self) -> str:
+        """``met``, ``MISSED``, or ``not measured``."""
+        if self.missed:
+            return "MISSED"
+        return "not measured" if self.measured is None else "met"
+
+
 class ScoreHistogram(Record):
     """What the channels of a group were ranked by, and which of them went: counts in bins of equal width."""
 
@@ -181,7 +200,7 @@ class Document(Summarised, Record):
     def _own_fields_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What every document has stands behind what it was made for: settings alone fill a screen."""
         found: dict[str, Any] = handler(self)
-        shared = {name: found.pop(name) for name in ("seconds", "warnings", "settings") if name in found}
+        shared = {name: found.pop(name) for name in ("gates", "seconds", "warnings", "settings") if name in found}
         return found | shared
 
     def warned(self, warnings: Iterable[str]) -> Self:
@@ -205,6 +224,7 @@ class RunDocument(Document):
 
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+    gates: list[GateRow] = Field(default=[], description="Every limit that was set on the result, and its verdict.")
 
 
 class Report(RunDocument):

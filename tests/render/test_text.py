@@ -100,6 +100,7 @@ def test_json_has_the_stable_keys_in_order():
         "prunable_params",
         "environment",
         "provenance",
+        "gates",
         "seconds",
         "warnings",
         "settings",

@@ -1,0 +1,40 @@
+"""Verdicts on gates stand in every form of a report."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import onnx
+from rich.console import Console
+
+from compressor.render.card import card
+from compressor.render.gates import gate_cells
+from compressor.render.html import render_html
+from compressor.render.text import render_report
+from compressor.results.records import GateRow
+from tests.models import between
+from tests.render.case import full
+
+MISSED = GateRow(name="max_drop", limit=0.01, measured=0.02, of="top-1", missed="top-1 dropped by 2.00%")
+CELLS = ("--max-drop", "1.00%", "2.00%", "MISSED", "top-1")
+
+
+def test_cells_are_in_the_unit_of_the_gate() -> None:
+    assert gate_cells(MISSED) == CELLS
+    small = GateRow(name="max_size", limit=2000, measured=1500, share=False)
+    assert gate_cells(small, "a") == ("a", "2,000 B", "1,500 B", "met", "")
+    slow = GateRow(name="min_speedup", limit=1.2, measured=None, share=False)
+    assert gate_cells(slow) == ("--min-speedup", "1.2x", "-", "not measured", "")
+
+
+def test_text_html_and_card_have_the_same_cells(tmp_path) -> None:
+    report, stream = full(gates=[MISSED]), StringIO()
+    render_report(report, Console(file=stream, width=80, markup=False, emoji=False, highlight=False))
+    onnx.save(between("b = Relu(a)"), str(tmp_path / "net.onnx"))
+    # Names may be broken and marks escaped in pages and cards.
+    for shown in (stream.getvalue(), render_html(report), card(tmp_path / "net.onnx", report)):
+        assert all(cell in shown for cell in CELLS)
+
+
+def test_without_gates_there_is_no_section() -> None:
+    assert "Gates" not in render_html(full(gates=[]))
