@@ -14,6 +14,7 @@ from compressor.errors import UsageError
 from compressor.graph.disk import files
 from compressor.graph.disk.provenance import provenance_steps
 from compressor.render.gates import GATE_HEADINGS, gate_cells
+from compressor.render.undone import undone_texts
 from compressor.results import Document
 
 NO_CARD = "--card describes the file that is written; leave --dry-run out"
@@ -55,6 +56,7 @@ def card(model: Path, report: Document) -> str:
         "## At a glance",
         _table(("", ""), report.headline()),
         *_gates(report),
+        *_undone(report),
         "## Inputs and outputs",
         _table(("", "name", "type", "shape"), _ends(loaded)),
         "## How it was made",
@@ -72,6 +74,12 @@ def _gates(report: Document) -> list[str]:
     """The limits that were set on the result, and their verdicts."""
     rows = [gate_cells(gate) for gate in getattr(report, "gates", [])]
     return ["## Gates", _table(GATE_HEADINGS, rows)] if rows else []
+
+
+def _undone(report: Document) -> list[str]:
+    """Training that was thrown away."""
+    texts = undone_texts(getattr(report, "undone", []))
+    return ["## Training that was undone", "\n".join(f"- {_cell(text)}" for text in texts)] if texts else []
 
 
 def _ends(model: ir.Model) -> Iterable[tuple[str, ...]]:

@@ -41,7 +41,6 @@ def show_gates(console: Console, gates: Sequence[GateRow], names: Sequence[str |
     for gate, name in zip(gates, names or [None] * len(gates), strict=True):
         draw.add_row(drawn, *gate_cells(gate, name))
     draw.show(console, drawn)
-    console.print()
 
 
 def _amount(gate: GateRow, value: float | None) -> str:

@@ -51,6 +51,8 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
     if report.latency is not None:
         draw.latency(console, report.latency)
     show_gates(console, report.gates)
+    if report.gates:
+        console.print()
     left = [row for row in report.weights if not row.quantized]
     if left and not explain:
         draw.line(console, f"{count(len(left), 'weight')} left as they were; --explain lists them.")

@@ -26,8 +26,7 @@ def render_recipe(report: RecipeReport, console: Console) -> None:
     show(console, drawn, title=report.recipe)
     gates = all_gates(report)
     show_gates(console, gates, [_gate_name(gate) for gate in gates])
-    if not gates:
-        console.print()
+    console.print()
     if report.output is None:
         line(console, "Nothing was put in place.", style="bold")
         return

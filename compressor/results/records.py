@@ -22,6 +22,7 @@ from compressor.results.detail import (
     RecoveryRow,
     SyntheticRow,
     TrainabilityRow,
+    UndoneRow,
 )
 from compressor.version import VERSION
 
@@ -247,6 +248,7 @@ class Report(RunDocument):
         default=[], description="Costs by node, in the order of the graph; empty when not asked for."
     )
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
+    undone: list[UndoneRow] = Field(default=[], description="Training that was thrown away as it was no better.")
     synthetic: SyntheticRow | None = Field(default=None, description="Made-up samples; null where none were used.")
     accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
     outputs: OutputsRow | None = Field(

@@ -197,6 +197,7 @@ def unify_report(
         ideal_bytes=ideal_bytes(result.dense, result.unified, rows),
         permuted=[PermutedRow(**vars(one)) for one in ready.permuted],
         training=training_row(settings, trained) if trained.kinds else None,
+        undone=trained.undone,
         exact=None if proved is None else True,
         proof=None if proved is None else report_rows.proof_row(proved.evidence, settings),
         output_error=None if proved is None else proved.output_error,

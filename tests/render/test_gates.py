@@ -1,4 +1,4 @@
-"""Verdicts on gates stand in every form of a report."""
+"""Verdicts on gates, and what was undone, stand in every form of a report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from compressor.render.card import card
 from compressor.render.gates import gate_cells
 from compressor.render.html import render_html
 from compressor.render.text import render_report
+from compressor.results.detail import EPOCHS, Curve, Series, UndoneRow
 from compressor.results.records import GateRow
 from tests.models import between
 from tests.render.case import full
@@ -36,5 +37,27 @@ def test_text_html_and_card_have_the_same_cells(tmp_path) -> None:
         assert all(cell in shown for cell in CELLS)
 
 
+def test_training_that_was_undone_is_told_in_each_form(tmp_path) -> None:
+    row = UndoneRow(what="training", measure="loss", on="450 samples set aside", before=0.5, after=0.75)
+    report, stream = full(undone=[row]), StringIO()
+    render_report(report, Console(file=stream, width=400, markup=False, emoji=False, highlight=False))
+    onnx.save(between("b = Relu(a)"), str(tmp_path / "net.onnx"))
+    said = "weights from before are kept: loss 0.5 before, 0.75 at best after it, on 450 samples set aside."
+    for shown in (stream.getvalue(), render_html(report), card(tmp_path / "net.onnx", report)):
+        assert said in shown
+
+
 def test_without_gates_there_is_no_section() -> None:
     assert "Gates" not in render_html(full(gates=[]))
+
+
+def test_robustness_stands_in_the_text_and_training_does_not() -> None:
+    lines = [Series(name=name, points=[(0, 98.0), (1, end)]) for name, end in (("original", 60), ("result", 40.5))]
+    noise = Curve(title="Accuracy under noise", x_label="amplitude", y_label="accuracy, %", series=lines, note="On 9.")
+    stream = StringIO()
+    report = full(curves=[noise, noise.model_copy(update={"title": "Loss, training", "x_label": EPOCHS})])
+    render_report(report, Console(file=stream, width=120, markup=False, emoji=False, highlight=False))
+    shown = " ".join(stream.getvalue().split())
+    assert "Robustness: On 9." in shown
+    assert "Accuracy under noise (accuracy, %) 98 -> 60 98 -> 40.5" in shown
+    assert "Loss, training" not in shown

@@ -16,7 +16,7 @@ from compressor.errors import ModelError
 from compressor.pruning.cut.apply import CutModel
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
-from compressor.results.detail import Curve, RecoveryRow
+from compressor.results.detail import Curve, RecoveryRow, UndoneRow
 from compressor.steps.prune.trainer import Trained, Trainer
 from compressor.steps.remarks import left_alone
 from compressor.steps.run_samples import RunSamples
@@ -48,6 +48,7 @@ class Recovered:
         curves: of training.
         warnings: what the report has to say.
         untrained: a short training was not possible.
+        undone: training that was thrown away.
     """
 
     plain: ir.Model
@@ -58,6 +59,7 @@ class Recovered:
     curves: tuple[Curve, ...] = ()
     warnings: tuple[str, ...] = ()
     untrained: bool = False
+    undone: tuple[UndoneRow, ...] = ()
 
     @property
     def model(self) -> ir.Model:
@@ -72,8 +74,9 @@ class Recovered:
     def after(self, training: Trained) -> Recovered:
         """The same after it was trained."""
         warnings = (*self.warnings, *training.warnings)
-        curves = (*self.curves, *training.curves)
-        return replace(self, plain=training.model, curves=curves, warnings=warnings, untrained=training.left_out)
+        curves, undone = (*self.curves, *training.curves), (*self.undone, *training.undone)
+        made = replace(self, plain=training.model, curves=curves, warnings=warnings, undone=undone)
+        return replace(made, untrained=training.left_out)
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,7 @@ class Recovery:
             batch_size=min(at_once, ReconstructOptions.batch_size),
             provider=self.settings.provider,
             seed=self.settings.seed,
+            tell=self.clock.tell,
         )
 
     @property

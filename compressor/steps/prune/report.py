@@ -40,6 +40,7 @@ def prune_report(run: PruningRun, start: RunStart, pruned: Pruned, verdict: Verd
             "warnings": [*report.warnings, *notes, *later],
             "changed": _changed_rows(pruned.recovered, analysis.shapes.batch),
             "recovery": list(pruned.layers),
+            "undone": list(pruned.undone),
             "accuracy": list(verdict.accuracy),
             "outputs": verdict.outputs,
             "latency": pruned.latency,
