@@ -48,6 +48,7 @@ from compressor.steps.gates import demand_gates, judged
 from compressor.steps.provenance import training_facts
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.quantize import put_quantized
+from compressor.steps.unify import put_unified
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -154,10 +155,7 @@ def unify(
             blocks = choose_blocks.choose(call.paths()[0], asked, clock=clock)
             chosen, gates = blocks.plan.applied(asked), blocks.gates
         result = unify_command.unify(_direct(call.models[0]), chosen, clock=clock)
-        # Neither parameters nor MACs can be counted of codes, and once unpacked both are as before.
-        graph, size = result.model.graph, ir.to_proto(result.model).ByteSize()
-        now = {"path": None, "bytes": size, "nodes": graph.num_nodes(), "opset": graph.opset_imports.get("", 0)}
-        after = result.report.input.model_copy(update=now)
+        after = put_unified(result.model, None, call.settings, None, result.report.input)
         result.report = call.told(result.report.model_copy(update={"output": after, "gates": gates}))
         return result
 

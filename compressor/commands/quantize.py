@@ -102,6 +102,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
             *mode_remarks(quantised, moved.outputs, settings),
             *moved.warnings,
         ],
+        ran={"mode": task.mode, "per_channel": task.asked.per_channel, "samples": len(samples.train)},
         settings=settings.model_dump(mode="json"),
         seconds=clock.seconds,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
@@ -62,6 +63,7 @@ def card(model: Path, report: Document) -> str:
         "## How it was made",
         "As the file says itself (`metadata_props`), first to last:",
         *(_step(number, facts) for number, facts in enumerate(provenance_steps(loaded), 1)),
+        *_ran(report),
         "## Limits",
         "\n".join(f"- {_cell(text)}" for text in _limits(report)),
         "## File",
@@ -80,6 +82,13 @@ def _undone(report: Document) -> list[str]:
     """Training that was thrown away."""
     texts = undone_texts(getattr(report, "undone", []))
     return ["## Training that was undone", "\n".join(f"- {_cell(text)}" for text in texts)] if texts else []
+
+
+def _ran(report: Document) -> list[str]:
+    """What ran, where settings leave it open."""
+    values = getattr(report, "ran", {})
+    rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
+    return ["What ran, where that was left open:", _table(("", ""), rows)] if rows else []
 
 
 def _ends(model: ir.Model) -> Iterable[tuple[str, ...]]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from compressor.results.base import PathText, Record
 from compressor.results.detail import UndoneRow
-from compressor.results.records import Document
+from compressor.results.records import RAN, Document
 
 
 class Score(Record):
@@ -54,6 +54,7 @@ class TuneReport(Document):
         description="Of the written model in ONNX Runtime against the trained module; null if not verified.",
     )
     seconds: float
+    ran: dict[str, Any] = Field(default={}, description=RAN)
     settings: dict[str, Any] = Field(default={})
 
     def headline(self) -> list[tuple[str, str]]:

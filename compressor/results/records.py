@@ -32,7 +32,7 @@ class ModelStats(Record):
 
     path: PathText | None = Field(description="The file, with its weights; null when none was written.")
     bytes: int = Field(description="Size of the file and its external data.")
-    params: int = Field(description="Elements of all floating-point initializers.")
+    params: int = Field(description="Real numbers that its weights stand for (docs/measuring.md).")
     macs: int = Field(
         description="Multiply-accumulates of one sample, open dimensions as in the data, or as bound for the proof."
     )
@@ -201,7 +201,9 @@ class Document(Summarised, Record):
     def _own_fields_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What every document has stands behind what it was made for: settings alone fill a screen."""
         found: dict[str, Any] = handler(self)
-        shared = {name: found.pop(name) for name in ("gates", "seconds", "warnings", "settings") if name in found}
+        shared = {
+            name: found.pop(name) for name in ("gates", "ran", "seconds", "warnings", "settings") if name in found
+        }
         return found | shared
 
     def warned(self, warnings: Iterable[str]) -> Self:
@@ -220,11 +222,15 @@ class Document(Summarised, Record):
         return repr(self)
 
 
+RAN = "What ran where settings leave it open (auto, defaults that follow from the model): values by setting."
+
+
 class RunDocument(Document):
     """Base of what a command prints that did some work."""
 
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+    ran: dict[str, Any] = Field(default={}, description=RAN)
     gates: list[GateRow] = Field(default=[], description="Every limit that was set on the result, and its verdict.")
 
 

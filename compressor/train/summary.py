@@ -48,6 +48,7 @@ def tune_report(
         max_rel_err=result.max_rel_err,
         seconds=round(history.seconds, 3),
         warnings=[*result.warnings, *result.baseless],
+        ran=result.ran,
         settings=settings.model_dump(mode="json"),
     )
 

@@ -87,6 +87,7 @@ class SetTraining:
         residuals: on the way there.
         warnings: what the user should know.
         undone: phases that were thrown away.
+        ran: settings of each phase, by name.
     """
 
     model: ir.Model
@@ -94,6 +95,7 @@ class SetTraining:
     residuals: list[Residual] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     undone: list[UndoneRow] = field(default_factory=list)
+    ran: list[dict[str, Any]] = field(default_factory=list)
 
     def warn(self, *texts: str) -> None:
         """Adds a warning that is not there yet."""
@@ -196,6 +198,7 @@ class UnificationTraining:
             done = finetune(model, plain, teacher=self.teacher, data=parts, extensions=extensions, observe=observe)
             model, warnings = done.model, done.warnings
             trained.undone += undone_rows(done, "training")
+            trained.ran.append(done.ran)
         # The phase ends, and the next one goes on from the nearest weights.
         except ConstraintDiverged as away:
             model, warnings = away.model or model, [str(away)]

@@ -102,6 +102,7 @@ def test_json_has_the_stable_keys_in_order():
         "environment",
         "provenance",
         "gates",
+        "ran",
         "seconds",
         "warnings",
         "settings",

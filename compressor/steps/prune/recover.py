@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -49,6 +49,7 @@ class Recovered:
         warnings: what the report has to say.
         untrained: a short training was not possible.
         undone: training that was thrown away.
+        trained: settings of the last training, by name; empty without any.
     """
 
     plain: ir.Model
@@ -60,6 +61,7 @@ class Recovered:
     warnings: tuple[str, ...] = ()
     untrained: bool = False
     undone: tuple[UndoneRow, ...] = ()
+    trained: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> ir.Model:
@@ -76,7 +78,7 @@ class Recovered:
         warnings = (*self.warnings, *training.warnings)
         curves, undone = (*self.curves, *training.curves), (*self.undone, *training.undone)
         made = replace(self, plain=training.model, curves=curves, warnings=warnings, undone=undone)
-        return replace(made, untrained=training.left_out)
+        return replace(made, untrained=training.left_out, trained=training.ran)
 
 
 @dataclass(frozen=True)
@@ -196,4 +198,9 @@ class Recovery:
 
     @property
     def _method(self) -> str:
-        return self.settings.recover if self.settings.recover in RECOVERIES else BEFORE_TRAINING
+        return fitted_by(self.settings)
+
+
+def fitted_by(settings: PruneSettings) -> str:
+    """The method in closed form that runs, before any training."""
+    return settings.recover if settings.recover in RECOVERIES else BEFORE_TRAINING

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -82,6 +82,7 @@ class Trained:
         warnings: what the report has to say about it.
         left_out: nothing was trained, as that was not possible.
         undone: what was trained and thrown away.
+        ran: settings of the training, by name; empty where none was made.
     """
 
     model: ir.Model
@@ -89,6 +90,7 @@ class Trained:
     warnings: tuple[str, ...] = ()
     left_out: bool = False
     undone: tuple[UndoneRow, ...] = ()
+    ran: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Trainer:
         in_vain = tuned.history.best_epoch == 0 and not tuned.history.notes
         slower = [f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}"] if in_vain else []
         curves, undone = self._curves(tuned.history, phase.title, step), undone_rows(tuned, phase.title)
-        return Trained(tuned.model, curves, (*tuned.warnings, *slower), undone=tuple(undone))
+        return Trained(tuned.model, curves, (*tuned.warnings, *slower), undone=tuple(undone), ran=tuned.ran)
 
     def distilled(self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int) -> Trained:
         """A copy, trained for seconds to give what the original gives; the model itself where that is not possible.
@@ -183,7 +185,7 @@ class Trainer:
             tuned = distil(model, self._source, BriefSamples(samples.train, unseen), settings, extensions, observe)
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
             if (after := self._distance(tuned.model, unseen)) > before:
-                return Trained(model, undone=(_undone_by_distance(before, after, unseen),))
+                return Trained(model, undone=(_undone_by_distance(before, after, unseen),), ran=tuned.ran)
         # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
         except (CompressorError, TooSlow) as error:
             return Trained(model, warnings=(NOT_DISTILLED.format(reason=str(error)),), left_out=True)
@@ -191,7 +193,7 @@ class Trainer:
         for line in lines:
             self._write(line)
         undone = tuple(undone_rows(tuned, SHORT_TRAINING))
-        return Trained(tuned.model, self._curves(tuned.history, "training", step), undone=undone)
+        return Trained(tuned.model, self._curves(tuned.history, "training", step), undone=undone, ran=tuned.ran)
 
     def towards(self, analysis: Analysis, choice: Choice, samples: TrainingInputs, cuts: int) -> TrainedTowards | None:
         """The model trained towards a cut, if asked to; None where nothing is to be trained now.

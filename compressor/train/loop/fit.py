@@ -271,6 +271,7 @@ class _Run:
             steps=at.epoch * self._sampler.steps,
             seconds=seconds,
             device=str(self._processes.device),
+            learning_rate=self._rate,
             notes=rate_notes(self._settings.learning_rate, at.halvings, trained=bool(at.records)),
         )
 

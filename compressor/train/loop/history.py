@@ -110,6 +110,7 @@ class History:
         seconds: that it took.
         device: where it ran.
         notes: what the user should know of how it went.
+        learning_rate: that it began with, the last time that it began.
     """
 
     before: Judgement
@@ -124,3 +125,4 @@ class History:
     seconds: float = 0.0
     device: str = "cpu"
     notes: list[str] = field(default_factory=list)
+    learning_rate: float = 0.0

@@ -145,6 +145,10 @@ def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
     assert undone.after is not None
     assert undone.after > undone.before
     assert not results[1].report.undone
+    ran, plain = (result.report.ran for result in results)
+    assert ran["training"]["learning_rate"] == 50
+    assert ran["training"]["device"] == "cpu"
+    assert (plain["recover"], "training" in plain) == ("lstsq", False)
     kept, rebuilt = (result.model for result in results)
     for name, value in rebuilt.graph.initializers.items():
         other = kept.graph.initializers[name].const_value
