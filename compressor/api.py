@@ -42,11 +42,13 @@ from compressor.interface.models import ModelLike, in_memory, no_model
 from compressor.interface.progress import ProgressLike, progress_shown
 from compressor.render.card import write_card
 from compressor.results.recipe import RecipeReport
+from compressor.results.records import GateRow
 from compressor.steps import counts
-from compressor.steps.gates import demand_gates
+from compressor.steps.gates import demand_gates, judged
 from compressor.steps.provenance import training_facts
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.quantize import put_quantized
+from compressor.steps.unify import put_unified
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -124,7 +126,7 @@ def prune(
         replayed = None if plan is None else PruningPlan.of(plan)
         result = prune_command.prune(_direct(call.models[0]), call.settings, plan=replayed, clock=call.clock)
         after = counts.stats_in_memory(result.model, call.settings, inputs=result.inputs)
-        result.report = call.told(result.report.model_copy(update={"output": after}))
+        result.report = call.told(judged(result.report.model_copy(update={"output": after}), call.settings))
         with with_result(result):
             demand_gates(result.report, call.settings)
         return result
@@ -148,14 +150,13 @@ def unify(
     with called(ChoosingSettings, {"jobs": 1, **settings}, [model], progress) as call:
         asked, clock = call.settings, call.clock
         chosen: UnifySettings = asked
+        gates: list[GateRow] = []
         if asked.chooses:
-            chosen = choose_blocks.choose(call.paths()[0], asked, clock=clock).plan.applied(asked)
+            blocks = choose_blocks.choose(call.paths()[0], asked, clock=clock)
+            chosen, gates = blocks.plan.applied(asked), blocks.gates
         result = unify_command.unify(_direct(call.models[0]), chosen, clock=clock)
-        # Neither parameters nor MACs can be counted of codes, and once unpacked both are as before.
-        graph, size = result.model.graph, ir.to_proto(result.model).ByteSize()
-        now = {"path": None, "bytes": size, "nodes": graph.num_nodes(), "opset": graph.opset_imports.get("", 0)}
-        after = result.report.input.model_copy(update=now)
-        result.report = call.told(result.report.model_copy(update={"output": after}))
+        after = put_unified(result.model, None, call.settings, None, result.report.input)
+        result.report = call.told(result.report.model_copy(update={"output": after, "gates": gates}))
         return result
 
 
@@ -216,7 +217,7 @@ def quantize(
         given = _direct(call.models[0])
         result = quantize_command.quantize(given, call.settings, clock=call.clock)
         stats = put_quantized(result.model, None, None, call.settings, result.report.input)
-        result.report = call.told(result.report.model_copy(update={"output": stats}))
+        result.report = call.told(judged(result.report.model_copy(update={"output": stats}), call.settings))
         with with_result(result):
             demand_gates(result.report, call.settings)
         return result

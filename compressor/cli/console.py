@@ -16,7 +16,7 @@ import click
 
 from compressor.cli.command import Option, discard_stdout
 from compressor.cli.export_folder import ExportFolder
-from compressor.cli.paths import Destinations, default_output
+from compressor.cli.paths import Destinations, default_output, written_beside
 from compressor.core.atomic import write_text
 from compressor.core.clock import LastingText, Notice, Progress
 from compressor.core.formatting import printable
@@ -142,12 +142,21 @@ class View:
             if self.json_to == "-":
                 click.echo(document.to_json(), nl=False)
             self.draw(draw)
+            self.draw(_name_beside)
 
     def draw(self, draw: "Callable[[Console], None]") -> None:
         """Prints text unless quiet; to stderr where stdout is for JSON."""
         if not self.quiet:
             with _printing():
                 draw(_console(stderr=self.json_to == "-"))
+
+
+def _name_beside(console: "Console") -> None:
+    """A line for each file that was written beside the result."""
+    from compressor.render.draw import line
+
+    for path in written_beside():
+        line(console, f"Wrote {path}", style="bold")
 
 
 class Logged:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OUTPUTS = ("--output", "output")
 _RESULTS = (*_OUTPUTS, "--plan-out")
 """What must not be there when a command fails; reports may, which say why."""
-_WITHDRAWN = "compressor.results"
+_WITHDRAWN, _BESIDE = "compressor.results", "compressor.beside"
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems in use."""
 _PAGE = ("HTML", (".html", ".htm"))
@@ -133,7 +133,16 @@ def check_destinations(
     context = click.get_current_context(silent=True)
     if context is not None:
         models = [model for _, model in _given(written, _RESULTS)]
+        beside = [Path(place) for flag, place in written.items() if place not in (None, "-") and flag not in _OUTPUTS]
+        context.meta[_BESIDE] = {path: _identity(path) for path in beside}
         context.meta[_WITHDRAWN] = models, {path: _identity(path) for model in models for path in _files(model)}
+
+
+def written_beside() -> list[Path]:
+    """What the running command has written beside its result: reports, cards, plans, lines of progress."""
+    context = click.get_current_context(silent=True)
+    before = {} if context is None else context.meta.get(_BESIDE, {})
+    return [path for path, known in before.items() if _identity(path) not in (None, known)]
 
 
 def _given(written: Mapping[str, str | Path | None], flags: Collection[str]) -> list[tuple[str, Path]]:

@@ -100,7 +100,8 @@ def prune_command(
     _demand_open(plan)
     also = {f"--also {text}": Path(parse_also(text)[0]) for text in settings.also}
     others = {f"the result of {name}": pruned_beside(destinations.place, file) for name, file in also.items()}
-    destinations.check([source, plan, *also.values()], {**others, "--json": view.json_to})
+    more = {**others, "--metrics": settings.metrics, "--json": view.json_to}
+    destinations.check([source, plan, *also.values()], more)
     # Before the work, not after it.
     if destinations.report is not None:
         require("--report", "jinja2")

@@ -60,7 +60,7 @@ def _bar() -> Iterator[Observer]:
         def show(event: "Event") -> None:
             # Kept for the steps of the next epoch, which have no metric of their own.
             if event.metric is not None:
-                kept["metric"] = f"  {event.metric_name} {event.metric:.3f}"
+                kept["metric"] = f"  {event.metric_name} {event.metric:.3f} ({event.judged_on})"
             told = (
                 f"loss {event.loss:.4g}{kept.get('metric', '')}  {event.images_per_second:,.0f} images/s"
                 f"  {_duration(event.eta_seconds)} left"

@@ -106,7 +106,7 @@ def unify_command(
     if plan is not None and ignored:
         raise UsageError(f"a plan already says what is unified; drop {' and '.join(ignored)}, or --plan")
     # The teacher is only read, and must not be written over.
-    destinations.check([source, plan, settings.teacher], {"--json": view.json_to})
+    destinations.check([source, plan, settings.teacher], {"--metrics": settings.metrics, "--json": view.json_to})
     if settings.trains:
         resume_from(folder_beside(settings.checkpoint, destinations.model))
     with view.phases() as progress:

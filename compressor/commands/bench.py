@@ -9,9 +9,10 @@ from compressor.core.clock import Clock, Progress
 from compressor.errors import GateMissed, UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.timings import timed_run
-from compressor.results.bench import BenchReport
+from compressor.results.bench import BenchReport, BenchRun, SpeedUpResult
 from compressor.results.detail import LatencyResult
 from compressor.results.environment import environment
+from compressor.results.records import GateRow
 from compressor.runtime import latency, sessions
 from compressor.steps import counts
 
@@ -36,7 +37,7 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
         open_sizes = pair.open_sizes_warning(models[0], settings)
     runs = [timed_run(models, settings, batch, clock) for batch in settings.batch or (1,)]
     provider = sessions.full_name(settings.provider)
-    return BenchReport(
+    report = BenchReport(
         providers=provider,
         io_binding=settings.io_binding and provider in latency.DEVICES,
         cuda_graph=settings.cuda_graph,
@@ -50,24 +51,58 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
         settings=settings.model_dump(mode="json"),
         environment=environment(sessions.device_name(provider)),
     )
+    return report.model_copy(update={"gates": speed_rows(report, settings)})
+
+
+def speed_rows(report: BenchReport, settings: BenchSettings) -> list[GateRow]:
+    """A row for each limit on time, of the batch size that is nearest to missing it; medians count."""
+    rows = []
+    if settings.min_speedup is not None:
+        slowest = min((r for r in report.runs if r.speed_up is not None), key=lambda r: _faster(r).value, default=None)
+        rows.append(_speed_row(slowest, settings.min_speedup))
+    if settings.max_latency is not None:
+        rows.append(_latency_row(max(report.runs, key=_median), settings.max_latency))
+    return rows
+
+
+def _speed_row(run: BenchRun | None, limit: float) -> GateRow:
+    if run is None:
+        return GateRow(name="min_speedup", limit=limit, measured=None, share=False)
+    found = _faster(run)
+    clause = (
+        f"B is {found.value:.3g} times as fast as A{_where(run)} ({found.level:.0%} interval {found.low:.3g} "
+        f"to {found.high:.3g}), --min-speedup asks for {limit:g}"
+    )
+    missed, of = clause if found.value < limit else "", f"B over A{_where(run)}"
+    return GateRow(name="min_speedup", limit=limit, measured=found.value, of=of, share=False, missed=missed)
+
+
+def _latency_row(run: BenchRun, limit: float) -> GateRow:
+    took = _median(run)
+    clause = f"a run takes {took:.3g} ms{_where(run)} by the median, --max-latency allows {limit:g} ms"
+    missed, of = clause if took > limit else "", f"median{_where(run)}"
+    return GateRow(name="max_latency", limit=limit, measured=took, of=of, share=False, missed=missed)
+
+
+def _faster(run: BenchRun) -> SpeedUpResult:
+    assert run.speed_up is not None
+    return run.speed_up
+
+
+def _median(run: BenchRun) -> float:
+    """Milliseconds of one run of the last model."""
+    return (run.b or run.a).median_latency_ms
+
+
+def _where(run: BenchRun) -> str:
+    return f" at batch {run.batch_size}" if run.batch_size else ""
 
 
 def demand_speed(report: BenchReport, settings: BenchSettings) -> None:
-    """Raises GateMissed where a limit is missed at some batch size; medians count."""
-    for run in report.runs:
-        where = f" at batch {run.batch_size}" if run.batch_size else ""
-        faster = run.speed_up
-        if settings.min_speedup is not None and faster is not None and faster.value < settings.min_speedup:
-            raise GateMissed(
-                f"B is {faster.value:.3g} times as fast as A{where} ({faster.level:.0%} interval {faster.low:.3g} "
-                f"to {faster.high:.3g}), --min-speedup asks for {settings.min_speedup:g}"
-            )
-        last = run.b or run.a
-        if settings.max_latency is not None and last.median_latency_ms > settings.max_latency:
-            raise GateMissed(
-                f"a run takes {last.median_latency_ms:.3g} ms{where} by the median, --max-latency allows "
-                f"{settings.max_latency:g} ms"
-            )
+    """Raises GateMissed where a limit is missed at some batch size."""
+    clauses = [row.missed for row in speed_rows(report, settings) if row.missed]
+    if clauses:
+        raise GateMissed("; ".join(clauses))
 
 
 def timed_beside(source: Path, output: Path, settings: RunSettings) -> LatencyResult | None:

@@ -12,7 +12,7 @@ from compressor.commands import unify
 from compressor.config.choosing import ChoosingSettings
 from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
-from compressor.core.formatting import percentage, quantity
+from compressor.core.formatting import count, percentage, quantity
 from compressor.core.scratch import scratch
 from compressor.data import open_data
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
@@ -27,9 +27,11 @@ from compressor.graph.ir.edit import constant_array
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.budgets.allocate import Move
 from compressor.pruning.proofs.refused_samples import samples_tried
+from compressor.results.records import GateRow
 from compressor.results.sensitivity import OutputChange
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
+from compressor.steps.gates import distance_row, drop_row
 from compressor.steps.unify import get_ready, packed, weighed
 from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unification.project import project
@@ -80,6 +82,7 @@ class ChosenBlocks:
         together: what all blocks of the plan cost together.
         accuracy: the metric of the original; None where it was not measured.
         remembered: measurements that an earlier run had made.
+        gates: the verdict on each limit, of all blocks together before any training.
     """
 
     plan: UnifyPlan
@@ -87,6 +90,7 @@ class ChosenBlocks:
     together: OutputChange
     accuracy: float | None
     remembered: int
+    gates: list[GateRow]
 
 
 def choose(
@@ -131,7 +135,6 @@ def choose(
         def trial(label: str, blocks: dict[str, str]) -> Trial:
             return Trial(label, UnifyPlan.of(blocks, settings).to_json())
 
-        # Each alone, as all combinations would be too many; together they are measured along the line only.
         alone = [trial(f"{row.layer} in blocks of {row.block}", {row.layer: row.block}) for row in options]
         remembered = sum(experiment.key(one) in known for one in alone)
         changes = measure(*alone)
@@ -147,7 +150,19 @@ def choose(
                 + ("" if settings.target_size is None else ", or a larger --target-size")
             )
         plan = UnifyPlan.of(blocks_after(made, options), settings)
-        return ChosenBlocks(plan, options, together(made), reference.accuracy, remembered)
+        cost = together(made)
+        gates = _verdicts(limits, cost, reference.accuracy, count(len(samples), "sample"))
+        return ChosenBlocks(plan, options, cost, reference.accuracy, remembered, gates)
+
+
+def _verdicts(limits: Limits, found: OutputChange, accuracy: float | None, on: str) -> list[GateRow]:
+    """The verdict on each limit that blocks were chosen within, measured ``on`` so many samples."""
+    rows, about = [], f" before training, on {on}"
+    if limits.max_drop is not None and accuracy is not None and found.accuracy is not None:
+        rows.append(drop_row(limits.evaluator.row(accuracy, found.accuracy), limits.max_drop, about))
+    if limits.max_distance is not None:
+        rows.append(distance_row(found.distance, limits.max_distance, f"outputs{about}"))
+    return rows
 
 
 def _made(
@@ -252,7 +267,7 @@ def unify_chosen_file(
     Raises:
         CompressorError: as :func:`choose` and :func:`compressor.commands.unify.unify`.
     """
-    chosen = None
+    chosen, gates = None, list[GateRow]()
     if plan_out is not None and (plan is not None or not settings.chooses):
         raise UsageError(
             "--plan-out writes blocks that are chosen; give --max-drop, --max-distance or --target-size, and no --plan"
@@ -261,7 +276,9 @@ def unify_chosen_file(
         chosen = UnifyPlan.load(plan)
     elif settings.chooses:
         ledger = None if plan_out is None else plan_out.with_name(plan_out.name + ".jsonl")
-        chosen = choose(source, settings, ledger=ledger, clock=Clock(progress)).plan
+        blocks = choose(source, settings, ledger=ledger, clock=Clock(progress))
+        chosen, gates = blocks.plan, blocks.gates
     if chosen is not None and plan_out is not None:
         write_text(plan_out, chosen.to_json())
-    return unify.unify_file(source, output, settings if chosen is None else chosen.applied(settings), progress)
+    report = unify.unify_file(source, output, settings if chosen is None else chosen.applied(settings), progress)
+    return report.model_copy(update={"gates": gates})

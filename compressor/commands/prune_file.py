@@ -9,6 +9,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock, Progress
 from compressor.pruning.proofs.refusal import blamed_on
+from compressor.steps.gates import judged
 from compressor.steps.prune.checkpoints import checkpoint_beside
 from compressor.steps.prune.report import missed_aims
 from compressor.steps.prune.result import PruneResult
@@ -41,6 +42,6 @@ def prune_file(
         from compressor.commands.robustness_curves import with_curves
 
         result = with_curves(result, source, settings, clock)
-    report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
+    report = judged(result.report.model_copy(update={"output": stats, "seconds": clock.seconds}), settings)
     result.report = report.warned(missed_aims(report, settings))
     return result

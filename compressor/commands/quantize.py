@@ -20,7 +20,7 @@ from compressor.pruning.proofs.refusal import blamed_on
 from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import counts, run_files
-from compressor.steps.gates import unresolved
+from compressor.steps.gates import judged, unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.quantize import (
     CALIBRATED_ON_MADE_UP,
@@ -104,6 +104,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
             *mode_remarks(quantised, moved.outputs, settings),
             *moved.warnings,
         ],
+        ran={"mode": task.mode, "per_channel": task.asked.per_channel, "samples": len(samples.train)},
         settings=settings.model_dump(mode="json"),
         seconds=clock.seconds,
     )
@@ -122,7 +123,7 @@ def quantize_file(
     result = quantize(source, settings, clock=clock)
     with clock.phase("write"), blamed_on(lambda: run_files.as_read(source, settings), settings):
         stats = put_quantized(result.model, result.sealed, output, settings, result.report.input)
-    report = result.report.model_copy(update={"output": stats})
+    report = judged(result.report.model_copy(update={"output": stats}), settings)
     if settings.latency and output is not None:
         with clock.phase("time"):
             report = report.model_copy(update={"latency": bench.timed_beside(source, output, settings)})

@@ -118,6 +118,7 @@ OPERATORS = (
         work=_CONV,
         bias=8,
         grid={0: Grid(1, 2), 3: Grid(4, 5), 8: Grid()},
+        scales=(6,),
         differentiable=False,
     ),
     Operator(
@@ -135,6 +136,7 @@ OPERATORS = (
         signature=_matmul("*b m k, Q, Q, *b k n, Qn, Qn, Q, Q -> *b m n", 3),
         factors=(0, 3),
         grid={0: Grid(1, 2), 3: Grid(4, 5, -1)},
+        scales=(6,),
         differentiable=False,
     ),
     Operator(
@@ -171,6 +173,7 @@ OPERATORS = (
         factors=(0, 3),
         bias=6,
         grid={0: Grid(1, 2), 3: Grid(4, 5, -1), 6: Grid()},
+        scales=(7,),
     ),
     *(
         Operator(name, MICROSOFT, signature=_broadcast, heads=True, kernelless=INTEGERS)

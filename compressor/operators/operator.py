@@ -74,6 +74,8 @@ class Operator:
         keeps_zero: a channel of zeros stays one, and what becomes of others is not known.
         neutral: what leaves a reduction as it is.
         grid: input that holds integers for real numbers, as of QLinearConv -> inputs of their scale and zero.
+        scales: further inputs that hold scales of numbers on a grid, or of packed ones.
+        packed: input of bytes that hold several numbers each, of attribute ``bits``.
         bias: the input that is added to the product, or to what is normalised.
         bias_factor: attribute that the bias is multiplied by, ``beta`` of Gemm.
         addends: inputs that are added as they are.
@@ -130,6 +132,8 @@ class Operator:
     keeps_zero: bool = False
     neutral: Neutral | None = None
     grid: Mapping[int, Grid] = field(default_factory=dict)
+    scales: InputNumbers = NONE
+    packed: int | None = None
     # what inputs are
     bias: int | None = None
     bias_factor: str = ""

@@ -118,6 +118,8 @@ OPERATORS = (
         work=_work,
         heads=True,
         bias=5,
+        packed=1,
+        scales=(2,),
         settings=(3, 4),
     ),
     Operator(
@@ -126,6 +128,8 @@ OPERATORS = (
         kernelless=PACKED,
         signature=_table,
         around=_share_columns,
+        packed=0,
+        scales=(2,),
         settings=(2, 3),
         tables={1: 0},
         differentiable=False,

@@ -40,6 +40,7 @@ OPERATORS = (
         sizes={"inside": "block_size"},
         pointwise=True,
         settings=(1, 2),
+        scales=(1,),
         encodes="integers",
     ),
     Operator(

@@ -31,15 +31,45 @@ def grid_of(value: ir.Value) -> tuple[ir.Node, Grid] | None:
     return None
 
 
-def is_weight(value: ir.Value) -> bool:
-    """Does an initializer hold real numbers, as floats or on a grid? Shapes, indices and zero points do not."""
+def reals_each(value: ir.Value) -> float:
+    """Parameters that one element of an initializer stands for: the definition of docs/measuring.md.
+
+    One of floats and of integers on a grid; several of bytes that numbers of few bits are packed in; none of scales,
+    zero points, shapes and indices.
+    """
     tensor = value.const_value
-    return tensor is not None and (tensor.dtype.is_floating_point() or grid_of(value) is not None)
+    if tensor is None:
+        return 0.0
+    for node, index in value.uses():
+        if operator_of(node).packed == index and tensor.dtype.itemsize == 1:
+            return 8 / node.attributes.get_int("bits", 4)
+    real_numbers = tensor.dtype.is_floating_point() and not _is_scale(value)
+    return float(real_numbers or grid_of(value) is not None)
+
+
+def _is_scale(value: ir.Value) -> bool:
+    """Do all that read a value take it for a scale?"""
+    uses = value.uses()
+    return bool(uses) and all(index in _scales(node) or _joins_scale(node, index) for node, index in uses)
+
+
+def _joins_scale(node: ir.Node, index: int) -> bool:
+    """Is an input multiplied with the scale of activations that are quantised as they come?"""
+    if index not in operator_of(node).scale or len(node.inputs) != 2:
+        return False
+    other = node.inputs[1 - index]
+    maker = None if other is None else other.producer()
+    return maker is not None and maker.op_type == "DynamicQuantizeLinear" and other is maker.outputs[1]
+
+
+def _scales(node: ir.Node) -> set[int | None]:
+    record = operator_of(node)
+    return {*record.scales, *(grid.scale for grid in record.grid.values())}
 
 
 def weight_elements(values: Iterable[ir.Value]) -> int:
-    """Elements of those that are weights."""
-    return sum(int(v.const_value.size) for v in values if v.const_value is not None and is_weight(v))
+    """Parameters in these initializers."""
+    return round(sum(v.const_value.size * reals_each(v) for v in values if v.const_value is not None))
 
 
 def real(value: ir.Value, array: Array) -> Array:

@@ -118,7 +118,7 @@ class CostShares:
         """What one element costs."""
         if self.kind == "bytes":
             return float(value.const_value.dtype.itemsize) if value.const_value is not None else 0.0
-        return float(quantization_grid.is_weight(value))
+        return quantization_grid.reals_each(value)
 
 
 def _owned(parts: Sequence[OperatorChain]) -> dict[OperatorChain, list[ir.Value]]:

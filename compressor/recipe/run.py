@@ -25,7 +25,8 @@ from compressor.results import Document, ModelStats, Report
 from compressor.results.bench import BenchReport
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
-from compressor.results.recipe import GateRow, RecipeReport, StageRow, StageState
+from compressor.results.recipe import RecipeReport, StageRow, StageState
+from compressor.results.records import GateRow
 from compressor.steps import run_files
 
 WORK_FOLDER = ".onnx-compressor"

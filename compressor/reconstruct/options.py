@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compressor.config.data import CALIBRATION_SAMPLES
+from compressor.core.clock import Progress
 
 RIDGE = 1e-2
 """Ridge, as a share of the mean variance of a layer's inputs, in least squares and where its result is foretold."""
@@ -29,6 +30,7 @@ class ReconstructOptions:
         cache_bytes: activations held in memory between two runs; beyond it they wait on disk.
         provider: where the nets run.
         seed: seed of the choice of rows.
+        tell: hears how far it is, and how long it will take.
     """
 
     samples: int = CALIBRATION_SAMPLES
@@ -43,6 +45,7 @@ class ReconstructOptions:
     cache_bytes: int = 2 << 30
     provider: str = "cpu"
     seed: int = 0
+    tell: Progress | None = None
 
     def rows_for(self, unknowns: int) -> int:
         """Rows that are read for a layer with so many unknowns of one output, if the samples have as many."""

@@ -5,12 +5,15 @@ Each node of each net runs once for each batch. Layers that do not depend on eac
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.core.clock import Progress
+from compressor.core.formatting import count
 from compressor.data import Batch
 from compressor.graph.sizes.shapes import captured_values
 from compressor.reconstruct.layers import Kept
@@ -81,6 +84,22 @@ def depths(graph: ir.Graph, stops: set[str]) -> dict[str, int]:
     return found
 
 
+class _Told:
+    """Says how far a sweep is: layers that are repaired, and the time to the end by what the batches took."""
+
+    def __init__(self, tell: Progress | None, layers: Sequence[int], batches: int) -> None:
+        self._tell, self._layers, self._batches = tell, layers, batches
+        self._start = time.perf_counter()
+
+    def at(self, stage: int, batch: int) -> None:
+        """Tells of a batch of a stage that begins; both count from 0."""
+        if self._tell is None:
+            return
+        done, total = stage * self._batches + batch, len(self._layers) * self._batches
+        left = "" if not done else f", {(time.perf_counter() - self._start) / done * (total - done):.0f} s left"
+        self._tell(f"recover: {sum(self._layers[:stage])} of {count(sum(self._layers), 'layer')}{left}")
+
+
 def visit_in_order(
     models: tuple[ir.Model, ir.Model],
     visits: Sequence[Visit],
@@ -119,8 +138,10 @@ def visit_in_order(
             for net in nets:
                 net.feed(index, batch.inputs)
         # All batches go through a stage before its layers are repaired, since a fit needs all rows.
+        told = _Told(options.tell, [len(part) for part in plan], batches[0])
         for stage, part in enumerate(plan):
             for index in range(batches[0]):
+                told.at(stage, index)
                 values = [net.run(stage, index, options.provider) for net in nets]
                 for visit in part:
                     visit.feed(index, values[1], values[0])

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, quantity
 from compressor.render import draw
+from compressor.render.gates import show_gates
 from compressor.results.bench import BenchReport, BenchRun
 
 
@@ -18,6 +19,7 @@ def render_bench(report: BenchReport, console: Console, *, verbose: bool = False
     draw.line(console, f"{report.providers} on {report.environment.device}, {threads}")
     for run in report.runs:
         _run(console, run, verbose=verbose)
+    show_gates(console, report.gates)
 
 
 def _run(console: Console, run: BenchRun, *, verbose: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,8 @@ from compressor.core.formatting import printable
 from compressor.errors import UsageError
 from compressor.graph.disk import files
 from compressor.graph.disk.provenance import provenance_steps
+from compressor.render.gates import GATE_HEADINGS, gate_cells
+from compressor.render.undone import undone_texts
 from compressor.results import Document
 
 NO_CARD = "--card describes the file that is written; leave --dry-run out"
@@ -53,17 +56,39 @@ def card(model: Path, report: Document) -> str:
         "A compressed ONNX model. Inputs and outputs have the names and types of the original's.",
         "## At a glance",
         _table(("", ""), report.headline()),
+        *_gates(report),
+        *_undone(report),
         "## Inputs and outputs",
         _table(("", "name", "type", "shape"), _ends(loaded)),
         "## How it was made",
         "As the file says itself (`metadata_props`), first to last:",
         *(_step(number, facts) for number, facts in enumerate(provenance_steps(loaded), 1)),
+        *_ran(report),
         "## Limits",
         "\n".join(f"- {_cell(text)}" for text in _limits(report)),
         "## File",
         f"SHA-256 of the model{' and its data' if len(own) > 1 else ''}: `{files.digest(own)}`",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _gates(report: Document) -> list[str]:
+    """The limits that were set on the result, and their verdicts."""
+    rows = [gate_cells(gate) for gate in getattr(report, "gates", [])]
+    return ["## Gates", _table(GATE_HEADINGS, rows)] if rows else []
+
+
+def _undone(report: Document) -> list[str]:
+    """Training that was thrown away."""
+    texts = undone_texts(getattr(report, "undone", []))
+    return ["## Training that was undone", "\n".join(f"- {_cell(text)}" for text in texts)] if texts else []
+
+
+def _ran(report: Document) -> list[str]:
+    """What ran, where settings leave it open."""
+    values = getattr(report, "ran", {})
+    rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
+    return ["What ran, where that was left open:", _table(("", ""), rows)] if rows else []
 
 
 def _ends(model: ir.Model) -> Iterable[tuple[str, ...]]:

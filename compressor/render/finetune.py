@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from compressor.core.formatting import count, metric_value, quantity
 from compressor.render import draw
+from compressor.render.undone import show_undone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +25,7 @@ def render_finetune(report: TuneReport, console: Console, *, verbose: bool = Fal
     early = ", stopped early" if report.stopped_early else ""
     done = f"{count(len(report.epochs), 'epoch')}, {count(report.steps, 'step')} on {report.device}"
     draw.line(console, f"Trained for {done}{early}; {kept}.")
+    show_undone(console, report.undone)
     if report.max_rel_err is not None:
         text = f"Proof: the written weights give what the trained ones gave in torch; error {report.max_rel_err:.1e}"
         draw.line(console, f"{text} (ONNX Runtime).", style="green")

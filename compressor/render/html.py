@@ -14,6 +14,8 @@ from compressor.core.extras import require
 from compressor.core.formatting import metric_value, printable
 from compressor.core.intervals import LEVEL
 from compressor.render import charts, page
+from compressor.render.gates import gate_cells
+from compressor.render.undone import undone_texts
 from compressor.results.records import Report
 
 if TYPE_CHECKING:
@@ -49,7 +51,10 @@ def render_html(report: Report, *, plan: str | None = None, created: datetime | 
     """
     # As data, so that the template shows it with escaping like all else.
     document: Mapping[str, Any] | None = json.loads(plan) if plan else None
-    return render_template("page.html", created, report=report, plan=document, level=LEVEL)
+    gates = [gate_cells(gate) for gate in report.gates]
+    return render_template(
+        "page.html", created, report=report, plan=document, level=LEVEL, gates=gates, undone=undone_texts(report.undone)
+    )
 
 
 def render_template(name: str, created: datetime | None, **values: object) -> str:

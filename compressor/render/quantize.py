@@ -6,6 +6,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, quantity, share
 from compressor.render import draw
+from compressor.render.gates import show_gates
 from compressor.render.text import ACCURACY_UNMEASURED, show_outcome
 from compressor.results.quantize import QuantizeReport
 
@@ -49,6 +50,9 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
         draw.line(console, ACCURACY_UNMEASURED, style="yellow")
     if report.latency is not None:
         draw.latency(console, report.latency)
+    show_gates(console, report.gates)
+    if report.gates:
+        console.print()
     left = [row for row in report.weights if not row.quantized]
     if left and not explain:
         draw.line(console, f"{count(len(left), 'weight')} left as they were; --explain lists them.")

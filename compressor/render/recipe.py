@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
 
 from rich.console import Console
 
 from compressor.core.atomic import write_text
 from compressor.core.formatting import metric_value, quantity, share
 from compressor.render.draw import add_row, line, show, table
+from compressor.render.gates import gate_cells, show_gates
 from compressor.render.html import render_template
-from compressor.results.recipe import GateRow, RecipeReport
-from compressor.results.records import ModelStats
+from compressor.results.recipe import RecipeReport
+from compressor.results.records import GateRow, ModelStats
 
 HEADINGS = ("stage", "state", "accuracy", "MACs", "params", "bytes", "speed-up", "seconds")
 
@@ -26,11 +25,7 @@ def render_recipe(report: RecipeReport, console: Console) -> None:
         add_row(drawn, *cells)
     show(console, drawn, title=report.recipe)
     gates = all_gates(report)
-    if gates:
-        drawn = table(("gate", "limit", "measured", ""))
-        for gate in gates:
-            add_row(drawn, *gate_cells(gate))
-        show(console, drawn)
+    show_gates(console, gates, [_gate_name(gate) for gate in gates])
     console.print()
     if report.output is None:
         line(console, "Nothing was put in place.", style="bold")
@@ -57,7 +52,7 @@ def write_recipe_html(report: RecipeReport, path: Path, created: datetime) -> No
         last=made[-1] if made else None,
         columns=HEADINGS,
         rows=stage_cells(report),
-        gates=[gate_cells(gate) for gate in all_gates(report)],
+        gates=[gate_cells(gate, _gate_name(gate)) for gate in all_gates(report)],
     )
     write_text(path, text)
 
@@ -65,6 +60,11 @@ def write_recipe_html(report: RecipeReport, path: Path, created: datetime) -> No
 def all_gates(report: RecipeReport) -> list[GateRow]:
     """Those of the stages, then those of the recipe."""
     return [gate for stage in report.stages for gate in stage.gates] + report.gates
+
+
+def _gate_name(gate: GateRow) -> str:
+    """As the recipe names it."""
+    return f"{gate.stage}: {gate.name}" if gate.stage else gate.name
 
 
 def stage_cells(report: RecipeReport) -> list[tuple[str, ...]]:
@@ -82,13 +82,6 @@ def stage_cells(report: RecipeReport) -> list[tuple[str, ...]]:
     return rows
 
 
-def gate_cells(gate: GateRow) -> tuple[str, str, str, str]:
-    """Name, limit, measurement and verdict."""
-    name = f"{gate.stage}: {gate.name}" if gate.stage else gate.name
-    verdict = "MISSED" if gate.missed else "passed"
-    return name, _amount(gate.name, gate.limit), _amount(gate.name, gate.measured), verdict
-
-
 def _sizes(model: ModelStats | None) -> tuple[str, str, str]:
     if model is None:
         return "", "", ""
@@ -97,22 +90,3 @@ def _sizes(model: ModelStats | None) -> tuple[str, str, str]:
 
 def _measured(value: float | None, *, share: bool) -> str:
     return "" if value is None else metric_value(value, share=share)
-
-
-GATE_AMOUNTS: Mapping[str, Callable[[float], str]] = MappingProxyType(
-    {
-        "max_drop": "{:.2%}".format,
-        "max_size": lambda value: f"{value:.0%}" if value <= 1 else quantity(round(value), "B"),
-        "max_distance": "{:.2%}".format,
-        "min_speedup": "{:.3g}x".format,
-        "max_latency": "{:.3g} ms".format,
-    }
-)
-"""Gate -> how its limit, and what was measured, is written."""
-
-
-def _amount(name: str, value: float | None) -> str:
-    """A limit or a measurement, in the unit of the gate."""
-    if value is None:
-        return "-"
-    return GATE_AMOUNTS[name](value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, quantity
 from compressor.render import draw
+from compressor.results.detail import Curve
 from compressor.results.robustness import Estimate, LikenessRow, RobustnessReport, ShiftedAccuracy
 
 _UNITS = MappingProxyType({"params": "parameters", "macs": "MACs", "bytes": "bytes"})
@@ -199,3 +200,15 @@ def points(found: Estimate) -> str:
 def interval_number(found: Estimate) -> str:
     """A number with half the width of its interval, such as ``0.123 ±0.004``."""
     return f"{found.value:.3f} ±{(found.high - found.low) / 2:.3f}"
+
+
+def show_curves(console: Console, curves: Iterable[Curve]) -> None:
+    """Prints where each chart begins and ends, of each model; nothing without charts."""
+    shown = [curve for curve in curves if not curve.of_training]
+    if not shown:
+        return
+    table = draw.table(("from clean inputs to the strongest shift", *(line.name for line in shown[0].series)))
+    for curve in shown:
+        ends = [f"{line.points[0][1]:.3g} -> {line.points[-1][1]:.3g}" for line in curve.series]
+        draw.add_row(table, f"{curve.title} ({curve.y_label})", *ends)
+    draw.show(console, table, title=f"Robustness: {shown[0].note}".rstrip())

@@ -9,8 +9,11 @@ from rich.console import Console
 from compressor.channels.residual import DEPTH
 from compressor.core.formatting import count, metric_value, percentage, share
 from compressor.render import draw
+from compressor.render.gates import show_gates
 from compressor.render.opaque import opaque_nodes
+from compressor.render.robustness import show_curves
 from compressor.render.savings import structures
+from compressor.render.undone import show_undone
 from compressor.results.detail import AccuracyRow, OutputsRow, Share
 from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
 
@@ -48,6 +51,10 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
     _recovered(console, report)
     if report.latency is not None:
         draw.latency(console, report.latency)
+    show_curves(console, report.curves)
+    show_gates(console, report.gates)
+    if report.gates or not all(curve.of_training for curve in report.curves):
+        console.print()
     if verbose:
         _groups(console, report.groups if channels else [], removed=True)
     if explain:
@@ -137,10 +144,10 @@ def _what_was_removed(report: Report) -> str:
     macs = share(report.output.macs, report.input.macs)
     if report.settings.get("scope") == "loss":
         return (
-            f"Ratio {ratio:g}: {macs} of the MACs are left, as if every group lost that share; channels went where "
-            f"outputs lose least: {done}."
+            f"Ratio {ratio:g} as a budget of MACs: {macs} of them are left, as many as if every group lost {ratio:g} "
+            f"of its channels; channels went where outputs lose least: {done}."
         )
-    return f"Ratio {ratio:g} is a share of the channels: {done}; MACs left {macs}.{_rounding(report, ratio)}"
+    return f"Ratio {ratio:g} as a share of the channels: {done}; MACs left {macs}.{_rounding(report, ratio)}"
 
 
 def _by_kind(report: Report) -> tuple[list[GroupRow], list[GroupRow]]:
@@ -228,6 +235,7 @@ def _recovered(console: Console, report: Report) -> None:
             console,
             f"Recovery ({report.settings.get('recover')}): {fitted}, mean error of their outputs {errors}.",
         )
+    show_undone(console, report.undone)
     if report.trainability is not None:
         row = report.trainability
         draw.line(

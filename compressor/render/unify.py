@@ -4,7 +4,9 @@ from rich.console import Console
 
 from compressor.core.formatting import count, metric_value, quantity, share
 from compressor.render import draw
+from compressor.render.gates import show_gates
 from compressor.render.text import not_proved
+from compressor.render.undone import show_undone
 from compressor.results.records import ModelStats, ProofResult
 from compressor.results.unify import UnifyReport
 
@@ -28,6 +30,9 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
     _trained(report, console)
     if report.latency is not None:
         draw.latency(console, report.latency)
+    show_gates(console, report.gates)
+    if report.gates:
+        console.print()
     if report.proof is not None:
         _proved(report, report.proof, console)
     elif report.output is not None:
@@ -86,6 +91,7 @@ def _trained(report: UnifyReport, console: Console) -> None:
             near = f"came within {gap:.2g} of their norm of unified ones" if gap > 1e-6 else "ended as unified ones"
             text += f"; weights {near}"
         draw.line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
+    show_undone(console, report.undone)
     if found is not None:
         before, after = (metric_value(value, share=found.share) for value in (found.before, found.after))
         once = found.one_shot

@@ -31,6 +31,22 @@ class RecoveryRow(Record):
     error_after: float = Field(description="Relative error after recovery.")
 
 
+class UndoneRow(Record):
+    """Training that was thrown away, as nothing that came of it was better than the weights from before."""
+
+    what: str = Field(description="Such as: training.")
+    measure: str = Field(description="What decided: loss, a metric, or the distance of outputs.")
+    on: str = Field(description="The samples that it was measured on, in words.")
+    before: float = Field(description="Of the weights that were kept.")
+    after: float | None = Field(description="The best that came of it; null where nothing was judged.")
+
+    def __str__(self) -> str:
+        """In a sentence without its full stop."""
+        later = "none was judged" if self.after is None else f"{self.after:.4g} at best after it"
+        numbers = f"{self.measure} {self.before:.4g} before, {later}, on {self.on}"
+        return f"{self.what} was no better and is undone, the weights from before are kept: {numbers}"
+
+
 class SyntheticRow(Record):
     """Samples that were made up because no data was given."""
 
@@ -200,6 +216,10 @@ class Series(Record):
     )
 
 
+EPOCHS = "epoch"
+"""What stands below the curves of training."""
+
+
 class Curve(Record):
     """A chart of one or more lines over the same axes."""
 
@@ -208,6 +228,11 @@ class Curve(Record):
     y_label: str
     series: list[Series]
     note: str = Field(default="", description="One sentence on what is seen, and how it was measured.")
+
+    @property
+    def of_training(self) -> bool:
+        """Does it show how training went? Others show what changes with the inputs."""
+        return self.x_label == EPOCHS
 
 
 class Environment(Record):

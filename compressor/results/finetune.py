@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from compressor.results.base import PathText, Record
-from compressor.results.records import Document
+from compressor.results.detail import UndoneRow
+from compressor.results.records import RAN, Document
 
 
 class Score(Record):
@@ -43,6 +44,7 @@ class TuneReport(Document):
     judged: int | None = Field(default=None, description="Samples that before and after are of.")
     seen: bool | None = Field(default=None, description="Training saw them too, as none were set aside.")
     best_epoch: int = Field(description="Whose weights were kept; 0 for those from before.")
+    undone: list[UndoneRow] = Field(default=[], description="Training that was thrown away as it was no better.")
     stopped_early: bool
     steps: int
     epochs: list[EpochRow] = Field(default=[])
@@ -52,6 +54,7 @@ class TuneReport(Document):
         description="Of the written model in ONNX Runtime against the trained module; null if not verified.",
     )
     seconds: float
+    ran: dict[str, Any] = Field(default={}, description=RAN)
     settings: dict[str, Any] = Field(default={})
 
     def headline(self) -> list[tuple[str, str]]:

@@ -8,19 +8,9 @@ from pydantic import Field
 
 from compressor.results.base import PathText, Record
 from compressor.results.detail import AccuracyRow, Environment
-from compressor.results.records import Document, ModelStats, headline_sizes
+from compressor.results.records import Document, GateRow, ModelStats, headline_sizes
 
 StageState = Literal["ran", "kept", "to run"]
-
-
-class GateRow(Record):
-    """A limit, and what was measured."""
-
-    stage: str = Field(description="The stage that sets it; empty for a gate of the whole recipe.")
-    name: str = Field(description="max_drop, max_size, min_speedup or max_latency.")
-    limit: float = Field(description="Share, bytes, factor or milliseconds.")
-    measured: float | None = Field(description="In the same unit; null where nothing was.")
-    missed: str = Field(default="", description="How it was missed; empty where it was not.")
 
 
 class StageRow(Record):

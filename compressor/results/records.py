@@ -22,6 +22,7 @@ from compressor.results.detail import (
     RecoveryRow,
     SyntheticRow,
     TrainabilityRow,
+    UndoneRow,
 )
 from compressor.version import VERSION
 
@@ -31,7 +32,7 @@ class ModelStats(Record):
 
     path: PathText | None = Field(description="The file, with its weights; null when none was written.")
     bytes: int = Field(description="Size of the file and its external data.")
-    params: int = Field(description="Elements of all floating-point initializers.")
+    params: int = Field(description="Real numbers that its weights stand for (docs/measuring.md).")
     macs: int = Field(
         description="Multiply-accumulates of one sample, open dimensions as in the data, or as bound for the proof."
     )
@@ -44,6 +45,25 @@ class ModelStats(Record):
     opset: int = Field(description="Version of the standard operator set.")
     uncounted: int = Field(0, description="Nodes that may multiply and whose multiply-accumulates are not known.")
     also: list[PathText] = Field(default=[], description="Further files of the same model, which the numbers count in.")
+
+
+class GateRow(Record):
+    """A limit that was set on a result, what was measured, and the verdict."""
+
+    stage: str = Field(default="", description="Of a recipe, the stage that sets it; else empty.")
+    name: str = Field(description="max_drop, max_size, max_distance, min_speedup or max_latency.")
+    limit: float = Field(description="Share, bytes, factor or milliseconds; of a metric that is no share, its unit.")
+    measured: float | None = Field(description="In the same unit; null where nothing was.")
+    of: str = Field(default="", description="What was measured, where the name does not say it.")
+    share: bool = Field(default=True, description="Limit and measurement are shares, of what has a unit too.")
+    missed: str = Field(default="", description="How it was missed, in a clause; empty where it was not.")
+
+    @property
+    def verdict(self) -> str:
+        """``met``, ``MISSED``, or ``not measured``."""
+        if self.missed:
+            return "MISSED"
+        return "not measured" if self.measured is None else "met"
 
 
 class ScoreHistogram(Record):
@@ -181,7 +201,9 @@ class Document(Summarised, Record):
     def _own_fields_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What every document has stands behind what it was made for: settings alone fill a screen."""
         found: dict[str, Any] = handler(self)
-        shared = {name: found.pop(name) for name in ("seconds", "warnings", "settings") if name in found}
+        shared = {
+            name: found.pop(name) for name in ("gates", "ran", "seconds", "warnings", "settings") if name in found
+        }
         return found | shared
 
     def warned(self, warnings: Iterable[str]) -> Self:
@@ -200,11 +222,16 @@ class Document(Summarised, Record):
         return repr(self)
 
 
+RAN = "What ran where settings leave it open (auto, defaults that follow from the model): values by setting."
+
+
 class RunDocument(Document):
     """Base of what a command prints that did some work."""
 
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+    ran: dict[str, Any] = Field(default={}, description=RAN)
+    gates: list[GateRow] = Field(default=[], description="Every limit that was set on the result, and its verdict.")
 
 
 class Report(RunDocument):
@@ -227,6 +254,7 @@ class Report(RunDocument):
         default=[], description="Costs by node, in the order of the graph; empty when not asked for."
     )
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
+    undone: list[UndoneRow] = Field(default=[], description="Training that was thrown away as it was no better.")
     synthetic: SyntheticRow | None = Field(default=None, description="Made-up samples; null where none were used.")
     accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
     outputs: OutputsRow | None = Field(

@@ -75,7 +75,7 @@ def stats_of(source: ir.Model, analysis: Analysis, size: int, path: Path | None)
 
 def _params(model: ir.Model) -> int:
     """Parameters of a model as it came; those of Constant nodes count, so it is normalised first."""
-    return cost.graph_params(normalise(model.clone()).graph)
+    return cost.graph_params(with_plain_weights(normalise(model.clone())).graph)
 
 
 def stats_in_memory(
@@ -96,7 +96,7 @@ def stats_in_memory(
     plain = with_plain_weights(stored)
     shapes = shapes_at(plain, fitted(inputs, plain.graph), settings) if inputs else shapes_of(plain, settings)
     size = plan_files(model).size if size is None else size
-    return stats(path, size, model.graph, cost.graph_params(stored.graph), CountedGraph(plain.graph, shapes))
+    return stats(path, size, model.graph, cost.graph_params(plain.graph), CountedGraph(plain.graph, shapes))
 
 
 def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:

@@ -1,6 +1,11 @@
-"""Limits that a user sets on the result; what misses one is written all the same, and says so."""
+"""Limits that a user sets on the result; what misses one is written all the same, and says so.
+
+Every verdict is made here: reports show the rows, and what is missed ends the run with exit code 6.
+"""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.gates import GatesSection
@@ -12,34 +17,72 @@ from compressor.errors import GateMissed
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
+from compressor.results.records import GateRow
 
+R = TypeVar("R", bound=Report)
 _WHOLE, _INT8, _INT4 = 32, 8, 4
 """Bits of a number as it was and as either mode stores it."""
 
 
+def gate_rows(report: Report, settings: GatesSection) -> list[GateRow]:
+    """A row for each limit that was set on a file: what was measured, and how it is missed where it is."""
+    rows = [] if settings.max_drop is None else _drops(report, settings.max_drop)
+    distance = getattr(settings, "max_distance", None)
+    if distance is not None:
+        rows.append(_moved(report, distance))
+    if settings.max_size is not None and report.output is not None:
+        rows.append(_size(report.input.bytes, report.output.bytes, settings.max_size))
+    return rows
+
+
+def judged(report: R, settings: GatesSection) -> R:
+    """The report with the verdict on each limit."""
+    return report.model_copy(update={"gates": gate_rows(report, settings)})
+
+
 def missed(report: Report, settings: GatesSection) -> list[str]:
     """A clause for each gate that the result misses."""
-    clauses = []
-    for row in report.accuracy:
-        # Of an original that is right by chance nothing is lost, whatever was done to it.
-        if settings.max_drop is not None and row.baseless:
-            clauses.append(f"--max-drop cannot be judged: {row.baseless}")
-            continue
-        # ``lost`` is positive for a change to the worse, whichever direction of the metric is better.
-        if settings.max_drop is not None and not at_most(row.lost_by(settings.max_drop), settings.max_drop):
-            clauses.append(_dropped(row, settings.max_drop))
-    distance = getattr(settings, "max_distance", None)
-    if distance is not None and report.outputs is not None and not at_most(report.outputs.distance.value, distance):
-        moved = report.outputs.distance
-        how_far = f"output {moved.output!r} moves by {moved.value:.3g} of its norm"
-        clauses.append(f"{how_far}, --max-distance allows {distance:g}")
-    if settings.max_size is not None and report.output is not None:
-        # Up to 1 a share of the original's bytes, above that bytes, as for --target-size.
-        whole = 1 if settings.max_size > 1 else report.input.bytes
-        if not at_most(report.output.bytes / whole, settings.max_size):
-            size, limit = (quantity(round(number), "B") for number in (report.output.bytes, settings.max_size * whole))
-            clauses.append(f"the file has {size}, --max-size allows {limit}")
-    return clauses
+    return [row.missed for row in gate_rows(report, settings) if row.missed]
+
+
+def _drops(report: Report, limit: float) -> list[GateRow]:
+    """A row for each metric; one that was not measured at all is told of, too."""
+    return [drop_row(row, limit) for row in report.accuracy] or [GateRow(name="max_drop", limit=limit, measured=None)]
+
+
+def drop_row(row: AccuracyRow, limit: float, on: str = "") -> GateRow:
+    """The verdict on a metric that may lose so much; ``on`` says on what it was measured, where that is not the
+    result."""
+    # ``lost`` is positive for a change to the worse, whichever direction of the metric is better.
+    lost, share = row.lost_by(limit), row.share or row.counts_relative(limit)
+    clause = "" if at_most(lost, limit) else _dropped(row, limit)
+    # Of an original that is right by chance nothing is lost, whatever was done to it.
+    clause = f"--max-drop cannot be judged: {row.baseless}" if row.baseless else clause
+    return GateRow(name="max_drop", limit=limit, measured=lost, of=f"{row.metric}{on}", share=share, missed=clause)
+
+
+def _moved(report: Report, limit: float) -> GateRow:
+    if report.outputs is None:
+        return GateRow(name="max_distance", limit=limit, measured=None)
+    moved = report.outputs.distance
+    return distance_row(moved.value, limit, f"output {moved.output!r}")
+
+
+def distance_row(moved: float, limit: float, of: str) -> GateRow:
+    """The verdict on outputs that may move by such a share of their norm; ``of`` says which did."""
+    clause = f"{of} moves by {moved:.3g} of its norm, --max-distance allows {limit:g}"
+    missed = "" if at_most(moved, limit) else clause
+    return GateRow(name="max_distance", limit=limit, measured=moved, of=of, missed=missed)
+
+
+def _size(before: int, after: int, limit: float) -> GateRow:
+    # Up to 1 a share of the original's bytes, above that bytes, as for --target-size.
+    whole = 1 if limit > 1 else before
+    found, clause = after / whole, ""
+    if not at_most(found, limit):
+        has, most = (quantity(round(number), "B") for number in (after, limit * whole))
+        clause = f"the file has {has}, --max-size allows {most}"
+    return GateRow(name="max_size", limit=limit, measured=found, of="file", share=limit <= 1, missed=clause)
 
 
 def _dropped(row: AccuracyRow, limit: float) -> str:

@@ -310,8 +310,7 @@ def put_quantized(
     """
     stats = run_files.put_in_place(model, output, settings, None, sealed)
     # Quantised nodes count no multiply-accumulates of real numbers; there are as many as before.
-    # Scales and zero points are no parameters either.
-    return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})
+    return stats.model_copy(update={"macs": before.macs, "uncounted": 0})
 
 
 def growth(report: QuantizeReport, source: Path, *, packed: bool) -> list[str]:

@@ -197,6 +197,8 @@ def unify_report(
         ideal_bytes=ideal_bytes(result.dense, result.unified, rows),
         permuted=[PermutedRow(**vars(one)) for one in ready.permuted],
         training=training_row(settings, trained) if trained.kinds else None,
+        undone=trained.undone,
+        ran={"training": trained.ran} if trained.ran else {},
         exact=None if proved is None else True,
         proof=None if proved is None else report_rows.proof_row(proved.evidence, settings),
         output_error=None if proved is None else proved.output_error,
@@ -235,10 +237,10 @@ def put_unified(
         output: where it goes.
         settings: how it is written and proved.
         proved: what was proved of it.
-        before: the original, whose parameters and MACs it has once unpacked, as neither can be counted of codes.
+        before: the original, whose MACs it has.
 
     Raises:
         CompressorError: as :func:`compressor.steps.run_files.put_in_place`.
     """
     stats = run_files.put_in_place(model, output, settings, proved)
-    return stats.model_copy(update={"params": before.params, "macs": before.macs, "uncounted": 0})
+    return stats.model_copy(update={"macs": before.macs, "uncounted": 0})

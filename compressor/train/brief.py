@@ -36,6 +36,8 @@ SAMPLES_A_STEP = 64
 """Samples of a step."""
 BRIEF_SECONDS = 60.0
 """Of all steps together, at most."""
+MADE_UP_TO_JUDGE = "made up to judge it"
+"""What samples are called that nothing was fitted to."""
 CALIBRATED = 128
 """Samples that norms are calibrated on."""
 
@@ -98,7 +100,7 @@ def distil(
             "eval": None,
         }
     )
-    parts = Splits(Subset(data, order), unseen, lambda epoch: augmentation(chosen, model, epoch))
+    parts = Splits(Subset(data, order), unseen, lambda epoch: augmentation(chosen, model, epoch), MADE_UP_TO_JUDGE)
     return finetune(model, chosen, teacher=original, data=parts, extensions=extensions, observe=observe)
 
 

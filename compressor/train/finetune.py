@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -44,6 +44,8 @@ from compressor.train.module.pieces import ModuleOutputs, chunk_of, run_module
 from compressor.train.pair import TaughtPair
 from compressor.train.reparameterize import ensemble
 
+TOLD_AS_RAN = ("loss", "optimiser", "learning_rate", "batch_size", "epochs", "train_bn", "insert_bn", "augment")
+"""Settings of a training that reports tell as they ran, also where they follow from the model."""
 LOOKED_AT = 32
 """Samples that are run before training, to see what outputs hold, and after it, to verify."""
 
@@ -60,6 +62,7 @@ class TuneResult(ModelResult):
         warnings: what the user should know.
         main: whether this process is the one that writes; others hold the same weights.
         judged: what loss and metric before and after are of.
+        ran: settings by which it was trained in the end.
         baseless: that labels tell nothing of the network; whoever trains as a part of more says it of the original.
     """
 
@@ -71,6 +74,7 @@ class TuneResult(ModelResult):
     main: bool = True
     judged: JudgedSamples | None = None
     baseless: list[str] = field(default_factory=list)
+    ran: dict[str, Any] = field(default_factory=dict)
 
     def headline(self) -> list[tuple[str, str]]:
         """Loss and metric before and after, and how long it trained."""
@@ -139,8 +143,16 @@ def finetune(
     written = pair.module.cpu().write_back(model)
     warnings += [*notes, *history.notes, *_unread(parts, settings), *filled_notes(parts.train)]
     off = _verify(pair, written, seen, settings) if settings.proves and processes.main else None
-    judged, baseless = parts.judged(settings.samples), _baseless(parts, settings, history)
-    return TuneResult(written, history, compared, off, warnings, processes.main, judged, baseless)
+    told = (parts.judged(settings.samples), _baseless(parts, settings, history), _ran(settings, history, parts))
+    return TuneResult(written, history, compared, off, warnings, processes.main, *told)
+
+
+def _ran(settings: TuneSettings, history: History, parts: Splits) -> dict[str, Any]:
+    """The settings that a training came to, by name; the rate is the one that it was not begun anew from."""
+    found = settings.model_dump(mode="json", include=set(TOLD_AS_RAN))
+    mixed = settings.amp if history.device.startswith("cuda") else "off"
+    more = {"learning_rate": history.learning_rate, "device": history.device, "amp": mixed}
+    return {**found, **more, "samples": len(parts.train), "steps": history.steps}
 
 
 def _between_norms(
@@ -156,6 +168,7 @@ def _between_norms(
     plain = settings.model_copy(update={"insert_bn": False, "train_bn": True})
     inserted = training_options.with_batchnorm(model, settings, parts.train).model
     result = finetune(inserted, plain, teacher=teacher, data=parts, extensions=extensions, observe=observe)
+    result = replace(result, ran={**result.ran, "insert_bn": True})
     if result.history.best_epoch == 0:
         return replace(result, model=model)  # folding would change last bits of weights that were not trained
     return replace(result, model=training_options.without_batchnorm(result.model, settings, parts.train))

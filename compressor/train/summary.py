@@ -9,6 +9,7 @@ from compressor.config import TuneSettings
 from compressor.graph.disk.files import size_on_disk
 from compressor.metrics.evaluator import Evaluator
 from compressor.metrics.metric import AGREEMENT
+from compressor.results.detail import UndoneRow
 from compressor.results.finetune import EpochRow, Score, TuneReport
 from compressor.train.finetune import TuneResult
 from compressor.train.loop.history import EpochRecord, Judgement
@@ -39,6 +40,7 @@ def tune_report(
         judged=None if result.judged is None else result.judged.samples,
         seen=None if result.judged is None else result.judged.seen,
         best_epoch=history.best_epoch,
+        undone=undone_rows(result, "training"),
         stopped_early=history.stopped_early,
         steps=history.steps,
         epochs=[_row(record) for record in history.epochs],
@@ -46,8 +48,22 @@ def tune_report(
         max_rel_err=result.max_rel_err,
         seconds=round(history.seconds, 3),
         warnings=[*result.warnings, *result.baseless],
+        ran=result.ran,
         settings=settings.model_dump(mode="json"),
     )
+
+
+def undone_rows(result: TuneResult, what: str) -> list[UndoneRow]:
+    """What is told of training that ended with the weights that it began with; nothing of any other."""
+    history = result.history
+    if history.best_epoch:
+        return []
+    # Without a metric that was asked for, the loss decides, also where accuracy is shown.
+    by_loss = history.decided_by == "loss" or history.before.metric is None
+    before = history.before.loss if by_loss else history.before.metric
+    assert before is not None
+    on = "samples set aside" if result.judged is None else result.judged.in_words()
+    return [UndoneRow(what=what, measure=history.decided_by, on=on, before=before, after=history.best_tried)]
 
 
 def _score(found: Judgement) -> Score:

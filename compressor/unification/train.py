@@ -26,6 +26,7 @@ from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation, open_data, open_parts
 from compressor.errors import ModelError
 from compressor.graph.ir.edit import constant_array
+from compressor.results.detail import UndoneRow
 from compressor.unification.assignment import Kinds
 from compressor.unification.packed import in_work_type
 from compressor.unification.subspace import Targets, subspace_of
@@ -85,12 +86,16 @@ class SetTraining:
         kinds: of the blocks of each target, or the codes of its weights.
         residuals: on the way there.
         warnings: what the user should know.
+        undone: phases that were thrown away.
+        ran: settings of each phase, by name.
     """
 
     model: ir.Model
     kinds: dict[str, Kinds] = field(default_factory=dict)
     residuals: list[Residual] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    undone: list[UndoneRow] = field(default_factory=list)
+    ran: list[dict[str, Any]] = field(default_factory=list)
 
     def warn(self, *texts: str) -> None:
         """Adds a warning that is not there yet."""
@@ -178,6 +183,7 @@ class UnificationTraining:
         from compressor.train.constraints.constrained import ConstraintDiverged  # noqa: PLC0415
         from compressor.train.constraints.tied_batchnorm import Tied, ties_of  # noqa: PLC0415
         from compressor.train.finetune import finetune  # noqa: PLC0415
+        from compressor.train.summary import undone_rows  # noqa: PLC0415
 
         parts, extensions = self._parts(), [extension]
         inserted = self._inserted(trained, settings, parts)
@@ -191,6 +197,8 @@ class UnificationTraining:
         try:
             done = finetune(model, plain, teacher=self.teacher, data=parts, extensions=extensions, observe=observe)
             model, warnings = done.model, done.warnings
+            trained.undone += undone_rows(done, "training")
+            trained.ran.append(done.ran)
         # The phase ends, and the next one goes on from the nearest weights.
         except ConstraintDiverged as away:
             model, warnings = away.model or model, [str(away)]

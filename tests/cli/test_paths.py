@@ -50,6 +50,14 @@ def test_weights_of_a_command_that_fails_are_taken_back(folder: Path, name: str)
     assert (old.exists(), new.exists()) == (True, False)
 
 
+def test_what_is_written_beside_the_result_is_named(folder: Path) -> None:
+    words = ["prune", "net.onnx", "--recover", "none", "--json", "a.json", "--plan-out", "p.json", "--card", "c.md"]
+    told = CliRunner().invoke(compress, words).stdout.splitlines()
+    assert told[-3:] == ["Wrote p.json", "Wrote c.md", "Wrote a.json"]
+    assert CliRunner().invoke(compress, [*words, "-q"]).stdout == ""
+    assert "Wrote" not in CliRunner().invoke(compress, ["inspect", "net.onnx"]).stdout
+
+
 def test_another_file_beside_the_model_is_written_over(folder: Path) -> None:
     (folder / "old.json").write_text("{}")
     assert CliRunner().invoke(compress, ["inspect", "net.onnx", "--json", "old.json"]).exit_code == 0

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 
+import compressor
 from compressor.cli.main import compress
 from compressor.commands import quantize as quantize_command
 from compressor.commands.clean import clean_file
@@ -119,6 +120,14 @@ def test_four_bits(tmp_path: Path) -> None:
     assert report.output.bytes < 0.25 * report.input.bytes
     assert report.outputs is not None
     assert 0.01 < report.outputs.distance.value < 0.3
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic", "int4"])
+def test_parameters_are_counted_alike_before_after_and_in_the_file(mode: Any, tmp_path: Path) -> None:
+    source, output = written(tmp_path, PRODUCTS), tmp_path / "out.onnx"
+    report = quantize_file(source, output, QuantizeSettings(mode=mode, samples=8))
+    assert report.output is not None
+    assert report.output.params == report.input.params == compressor.inspect(output).input.params
 
 
 @pytest.mark.parametrize(("globs", "kept"), [({"exclude": ("v",)}, {"v"}), ({"include": ("Conv_0",)}, {"v", "f"})])

@@ -302,7 +302,7 @@ def test_from_file_to_file(tmp_path: Path) -> None:
     report = unify_file(DIGITS, target, UnifySettings())
     assert report.output is not None
     assert report.output.bytes == target.stat().st_size < DIGITS.stat().st_size / 11
-    assert report.output.params == report.input.params
+    assert report.output.params == report.input.params == inspect_file(target, PruneSettings()).input.params
     assert report.gzip_bytes == pytest.approx(len(gzip.compress(target.read_bytes(), 6)), abs=32)
     assert report.ideal_bytes < report.output.bytes
     assert (report.output_error or 0) > 0

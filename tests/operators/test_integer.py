@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import blocked, group
 from compressor.config import PruneSettings
-from compressor.operators.quantization_grid import grid_of, is_weight, real
+from compressor.operators.quantization_grid import grid_of, real, reals_each
 from compressor.operators.table import RULES
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import analyse
@@ -163,11 +163,11 @@ def test_a_scale_that_is_computed_counts_as_one() -> None:
     assert real(value, array).tolist() == (array.astype(np.float32) - zero.numpy().astype(np.float32)).tolist()
 
 
-def test_weights_are_told_from_zero_points_and_shapes() -> None:
+def test_weights_are_told_from_scales_zero_points_and_shapes() -> None:
     text = """(float[4] x) => (float y) <int8[4] k, float s, int8 z, int64[1] shape = {4}> {
         w = DequantizeLinear(k, s, z) a = Mul(x, w) y = Reshape(a, shape) }"""
-    found = {str(v.name): is_weight(v) for v in in_memory(model(text)).graph.initializers.values()}
-    assert found == {"k": True, "s": True, "z": False, "shape": False}
+    found = {str(v.name): bool(reals_each(v)) for v in in_memory(model(text)).graph.initializers.values()}
+    assert found == {"k": True, "s": False, "z": False, "shape": False}
 
 
 def test_grids_name_inputs_that_their_operators_have() -> None:

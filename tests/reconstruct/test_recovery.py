@@ -160,6 +160,14 @@ def test_batches_of_any_size_give_the_same() -> None:
     assert np.abs(found[0] - found[1]).max() < 1e-6 * np.abs(found[0]).max()
 
 
+def test_it_tells_how_far_it_is_and_how_long_it_will_take() -> None:
+    told: list[str] = []
+    pruned(model(CONV)).recover("bias", Arrays(x=noise(64, 4, 6, 6)), replace(FEW, tell=told.append))
+    assert told[0] == "recover: 0 of 2 layers"
+    assert told[-1].startswith("recover: 1 of 2 layers, ")
+    assert told[-1].endswith(" s left")
+
+
 def test_wide_layers_are_repaired_from_rows() -> None:
     x = noise(64, 4, 6, 6)
     found = []

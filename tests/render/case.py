@@ -14,6 +14,7 @@ from compressor.results.detail import (
     RecoveryRow,
     Series,
 )
+from compressor.results.records import GateRow
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -54,6 +55,7 @@ def full(name: str = "layer", **changes: Any) -> Report:
             inputs=[{name: [3, 8, 8]}, {name: []}],
             masked_statistics=True,
         ),
+        "gates": [GateRow(name="max_size", limit=0.5, measured=0.25, of=name)],
         "layers": [
             LayerRow(
                 name=f"{name}{k}",

@@ -95,6 +95,7 @@ def test_every_section_is_there_and_linked() -> None:
     assert sorted(f"#{i}" for i in ids) == sorted(str(link) for link in links)
     expected = {
         "sizes",
+        "gates",
         "warnings",
         "proof",
         "accuracy",
@@ -111,6 +112,7 @@ def test_every_section_is_there_and_linked() -> None:
 
 def test_a_report_without_extras_has_no_empty_sections() -> None:
     empty: dict[str, Any] = {
+        "gates": [],
         "layers": [],
         "recovery": [],
         "accuracy": [],

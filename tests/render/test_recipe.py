@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 
 from compressor.config.recipe import STAGE_GATES
-from compressor.render.recipe import GATE_AMOUNTS, render_recipe, write_recipe_html
+from compressor.render.gates import GATE_AMOUNTS
+from compressor.render.recipe import render_recipe, write_recipe_html
 from compressor.results.detail import AccuracyRow, Environment
-from compressor.results.recipe import GateRow, RecipeReport, StageRow
+from compressor.results.recipe import RecipeReport, StageRow
+from compressor.results.records import GateRow
 from tests.render.case import HOSTILE, stats
 
 TIME = datetime(2026, 3, 7, 9, 5, tzinfo=UTC)
@@ -48,8 +50,8 @@ def test_the_table_has_a_row_for_every_stage_and_gate():
     assert ["(model)", "95.00%", "10.0", "k", "1,000", "4,000", "B"] in lines
     assert ["prune", "kept", "90.00%", "2,500", "250", "1,000", "B", "1.2"] in lines
     assert ["bench", "ran", "1.50x", "2.0"] in lines
-    assert ["max_size", "50%", "25%", "passed"] in lines
-    assert ["max_latency", "2.5", "ms", "-", "passed"] in lines
+    assert ["max_size", "50.0%", "25.0%", "met"] in lines
+    assert ["max_latency", "2.5", "ms", "-", "not", "measured"] in lines
     assert "Wrote small.onnx, 0.25 of the bytes of prune.onnx (3.0 s)" in text(report())
 
 
@@ -83,4 +85,4 @@ def test_json_comes_back_as_it_was():
 
 def test_every_gate_of_a_stage_has_a_form() -> None:
     assert GATE_AMOUNTS.keys() == STAGE_GATES.keys()
-    assert GATE_AMOUNTS["max_distance"](0.0123) == "1.23%"
+    assert GATE_AMOUNTS["max_distance"](0.0123, True) == "1.23%"

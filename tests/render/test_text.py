@@ -91,6 +91,7 @@ def test_json_has_the_stable_keys_in_order():
         "proof",
         "layers",
         "recovery",
+        "undone",
         "synthetic",
         "accuracy",
         "outputs",
@@ -100,6 +101,8 @@ def test_json_has_the_stable_keys_in_order():
         "prunable_params",
         "environment",
         "provenance",
+        "gates",
+        "ran",
         "seconds",
         "warnings",
         "settings",
@@ -230,7 +233,7 @@ def test_the_range_of_pixels_is_said_once_and_no_surer_than_it_is(facts, text):
 
 def test_the_ratio_is_explained():
     text = flat(drawn(render_report, report()))
-    assert "Ratio 0.5 is a share of the channels: 64 of 192 (0.33) were removed, in 2 of 3 groups;" in text
+    assert "Ratio 0.5 as a share of the channels: 64 of 192 (0.33) were removed, in 2 of 3 groups;" in text
     assert "groups; MACs left 0.26." in text
 
 

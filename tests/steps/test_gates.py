@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from compressor.config.gates import GatesSection
-from compressor.steps.gates import missed
+from compressor.core.notation import Percent
+from compressor.results import Report
+from compressor.results.detail import AccuracyRow
+from compressor.steps.gates import drop_row, judged, missed
+from tests.render.case import stats
 
 
 class Limits(GatesSection):
@@ -35,3 +39,31 @@ def test_a_limit_on_size_is_kept_by_what_equals_it(size: int, limit: float) -> N
     # 0.57 * 100 is 56.99999999999999.
     assert not clauses(size=size, max_size=limit)
     assert clauses(size=size + 1, max_size=limit)
+
+
+def verdicts(limits: GatesSection, **more: Any) -> list[tuple[str, float | None, str]]:
+    """Name, measurement and verdict of the rows that a report of a small file gets."""
+    report = Report(input=stats("a.onnx", 100), output=stats("b.onnx", 30), **more)
+    return [(row.name, row.measured, row.verdict) for row in judged(report, limits).gates]
+
+
+def test_every_gate_that_was_asked_has_a_verdict() -> None:
+    row = AccuracyRow(metric="top-1", before=0.9, after=0.8, samples=10)
+    found = verdicts(GatesSection(max_drop=0.25, max_size=0.2), accuracy=[row])
+    assert found == [("max_drop", pytest.approx(0.1), "met"), ("max_size", 0.3, "MISSED")]
+
+
+def test_no_gate_gives_no_verdict() -> None:
+    assert not verdicts(GatesSection())
+
+
+def test_what_was_not_measured_is_not_said_to_be_met() -> None:
+    assert verdicts(GatesSection(max_drop=0.25)) == [("max_drop", None, "not measured")]
+
+
+def test_drops_of_no_share_are_in_their_unit() -> None:
+    rmse = AccuracyRow(metric="rmse", before=2.0, after=2.5, share=False, higher_is_better=False)
+    assert [(row.measured, row.share) for row in (drop_row(rmse, 1.0), drop_row(rmse, Percent(0.1)))] == [
+        (0.5, False),
+        (0.25, True),
+    ]

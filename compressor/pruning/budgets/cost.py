@@ -47,9 +47,10 @@ def macs_per_sample(nodes: Iterable[ir.Node], shapes: Shapes) -> int:
     return round(graph_macs(nodes, shapes.costed) / shapes.batch)
 
 
-def _itemsize(tensor: ir.TensorProtocol) -> float:
+def _itemsize(value: ir.Value) -> float:
     """Bytes of an entry; of texts, which are of different lengths, none."""
-    return 0.0 if tensor.dtype == ir.DataType.STRING else float(tensor.dtype.itemsize)
+    tensor = value.const_value
+    return 0.0 if tensor is None or tensor.dtype == ir.DataType.STRING else float(tensor.dtype.itemsize)
 
 
 def uncounted(nodes: Iterable[ir.Node], shapes: Shapes) -> list[ir.Node]:
@@ -80,7 +81,7 @@ def _macs_of(node: ir.Node, shape: Callable[[ir.Value], Shape | None]) -> int | 
 
 
 def graph_params(graph: ir.Graph) -> int:
-    """Elements of all initializers that hold real numbers, as floats or quantised."""
+    """Parameters in all initializers, as :func:`compressor.operators.quantization_grid.reals_each` counts them."""
     return quantization_grid.weight_elements(graph.initializers.values())
 
 
@@ -118,24 +119,24 @@ class CostModel:
         return sum(_macs_of(node, lambda v: self._shape(v, gone)) or 0 for node in left)
 
     def params_after(self, removed: UnitArray) -> int:
-        """Elements that hold real numbers, once ``removed`` units are gone."""
-        return self._weights(removed, lambda _: 1)
+        """Parameters that are left, once ``removed`` units are gone."""
+        return self._weights(removed, quantization_grid.reals_each)
 
     def bytes_after(self, removed: UnitArray) -> int:
         """Bytes of all weights once ``removed`` units are gone."""
-        return self._weights(removed, _itemsize, reals=False)
+        return self._weights(removed, _itemsize)
 
-    def _weights(self, removed: UnitArray, each: Callable[[ir.TensorProtocol], float], *, reals: bool = True) -> int:
+    def _weights(self, removed: UnitArray, each: Callable[[ir.Value], float]) -> int:
         gone = self._gone(removed)
         without = {value for block in self._blocks if gone[block.unit] for value in block.weights}
         total = 0.0
         for value in self._coupling.graph.initializers.values():
             tensor = value.const_value
-            if tensor is None or value in without or (reals and not quantization_grid.is_weight(value)):
+            if tensor is None or value in without:
                 continue
             shape = self._shape(value, gone)
-            total += each(tensor) * (prod(shape) if shape is not None else tensor.size)
-        return int(total)
+            total += each(value) * (prod(shape) if shape is not None else tensor.size)
+        return round(total)
 
     def _gone(self, removed: UnitArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         gone = np.zeros(len(self._coupling.units), np.bool_)

@@ -17,7 +17,7 @@ from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.proofs.evidence import Evidence
 from compressor.pruning.proofs.preparation import Original
 from compressor.results import GroupRow
-from compressor.results.detail import Curve, LatencyResult, RecoveryRow
+from compressor.results.detail import Curve, LatencyResult, RecoveryRow, UndoneRow
 from compressor.steps.prune.recover import Recovered
 from compressor.steps.prune.run import Analysed, PruningRun
 from compressor.steps.prune.start import RunStart
@@ -75,6 +75,7 @@ class Pruned:
         rows: of the report, by group.
         layers: of the report, what was fitted.
         curves: of all training.
+        undone: training that was thrown away.
         notes: what the report has to say of the choices.
         latency: that was measured last; None where none is aimed at.
         by_losses: channels went by losses that were measured.
@@ -93,6 +94,7 @@ class Pruned:
     rows: tuple[GroupRow, ...] = ()
     layers: tuple[RecoveryRow, ...] = ()
     curves: tuple[Curve, ...] = ()
+    undone: tuple[UndoneRow, ...] = ()
     notes: tuple[str, ...] = ()
     latency: LatencyResult | None = None
     by_losses: bool = False
@@ -132,6 +134,7 @@ class Pruned:
             rows=step.rows,
             layers=(*self.layers, *step.recovered.layers),
             curves=(*self.curves, *step.curves),
+            undone=(*self.undone, *step.recovered.undone),
             notes=(*self.notes, *step.notes),
             latency=step.latency or self.latency,
             by_losses=step.by_losses or self.by_losses,
@@ -162,7 +165,8 @@ def begin(run: PruningRun, start: RunStart) -> Pruned:
         run.demand_only_weights(first.analysis, first.analysis.model, trained.model)
     curves, warnings = (*kept.curves, *later.curves), (*kept.warnings, *later.warnings)
     chosen_by = run.analysed(later.model)
-    return Pruned(chosen_by, start.source, start.source, kept.model, curves=curves, warnings=warnings)
+    begun = Pruned(chosen_by, start.source, start.source, kept.model, curves=curves, warnings=warnings)
+    return replace(begun, undone=(*kept.undone, *later.undone))
 
 
 def finish(run: PruningRun, pruned: Pruned) -> Pruned:

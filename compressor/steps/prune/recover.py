@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
@@ -16,7 +16,7 @@ from compressor.errors import ModelError
 from compressor.pruning.cut.apply import CutModel
 from compressor.pruning.fresh_weights import reinitialised
 from compressor.pruning.orthogonal_weights import orthogonalised
-from compressor.results.detail import Curve, RecoveryRow
+from compressor.results.detail import Curve, RecoveryRow, UndoneRow
 from compressor.steps.prune.trainer import Trained, Trainer
 from compressor.steps.remarks import left_alone
 from compressor.steps.run_samples import RunSamples
@@ -48,6 +48,8 @@ class Recovered:
         curves: of training.
         warnings: what the report has to say.
         untrained: a short training was not possible.
+        undone: training that was thrown away.
+        trained: settings of the last training, by name; empty without any.
     """
 
     plain: ir.Model
@@ -58,6 +60,8 @@ class Recovered:
     curves: tuple[Curve, ...] = ()
     warnings: tuple[str, ...] = ()
     untrained: bool = False
+    undone: tuple[UndoneRow, ...] = ()
+    trained: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> ir.Model:
@@ -72,8 +76,9 @@ class Recovered:
     def after(self, training: Trained) -> Recovered:
         """The same after it was trained."""
         warnings = (*self.warnings, *training.warnings)
-        curves = (*self.curves, *training.curves)
-        return replace(self, plain=training.model, curves=curves, warnings=warnings, untrained=training.left_out)
+        curves, undone = (*self.curves, *training.curves), (*self.undone, *training.undone)
+        made = replace(self, plain=training.model, curves=curves, warnings=warnings, undone=undone)
+        return replace(made, untrained=training.left_out, trained=training.ran)
 
 
 @dataclass(frozen=True)
@@ -188,8 +193,14 @@ class Recovery:
             batch_size=min(at_once, ReconstructOptions.batch_size),
             provider=self.settings.provider,
             seed=self.settings.seed,
+            tell=self.clock.tell,
         )
 
     @property
     def _method(self) -> str:
-        return self.settings.recover if self.settings.recover in RECOVERIES else BEFORE_TRAINING
+        return fitted_by(self.settings)
+
+
+def fitted_by(settings: PruneSettings) -> str:
+    """The method in closed form that runs, before any training."""
+    return settings.recover if settings.recover in RECOVERIES else BEFORE_TRAINING

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from compressor.config import PruneSettings
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import describe_samples
@@ -16,10 +18,13 @@ from compressor.steps.prune.judgement import Verdict
 from compressor.steps.prune.lowering import zeros_in_target
 from compressor.steps.prune.objective import macs_lag_time
 from compressor.steps.prune.pruned import Pruned
-from compressor.steps.prune.recover import BEFORE_TRAINING, Recovered
+from compressor.steps.prune.recover import BEFORE_TRAINING, Recovered, fitted_by
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.start import RunStart
 from compressor.steps.run_samples import RunSamples
+
+CHOSE = ("criterion", "scope", "objective", "structure", "lower")
+"""Settings that say what chose what goes."""
 
 
 def prune_report(run: PruningRun, start: RunStart, pruned: Pruned, verdict: Verdict) -> Report:
@@ -40,6 +45,8 @@ def prune_report(run: PruningRun, start: RunStart, pruned: Pruned, verdict: Verd
             "warnings": [*report.warnings, *notes, *later],
             "changed": _changed_rows(pruned.recovered, analysis.shapes.batch),
             "recovery": list(pruned.layers),
+            "undone": list(pruned.undone),
+            "ran": _ran(settings, run, pruned),
             "accuracy": list(verdict.accuracy),
             "outputs": verdict.outputs,
             "latency": pruned.latency,
@@ -60,6 +67,18 @@ def _as_done(settings: PruneSettings, pruned: Pruned) -> PruneSettings:
     if settings.scope != "auto":
         return settings
     return settings.model_copy(update={"scope": "loss" if pruned.by_losses else "local"})
+
+
+def _ran(settings: PruneSettings, run: PruningRun, pruned: Pruned) -> dict[str, Any]:
+    """What chose and what recovered, where the run decided it; with the settings of the last training, if any."""
+    chosen = {} if run.plan is not None else settings.model_dump(mode="json", include=set(CHOSE))
+    samples, recovered = run.samples, pruned.recovered
+    read = (
+        {} if samples is None else {"samples": min(settings.samples, len(samples.train)), "made_up": not samples.real}
+    )
+    fitted = fitted_by(settings) if pruned.layers else "none"
+    trained = {} if recovered is None or not recovered.trained else {"training": dict(recovered.trained)}
+    return {**chosen, **read, "recover": fitted, **trained}
 
 
 def _made_up(samples: RunSamples | None) -> SyntheticRow | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.config.choices import REGULARIZERS
 from compressor.core.clock import Clock
+from compressor.core.formatting import count
 from compressor.core.metrics import Metrics
 from compressor.data import Dataset, augmentation
 from compressor.data.synthetic import Synthetic
@@ -23,7 +24,7 @@ from compressor.graph.form.normalise import normalise
 from compressor.pruning.budgets.select import Choice
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.results.detail import Curve
+from compressor.results.detail import Curve, UndoneRow
 from compressor.steps.prune.lowering import kept_in_training
 from compressor.steps.prune.training_curves import training_curves
 from compressor.steps.run_sizes import outputs_against
@@ -40,6 +41,7 @@ INEXACT_NOTE = (
     "what faded is not without effect when it is cut: a norm, a mean or a product of activations runs over it, so "
     "that outputs change then; what trains after the cut makes up for it"
 )
+SHORT_TRAINING = "the short training after least squares"
 NOT_DISTILLED = "weights were not trained after least squares, as {reason}"
 
 
@@ -79,12 +81,16 @@ class Trained:
         curves: of the training, for the report.
         warnings: what the report has to say about it.
         left_out: nothing was trained, as that was not possible.
+        undone: what was trained and thrown away.
+        ran: settings of the training, by name; empty where none was made.
     """
 
     model: ir.Model
     curves: tuple[Curve, ...] = ()
     warnings: tuple[str, ...] = ()
     left_out: bool = False
+    undone: tuple[UndoneRow, ...] = ()
+    ran: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ class Trainer:
         """
         from compressor.train.defaults import training_defaults
         from compressor.train.finetune import finetune
+        from compressor.train.summary import undone_rows
 
         # Zeros of masks have to survive training, or the layer could not be written as it was chosen.
         phase = phase or Phase(f"step-{step}", "training")
@@ -152,7 +159,8 @@ class Trainer:
         tuned = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
         in_vain = tuned.history.best_epoch == 0 and not tuned.history.notes
         slower = [f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}"] if in_vain else []
-        return Trained(tuned.model, self._curves(tuned.history, phase.title, step), (*tuned.warnings, *slower))
+        curves, undone = self._curves(tuned.history, phase.title, step), undone_rows(tuned, phase.title)
+        return Trained(tuned.model, curves, (*tuned.warnings, *slower), undone=tuple(undone), ran=tuned.ran)
 
     def distilled(self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int) -> Trained:
         """A copy, trained for seconds to give what the original gives; the model itself where that is not possible.
@@ -164,6 +172,7 @@ class Trainer:
             step: as of :meth:`trained`.
         """
         from compressor.train.brief import BriefSamples, TooSlow, distil
+        from compressor.train.summary import undone_rows
 
         settings, extensions = kept_in_training(changed, self._settings)
         unseen = self._unseen(samples.train)
@@ -175,15 +184,16 @@ class Trainer:
             observe = self._teller(step, lines.append)
             tuned = distil(model, self._source, BriefSamples(samples.train, unseen), settings, extensions, observe)
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
-            if self._distance(tuned.model, unseen) > before:
-                return Trained(model)
+            if (after := self._distance(tuned.model, unseen)) > before:
+                return Trained(model, undone=(_undone_by_distance(before, after, unseen),), ran=tuned.ran)
         # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
         except (CompressorError, TooSlow) as error:
             return Trained(model, warnings=(NOT_DISTILLED.format(reason=str(error)),), left_out=True)
         # As the curves of the report: of what was undone there is nothing to draw.
         for line in lines:
             self._write(line)
-        return Trained(tuned.model, self._curves(tuned.history, "training", step))
+        undone = tuple(undone_rows(tuned, SHORT_TRAINING))
+        return Trained(tuned.model, self._curves(tuned.history, "training", step), undone=undone, ran=tuned.ran)
 
     def towards(self, analysis: Analysis, choice: Choice, samples: TrainingInputs, cuts: int) -> TrainedTowards | None:
         """The model trained towards a cut, if asked to; None where nothing is to be trained now.
@@ -292,3 +302,8 @@ class Trainer:
             self._clock.tell(event.told("recover"))
 
         return tell
+
+
+def _undone_by_distance(before: float, after: float, unseen: Dataset | None) -> UndoneRow:
+    on = count(0 if unseen is None else len(unseen), "made-up sample")
+    return UndoneRow(what=SHORT_TRAINING, measure="distance of outputs", on=on, before=before, after=after)

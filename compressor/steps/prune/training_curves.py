@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compressor.results.detail import Curve, Series
+from compressor.results.detail import EPOCHS, Curve, Series
 
 if TYPE_CHECKING:
     from compressor.train.loop.history import History
@@ -20,9 +20,9 @@ def training_curves(history: History, phase: str) -> list[Curve]:
     if judged:
         series.append(Series(name="samples set aside", points=[(epoch, score.loss) for epoch, score in judged]))
     note = f"The weights of epoch {history.best_epoch} were kept."
-    drawn = [Curve(title=f"Loss, {phase}", x_label="epoch", y_label="loss", series=series, note=note)]
+    drawn = [Curve(title=f"Loss, {phase}", x_label=EPOCHS, y_label="loss", series=series, note=note)]
     if metric and history.metric_name is not None:
         aside = [Series(name="samples set aside", points=metric)]
         title = f"{history.metric_name.capitalize()}, {phase}"
-        drawn.append(Curve(title=title, x_label="epoch", y_label=history.metric_name, series=aside))
+        drawn.append(Curve(title=title, x_label=EPOCHS, y_label=history.metric_name, series=aside))
     return drawn

@@ -265,10 +265,13 @@ class _Run:
             metric_name=self._judge.metric_name,
             epochs=at.epochs,
             best_epoch=at.best_epoch,
+            decided_by=self._judge.decided_by,
+            best_tried=self._judge.value(at.least) if at.records else None,
             stopped_early=self._stopped and at.epoch < self._settings.epochs,
             steps=at.epoch * self._sampler.steps,
             seconds=seconds,
             device=str(self._processes.device),
+            learning_rate=self._rate,
             notes=rate_notes(self._settings.learning_rate, at.halvings, trained=bool(at.records)),
         )
 
@@ -288,6 +291,7 @@ class _Run:
             metric_name=self._judge.metric_name,
             metric=None if valid is None else valid.metric,
             valid_loss=None if valid is None else valid.loss,
+            judged_on=None if valid is None else self._sampler.judged_on,
             images_per_second=self._throughput.rate,
             eta_seconds=self._throughput.left(self._steps - done),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -33,6 +34,8 @@ class Event:
         valid_loss: at the end of an epoch, where samples are set aside.
         images_per_second: samples that went through training, per second.
         eta_seconds: estimated time to the end.
+        judged_on: at the end of an epoch, the samples that ``metric`` and ``valid_loss`` are of, in words; reports may
+            compare on others.
     """
 
     kind: Literal["step", "epoch"]
@@ -47,10 +50,12 @@ class Event:
     valid_loss: float | None = None
     images_per_second: float = 0.0
     eta_seconds: float = 0.0
+    judged_on: str | None = None
 
     def in_words(self, more: str = "") -> str:
         """How far training is, for a line that is shown while it runs; ``more`` stands behind loss and metric."""
-        metric = "" if self.metric is None else f", {self.metric_name} {self.metric:.4g}"
+        on = "" if self.judged_on is None else f" on {self.judged_on}"
+        metric = "" if self.metric is None else f", {self.metric_name} {self.metric:.4g}{on}"
         return (
             f"epoch {self.epoch}/{self.epochs}, loss {self.loss:.4g}{metric}{more}, "
             f"{self.images_per_second:.0f} samples/s, {self.eta_seconds:.0f} s left"
@@ -66,7 +71,8 @@ class Event:
         pairs = {name: value for name, value in self.as_json().items() if name not in ("kind", "metric_name")}
         if self.metric_name is not None and "metric" in pairs:
             pairs[self.metric_name.replace(" ", "_")] = pairs.pop("metric")
-        return " ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in pairs.items())
+        texts = {name: json.dumps(value) if name == "judged_on" else value for name, value in pairs.items()}
+        return " ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in texts.items())
 
     def as_json(self) -> dict[str, Any]:
         """Its fields, without those that are not known."""
@@ -97,11 +103,14 @@ class History:
         metric_name: what the metric is; None without one.
         epochs: one record each.
         best_epoch: whose weights were kept; 0 for those from before.
+        decided_by: what the best epoch was chosen by: loss, or the metric that was asked for.
+        best_tried: the best of that which any epoch came to, whether kept or not; None where none was judged.
         stopped_early: patience ran out, or an extension had nothing more to gain.
         steps: of the optimiser.
         seconds: that it took.
         device: where it ran.
         notes: what the user should know of how it went.
+        learning_rate: that it began with, the last time that it began.
     """
 
     before: Judgement
@@ -109,8 +118,11 @@ class History:
     metric_name: str | None
     epochs: list[EpochRecord] = field(default_factory=list)
     best_epoch: int = 0
+    decided_by: str = "loss"
+    best_tried: float | None = None
     stopped_early: bool = False
     steps: int = 0
     seconds: float = 0.0
     device: str = "cpu"
     notes: list[str] = field(default_factory=list)
+    learning_rate: float = 0.0

@@ -66,6 +66,16 @@ class WeightJudge:
         batches = feed(self.sampler.judged(), self.placing)
         return judge(stepper.forward, self.objective, batches, stepper.precision, self.processes)
 
+    @property
+    def decided_by(self) -> str:
+        """What the best weights are chosen by: loss, or the metric that was asked for."""
+        return "loss" if self.objective.epoch_metric is None else self.objective.epoch_metric.name
+
+    def value(self, cost: float) -> float:
+        """The loss or metric of what costs so much."""
+        metric = self.objective.epoch_metric
+        return -cost if metric is not None and metric.higher_is_better else cost
+
     def cost(self, found: Judgement) -> float:
         """What is lower for better weights."""
         metric = self.objective.epoch_metric

@@ -19,6 +19,7 @@ class RunProgress:
         loss: sum of their losses.
         best: what is to be low of the weights that are kept: their loss over the judged samples, or a metric.
         best_epoch: whose weights these are.
+        least: the least that an epoch came to, whether kept or not.
         waited: epochs since then.
         records: of the epochs that are done.
         halvings: how often the learning rate was halved and training begun anew.
@@ -30,6 +31,7 @@ class RunProgress:
     loss: float = 0.0
     best: float = float("inf")
     best_epoch: int = 0
+    least: float = float("inf")
     waited: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
     halvings: int = 0
@@ -53,6 +55,7 @@ class RunProgress:
     def compare(self, cost: float) -> bool:
         """Takes note of what the epoch that ended cost; is that the least so far?"""
         better = cost < self.best
+        self.least = min(self.least, cost)
         self.waited = 0 if better else self.waited + 1
         return better
 

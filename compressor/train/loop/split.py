@@ -21,6 +21,11 @@ class JudgedSamples:
 
     samples: int
     seen: bool
+    aside: str = "set aside"
+
+    def in_words(self) -> str:
+        """Which samples these are: ``450 samples set aside``."""
+        return f"{count(self.samples, 'sample')} {'that are trained on' if self.seen else self.aside}"
 
     def __str__(self) -> str:
         return count(self.samples, "sample") + (", which training saw too" if self.seen else "")
@@ -34,11 +39,13 @@ class Splits:
         train: is trained on.
         valid: judges epochs; None where samples for training do.
         augment: for an epoch, counted from 0, what changes its training samples.
+        aside: what ``valid`` is called.
     """
 
     train: Dataset
     valid: Dataset | None = None
     augment: Callable[[int], Augment | None] | None = None
+    aside: str = "set aside"
 
     @property
     def judges(self) -> Dataset:
@@ -48,7 +55,7 @@ class Splits:
     def judged(self, most: int) -> JudgedSamples:
         """How many samples that are: at most ``most`` of those that are trained on."""
         seen = self.valid is None
-        return JudgedSamples(min(most, len(self.judges)) if seen else len(self.judges), seen)
+        return JudgedSamples(min(most, len(self.judges)) if seen else len(self.judges), seen, self.aside)
 
 
 class BatchSampler:
@@ -75,6 +82,11 @@ class BatchSampler:
     def sets_aside(self) -> bool:
         """Are the judged samples others than those for training?"""
         return self._data.valid is not None
+
+    @property
+    def judged_on(self) -> str:
+        """The judged samples, in words."""
+        return self._data.judged(self._judged).in_words()
 
     def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         """This process's batches of an epoch from step ``start`` on; what is left over at the end is not used."""

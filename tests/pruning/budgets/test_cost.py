@@ -31,7 +31,7 @@ KNOWN = {
         """(float[1,8,5,5] x) => (float y) <int8[16,8,1,1] k, float[16] s, int8[16] z, int64[2] shape = {16,25}> {
             w = DequantizeLinear<axis=0>(k, s, z)  a = Conv(x, w)  y = Reshape(a, shape) }""",
         16 * 8 * 25,
-        16 * 8 + 16,
+        16 * 8,
     ),
     "integers": (
         """(uint8[1,8,5,5] x) => (int32 y) <int8[16,8,1,1] k> { y = ConvInteger(x, k) }""",

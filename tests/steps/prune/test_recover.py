@@ -140,6 +140,15 @@ def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
     bad = {"recover": "finetune", "epochs": 1, "learning_rate": 50, "temperature": 1.0, "clip_norm": 5.0}
     results = [prune(NET, PruneSettings.parse({**asked, **more})) for more in (bad, {"recover": "lstsq"})]
     assert f"{IN_VAIN}; try a smaller --learning-rate than 50" in results[0].report.warnings
+    (undone,) = results[0].report.undone
+    assert (undone.what, undone.measure, undone.on) == ("training", "loss", "51 samples set aside")
+    assert undone.after is not None
+    assert undone.after > undone.before
+    assert not results[1].report.undone
+    ran, plain = (result.report.ran for result in results)
+    assert ran["training"]["learning_rate"] == 50
+    assert ran["training"]["device"] == "cpu"
+    assert (plain["recover"], "training" in plain) == ("lstsq", False)
     kept, rebuilt = (result.model for result in results)
     for name, value in rebuilt.graph.initializers.items():
         other = kept.graph.initializers[name].const_value

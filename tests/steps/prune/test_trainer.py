@@ -24,8 +24,11 @@ NET = (
 )
 
 
-def distilled(monkeypatch: pytest.MonkeyPatch, *distances: float, metrics: Path | None = None) -> tuple[bool, int]:
-    """Was the trained model taken, and how many epochs were recorded, where distances before and after are such?"""
+def distilled(
+    monkeypatch: pytest.MonkeyPatch, *distances: float, metrics: Path | None = None
+) -> tuple[bool, int, list[str]]:
+    """Was the trained model taken, how many curves were drawn, and what is said to be undone, where distances before
+    and after are such?"""
     rows = (SimpleNamespace(distance=SimpleNamespace(value=distance)) for distance in distances)
     monkeypatch.setattr("compressor.steps.prune.trainer.outputs_against", lambda *given: next(rows))
     monkeypatch.setattr(brief, "STEPS", brief.LEAST_STEPS)
@@ -35,19 +38,23 @@ def distilled(monkeypatch: pytest.MonkeyPatch, *distances: float, metrics: Path 
     trainer = Trainer(source, settings, Clock())
     cut = in_memory(model(NET.replace("Relu(a)", "Abs(a)")))  # some way off, so that training finds something
     made = trainer.distilled(cut, RunSamples(samples, None, real=False), None, 1)
-    return made.model is not cut, len(made.curves)
+    return made.model is not cut, len(made.curves), [str(row) for row in made.undone]
 
 
 def test_a_model_that_is_near_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert distilled(monkeypatch, NEAR_OUTPUTS / 2) == (False, 0)
+    assert distilled(monkeypatch, NEAR_OUTPUTS / 2) == (False, 0, [])
 
 
 def test_what_leads_astray_is_undone_and_leaves_no_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = tmp_path / "progress.jsonl"
-    assert distilled(monkeypatch, 0.5, 0.6, metrics=place) == (False, 0)
+    taken, curves, undone = distilled(monkeypatch, 0.5, 0.6, metrics=place)
+    assert not taken
+    assert not curves
+    assert "distance of outputs 0.5 before, 0.6 at best after it, on 256 made-up samples" in undone[0]
     assert not place.exists()
-    taken, _ = distilled(monkeypatch, 0.5, 0.4, metrics=place)
+    taken, _, undone = distilled(monkeypatch, 0.5, 0.4, metrics=place)
     assert taken
+    assert not undone
     lines = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
     assert [line["pruning_step"] for line in lines if line["kind"] == "epoch"] == [1]
 

@@ -19,3 +19,10 @@ def test_finished_epochs_last_and_steps_do_not() -> None:
         "eta_seconds=61 top-1_on_set=0.5"
     )
     assert not isinstance(replace(EVENT, kind="step").told("approach"), LastingText)
+
+
+def test_what_was_judged_is_told_with_the_samples_that_it_is_of() -> None:
+    told = replace(EVENT, judged_on="450 samples set aside").told("train")
+    assert "top-1 on set 0.5 on 450 samples set aside, 512 samples/s" in told
+    assert isinstance(told, LastingText)
+    assert 'judged_on="450 samples set aside"' in told.line
