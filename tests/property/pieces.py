@@ -1,7 +1,7 @@
 """Parts of the models of tests/operators, cut out so that they can stand anywhere in a random graph.
 
-Of a case in which ``body`` leads from ``a`` to ``b`` between layers, the body; of any other, all of it. So a random graph
-meets every operator in every form that has a case, next to every other.
+Of a case in which ``body`` leads from ``a`` to ``b`` between layers, the body; of any other, all of it. So a random
+graph meets every operator in every form that has a case, next to every other.
 """
 
 from __future__ import annotations

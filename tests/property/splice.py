@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from .blocks_ends import CLASSES
 from .builder import BATCH, Shape, Style, Value
 from .graphs import ENTRIES, choose, to_model
 from .growing import BATCH_OF_DRAWS, Block, Net, session
@@ -37,8 +38,9 @@ def spliced_model(rng: np.random.Generator, chosen: Sequence[Piece]) -> onnx.Mod
     x = net.input("x", *net.b.pick((BATCH, 3, 6, 6), (BATCH, 5, 8), (BATCH, 7)))
     for piece in chosen:
         x = _followed(net, piece, x)
-    y = net.require(Block("head", lambda b, v: to_shape(b, v, (BATCH, WIDTH)), opset=1), x)
-    model = to_model(net, [y])
+    for width in (WIDTH, CLASSES):  # something can be removed behind a piece that lets nothing through
+        x = net.require(Block("head", lambda b, v, w=width: to_shape(b, v, (BATCH, w)), opset=1), x)
+    model = to_model(net, [x])
     if not runs(model, 2):
         for info in (*model.graph.input, *model.graph.output):
             for dim in info.type.tensor_type.shape.dim:
