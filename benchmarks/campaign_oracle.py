@@ -118,19 +118,26 @@ def differ(one: list[Array], two: list[Array]) -> str:
 
 
 def left_channels(one: Array, two: Array, axis: int) -> list[int] | None:
-    """Which channels of ``one`` are those of ``two``, in order; None if some are none of them."""
+    """Which channels of ``one`` are those of ``two``, in order, by the nearest values; None if some are none."""
     a, b = (np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1) for x in (one, two))
-    if a.shape[1] != b.shape[1]:
+    if a.shape[1] != b.shape[1] or len(a) < len(b):
         return None
-    limit = CLOSE * max(float(np.abs(a).max(initial=0.0)), 1e-3)
+    apart = np.abs(b[:, None] - a[None]).max(axis=2, initial=0.0)
+    # The least sum of what the first i are apart from some of the first j, as of two sequences that are aligned.
+    least = np.full((len(b) + 1, len(a) + 1), np.inf)
+    least[0] = 0.0
+    for i in range(1, len(b) + 1):
+        for j in range(i, len(a) + 1):
+            least[i, j] = min(least[i, j - 1], least[i - 1, j - 1] + apart[i - 1, j - 1])
     found: list[int] = []
-    for row in b:
-        rest = range(found[-1] + 1 if found else 0, len(a))
-        place = next((k for k in rest if np.abs(a[k] - row).max(initial=0.0) <= limit), None)
-        if place is None:
-            return None
-        found.append(place)
-    return found
+    j = len(a)
+    for i in range(len(b), 0, -1):
+        while least[i, j] == least[i, j - 1]:
+            j -= 1
+        j -= 1
+        found.insert(0, j)
+    limit = CLOSE * max(float(np.abs(a).max(initial=0.0)), 1e-3)
+    return found if all(apart[i, j] <= limit for i, j in enumerate(found)) else None
 
 
 def over_left(reference: onnx.ModelProto, small: onnx.ModelProto, sums: Sequence[tuple[str, int]]) -> Verdict:
@@ -146,12 +153,18 @@ def over_left(reference: onnx.ModelProto, small: onnx.ModelProto, sums: Sequence
         if not any(node.input[0] in other.output for other in small.graph.node):
             return Verdict(unseen="what is summed over channels has no name in the file")
         one, two = (run(model, SIZES[0], [node.input[0]])[0] for model in (reference, small))
-        kept = left_channels(one, two, axis)
+        kept = _by_scale(reference, node) or left_channels(one, two, axis)
         if kept is None:
             return Verdict(f"{node.input[0]} has channels that the original has not")
         if len(kept) < one.shape[axis]:
             _gather(reference.graph, place, kept, axis)
     return Verdict()
+
+
+def _by_scale(reference: onnx.ModelProto, node: onnx.NodeProto) -> list[int] | None:
+    """Channels of a norm whose scale is not zero, which tells those apart that hold the same; None without a scale."""
+    scale = tensors(reference).get(node.input[1]) if node.op_type == "LayerNormalization" else None
+    return None if scale is None else np.flatnonzero(scale).tolist()
 
 
 def _read_by_outputs(model: onnx.ModelProto) -> set[str]:

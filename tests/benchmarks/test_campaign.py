@@ -15,7 +15,7 @@ from tests.models import model
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from campaign_graphs import random_graph
-from campaign_oracle import SIZES, Verdict, run, tensors, verdict
+from campaign_oracle import SIZES, Verdict, left_channels, run, tensors, verdict
 
 TEXT = """(float[N,6] x) => (float y) <float[6,{0}] w, float[{0}] b, float[{0},3] v> {{
     m = MatMul(x, w)  a = Add(m, b)  y = MatMul(a, v) }}"""
@@ -71,6 +71,13 @@ def test_what_runs_over_channels_runs_over_those_that_are_left(text: str, name: 
     assert verdict(*right).wrong.startswith("output 0 is off"), "statistics of zeros are others"
     assert verdict(*right, [(name, axis)]) == Verdict()
     assert verdict(*wrong, [(name, axis)]).wrong.startswith("output 0 is off")
+
+
+def test_channels_are_those_that_are_nearest() -> None:
+    whole = np.asarray([[1.0, 5.0, 1.0001, 9.0, 2.0]], np.float32)
+    assert left_channels(whole, whole[:, [2, 3]], 1) == [2, 3]
+    assert left_channels(whole, whole[:, [0, 3, 4]], 1) == [0, 3, 4]
+    assert left_channels(whole, whole[:, [3, 2]], 1) is None, "another order"
 
 
 @pytest.mark.parametrize("seed", range(3))
