@@ -36,8 +36,8 @@ class Live:
 class Graph:
     """A graph that grows.
 
-    ``sums`` is set once something runs over channels without a weight that is cut along: then zeroed weights alone
-    do not say what the smaller graph has to give.
+    ``sums`` are nodes that run over channels, with the axis: of them zeroed weights alone do not say what the smaller
+    graph has to give.
     """
 
     rng: np.random.Generator
@@ -46,7 +46,7 @@ class Graph:
     weights: list[onnx.TensorProto] = field(default_factory=list)
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     live: list[Live] = field(default_factory=list)
-    sums: bool = False
+    sums: list[tuple[str, int]] = field(default_factory=list)
     count: int = 0
 
     def name(self, stem: str) -> str:
@@ -267,8 +267,8 @@ def joined(g: Graph, v: Live) -> None:
 
 def averaged(g: Graph, v: Live) -> None:
     """The mean over channels, as gates of attention in space use it."""
-    g.sums = True
     m = g.axes(g.pick("ReduceMean", "ReduceMax", "ReduceSum"), v.name, [axis_of(v)], keepdims=1)
+    g.sums.append((g.nodes[-1].name, axis_of(v)))
     g.grow(g.one("Mul", v.name, g.one("Sigmoid", m)), v.shape)
 
 
@@ -294,8 +294,8 @@ def layer_norm(g: Graph, v: Live) -> None:
     if g.opset < 17:
         return
     c = v.shape[-1]
-    g.sums = True
     g.grow(g.one("LayerNormalization", v.name, g.positive(c), g.weight(c), axis=-1), v.shape)
+    g.sums.append((g.nodes[-1].name, len(v.shape) - 1))
 
 
 def attention(g: Graph, v: Live) -> None:
@@ -374,8 +374,8 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
 }  # fmt: skip
 
 
-def random_graph(seed: int) -> tuple[onnx.ModelProto, bool]:
-    """A model, and whether zeroed weights alone say what a smaller one has to give."""
+def random_graph(seed: int) -> tuple[onnx.ModelProto, list[tuple[str, int]]]:
+    """A model, and the nodes of it that run over channels, with the axis."""
     rng = np.random.default_rng([seed, 77])
     g = Graph(rng, int(rng.choice([11, 13, 15, 17, 18, 20, 21])))
     first: Shape = [["N", 4, 6, 6], ["N", "T", 6], ["N", 8], [2, 3, 6, 6]][int(rng.integers(4))]
@@ -398,4 +398,4 @@ def random_graph(seed: int) -> tuple[onnx.ModelProto, bool]:
     infos = [helper.make_tensor_value_info(v.name, TensorProto.FLOAT, v.shape) for v in outputs]
     graph = helper.make_graph(g.nodes, "campaign", g.inputs, infos, g.weights)
     imports = [helper.make_opsetid("", g.opset), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=9), not g.sums
+    return helper.make_model(graph, opset_imports=imports, ir_version=9), g.sums

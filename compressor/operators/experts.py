@@ -13,7 +13,9 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
+from compressor.channels.combine import combine as agree
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.channels.operands import Operand, Space
 from compressor.graph.sizes.contrib import MICROSOFT
 from compressor.operators import reference
 from compressor.operators.facts import FUSION, PACKED
@@ -97,6 +99,19 @@ def _share_hidden(last_weight: int, node: ir.Node, coupling: Coupling, combine: 
     give_units(coupling, first, 1, joined, "out")
     give_units(coupling, last, 2, inside, "in")
     combine()
+    _keep_width(node, coupling)
+
+
+def _keep_width(node: ir.Node, coupling: Coupling) -> None:
+    """Makes what comes out lose the channels that go in: ONNX Runtime takes the one width from the other."""
+    given, made = required(node, 0), node.outputs[0]
+    sizes = {f"a{axis}": size for axis, size in enumerate(coupling.shape(made)) if size > 1}
+    operands = [Operand(v, tuple((n,) if n in sizes else () for n in _names(v, coupling))) for v in (given, made)]
+    agree(node, coupling, operands, [], Space(sizes))
+
+
+def _names(value: ir.Value, coupling: Coupling) -> list[str]:
+    return [f"a{axis}" for axis in range(len(coupling.shape(value)))]
 
 
 def _packed_work(call: Call) -> str:

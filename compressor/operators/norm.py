@@ -6,11 +6,13 @@ RMSNormalization-23, LpNormalization-22, MeanVarianceNormalization-13, LRN-13, S
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.channels.lifted import are_rows
 from compressor.graph.ir.opsets import softmax_axes
 from compressor.operators import propagate, reference
 from compressor.operators.elementwise import like_first
@@ -36,7 +38,19 @@ def _one_axis(call: Call) -> Sequence[int]:
 
 
 def _listed(call: Call) -> Sequence[int]:
-    return list(call.node.attributes.get_ints("axes", (0, 2, 3)))
+    rank = len(call.shape(0))
+    return [axis % rank for axis in call.node.attributes.get_ints("axes", (0, 2, 3))]
+
+
+def _statistics(over: Callable[[Call], Sequence[int]], node: ir.Node, coupling: Coupling) -> None:
+    """Like the input, whose joint terms are merged where each row would lose positions of its own: statistics that run
+    from row to row take those that stand in one column for the same."""
+    value, axes = required(node, 0), set(over(Call.of(node, coupling)))
+    for term in coupling.layout(value):
+        outside = tuple(axis for axis in term.axes if axis not in axes)
+        if outside and not are_rows(outside, term.axes):
+            coupling.pin(node, value, term, axes, f"{node.op_type} runs over it")
+    like_first(node, coupling)
 
 
 def _group(call: Call) -> str:
@@ -108,10 +122,16 @@ OPERATORS = (
         )
         for name, bias in (("LayerNormalization", 2), ("RMSNormalization", None))
     ),
-    Operator("LpNormalization", labels=like_first, over=_one_axis, masked=reference.mask_sums, synflow="bypass"),
+    Operator(
+        "LpNormalization",
+        labels=partial(_statistics, _one_axis),
+        over=_one_axis,
+        masked=reference.mask_sums,
+        synflow="bypass",
+    ),
     Operator(
         "MeanVarianceNormalization",
-        labels=like_first,
+        labels=partial(_statistics, _listed),
         over=_listed,
         masked=reference.mean_variance,
         synflow="bypass",

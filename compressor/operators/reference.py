@@ -269,8 +269,9 @@ def group_norm(node: ir.Node, reference: Reference) -> None:
         return
     shape = reference.shape(value)
     groups = node.attributes.get_int("num_groups", 1)
-    # The mask may be 1 along axis 1, where nothing of the channels goes.
-    kept = np.broadcast_to(mask.reshape(mask.shape[1], -1)[:, :1], (shape[1], 1)).reshape(1, groups, -1, 1)
+    # The mask is 1 along axes of which nothing goes, as channels or the image, whose size may depend on the input.
+    image = shape[2:] if any(size > 1 for size in mask.shape[2:]) else mask.shape[2:]
+    kept = np.broadcast_to(mask, (len(mask), shape[1], *image)).reshape(len(mask), groups, shape[1] // groups, -1)
     # Positions of the image have an axis of their own, as their number may depend on the input.
     split = _put_reshape(node, reference, value, [0, groups, kept.shape[2], -1])
     normal = _standardise(node, reference, split, kept, [2, 3])

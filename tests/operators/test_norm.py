@@ -70,6 +70,17 @@ CASES = (
     image("MeanVarianceNormalization over negative axes", "b = MeanVarianceNormalization<axes=[-3]>(a)"),
     image("MeanVarianceNormalization of rows that are all zero",
           "s = Sub(a, two)  r = Relu(s)  b = MeanVarianceNormalization<axes=[1]>(r)", more="float two = {2.0}"),
+    # Each of five rows loses features of its own, and behind that nothing says which of them stand in one column.
+    *(whole(f"{op} over rows that keep different features", f"""(float[3,8] x) => (float[n,c] y) <float[8,80] w,
+            float[80,6] v, int64[3] rows = {{3,5,16}}, int64[2] flat = {{3,80}}> {{
+            a = MatMul(x, w)  c = Reshape(a, rows)  b = {op}<{axis}>(c)  f = Reshape(b, flat)  y = MatMul(f, v) }}""",
+            {"w": 40}) for op, axis in (("MeanVarianceNormalization", "axes=[-2]"), ("LpNormalization", "axis=1"))),
+    whole("GroupNormalization of channels that keep different positions", """(float[3,8] x) => (float[n,c] y)
+          <float[8,64] w, float[4] s, float[4] p, float[64,6] v, int64[4] split = {3,4,4,4}, int64[2] flat = {3,64}> {
+          a = MatMul(x, w)  c = Reshape(a, split)  b = GroupNormalization<num_groups=2>(c, s, p)  f = Reshape(b, flat)
+          y = MatMul(f, v) }""", {"w": 32}, opset=21),
+    image("MeanVarianceNormalization over negative axes, norm axes kept", "b = MeanVarianceNormalization<axes=[-3]>(a)",
+          {"v": 4}, settings=KEEP, frozen={"w": "MeanVarianceNormalization normalises along it"}),
     image("LRN", "b = LRN<size=3>(a)", {"v": 4}, frozen={"w": "LRN works along this axis"}),
     *(image(f"{op} over channels", f"b = {op}<axis=1>(a)", {"v": 4}, frozen={"w": f"{op} runs over it"})
       for op in ("Softmax", "LogSoftmax", "Hardmax")),

@@ -194,7 +194,7 @@ class Graph:
         return helper.make_tensor_value_info(value.name, dtype, dims)
 
     def opsets(self) -> list[onnx.OperatorSetIdProto]:
-        domains = sorted({function.domain for function in self.functions})
+        domains = sorted({one.domain for one in (*self.functions, *self.nodes)} - {""})
         return [helper.make_opsetid("", self.opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
 
     def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[Value]) -> onnx.ModelProto:

@@ -6,7 +6,7 @@ swells it is followed by a constant factor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +128,15 @@ class Net:
 
     def _run(self, since: int, y: Value) -> list[NDArray[Any]]:
         """Run the nodes from `since` on, for every draw, and hold y to its declared shape."""
+        values = [run[0] for run in self.measure(since, [self.b.info(y)])]
+        batch = self.b.batch or BATCH_OF_DRAWS
+        declared = tuple(size if size > 0 else -size * batch for size in y.shape)
+        last = self.b.nodes[-1].op_type
+        assert values[0].shape == declared, f"{last}: {values[0].shape}, declared {declared}"
+        return values
+
+    def measure(self, since: int, wanted: Sequence[onnx.ValueInfoProto]) -> list[list[NDArray[Any]]]:
+        """What the nodes from `since` on give, for every draw."""
         nodes = self.b.nodes[since:]
         read = dict.fromkeys(reads(nodes))
         fed = [name for name in read if name in self.known[0]]
@@ -138,10 +147,6 @@ class Net:
         ]
         arrays = {name: self.b.arrays[name] for name in read if name in self.b.arrays}
         tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-        graph = helper.make_graph(nodes, "part", inputs, [self.b.info(y)], tensors)
+        graph = helper.make_graph(nodes, "part", inputs, wanted, tensors)
         runner = session(self.b.wrap(graph))
-        values = [runner.run([y.name], {name: feed[name] for name in fed})[0] for feed in self.known]
-        batch = self.b.batch or BATCH_OF_DRAWS
-        declared = tuple(size if size > 0 else -size * batch for size in y.shape)
-        assert values[0].shape == declared, f"{nodes[-1].op_type}: {values[0].shape}, declared {declared}"
-        return values
+        return [runner.run(None, {name: feed[name] for name in fed}) for feed in self.known]

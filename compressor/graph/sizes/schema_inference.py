@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +29,20 @@ DATA_LIMIT = 1 << 12
 copied into a message for each of its readers."""
 READS_REALS = frozenset({"Resize", "Upsample", "Range"})
 """Operators whose sizes follow from real numbers; of others, ONNX's inference looks at whole numbers alone."""
+MISREAD_DEFAULTS: Mapping[str, Mapping[str, int]] = MappingProxyType({"STFT": {"onesided": 1}})
+"""Operator -> attributes that ONNX's inference (1.22) takes for something else than their default, if left out."""
 DIM_LIMIT = 1 << 40
 """Elements of the largest value that is believed."""
+
+
+def _stated(node: ir.Node) -> onnx.NodeProto:
+    """The node as ONNX has it, with defaults written out that its inference misreads."""
+    proto = ir.serde.serialize_node(node)
+    defaults = MISREAD_DEFAULTS.get(node.op_type, {}) if is_standard(node) else {}
+    proto.attribute.extend(
+        onnx.helper.make_attribute(name, value) for name, value in defaults.items() if name not in node.attributes
+    )
+    return proto
 
 
 class SchemaInference:
@@ -60,7 +74,7 @@ class SchemaInference:
             sizes = own(self._walker.operands(node)) or []
             return {str(v.name): (shape, kind) for v, shape in zip(node.outputs, sizes, strict=False)}
         twin = twin_of(node)
-        proto = ir.serde.serialize_node(node) if twin is None else standard_node(node, twin)
+        proto = _stated(node) if twin is None else standard_node(node, twin)
         try:
             schema = onnx.defs.get_schema(proto.op_type, self._walker.versions.get(proto.domain, 1), proto.domain)
         except onnx.defs.SchemaError:

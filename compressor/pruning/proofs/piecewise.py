@@ -105,7 +105,7 @@ class ExternalWeights(Runnable):
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
         # Live holds these arrays too: the runtime reads them in place and does not keep them alive.
-        lent = {name: tensor.numpy() for name, tensor in self._weights.items()}
+        lent = _lent(self._weights)
         setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
         return Live(start_session(self._path, "cpu", setup), lent)
 
@@ -117,6 +117,11 @@ class ExternalWeights(Runnable):
 def _is_lent(tensor: ir.TensorProtocol) -> bool:
     """Does the runtime read a weight where it is? Types of less than a byte have no array of that form."""
     return tensor.nbytes >= INLINE_BELOW and tensor.dtype.bitwidth % 8 == 0
+
+
+def _lent(weights: Mapping[str, ir.TensorProtocol]) -> dict[str, Array]:
+    """Weights as the runtime reads them in place: in rows, else it makes a copy and refuses to have it lent."""
+    return {name: np.asarray(tensor.numpy(), order="C") for name, tensor in weights.items()}
 
 
 def _place(header: onnx.TensorProto, tensor: ir.TensorProtocol | None, *, lent: bool) -> None:
@@ -241,7 +246,7 @@ class Piecewise:
 
         fed = {name for row in known if isinstance(row, dict) for name in row}
         held = {n: self._weights[n] for n in piece.weights if n in self._weights and n not in fed}
-        lent = {name: tensor.numpy() for name, tensor in held.items() if _is_lent(tensor)}
+        lent = _lent({name: tensor for name, tensor in held.items() if _is_lent(tensor)})
         # One session at a time, as each holds the weights of the piece.
         sessions: dict[tuple[object, ...], Session] = {}  # by what is fed: types of inputs are those of arrays
         for row in known:

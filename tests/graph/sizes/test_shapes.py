@@ -244,3 +244,14 @@ def test_absurd_sizes_are_refused() -> None:
     )
     with pytest.raises(ModelError, match="larger than"):
         bound(proto)
+
+
+def test_one_side_of_a_spectrum_is_the_default() -> None:
+    """ONNX's own inference of STFT takes both."""
+    source, shapes = bound(
+        model(
+            """(float[3,80] x) => (float[n,f,b,c] y) <float[16] window, int64[3] signal = {3,80,1}, int64 step = {16}> {
+            s = Reshape(x, signal)  y = STFT(s, step, window) }"""
+        )
+    )
+    assert shapes(values(source)["y"]) == run_all(source, inputs_of(source, shapes.inputs))["y"].shape == (3, 5, 9, 2)

@@ -196,3 +196,15 @@ def test_weights_of_control_flow_that_does_not_run_are_no_trouble(
     source.graph.remove(source.graph[1], safe=True)
     made = ExternalWeights(source, tmp_path) if kind is ExternalWeights else Piecewise(source, tmp_path, "cpu")
     np.testing.assert_array_equal(made.open().run([given]).outputs[0][0], whole[0])
+
+
+def test_a_weight_that_lies_in_columns_is_lent_in_rows(tmp_path: Path) -> None:
+    """As a caller's transposed array does; ONNX Runtime refuses what it would have to copy."""
+    source = in_memory(model("(float[3,8] x) => (float y) <float[8,64] w> { y = MatMul(x, w) }"))
+    held = source.graph.initializers["w"]
+    assert held.const_value is not None
+    numbers = held.const_value.numpy()
+    held.const_value = ir.tensor(np.asfortranarray(numbers), name="w")
+    x = np.ones((3, 8), np.float32)
+    live = ExternalWeights(source, tmp_path).open()
+    np.testing.assert_allclose(live.run([{"x": x}]).outputs[0][0], x @ numbers, rtol=1e-5)

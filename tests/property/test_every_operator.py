@@ -1,0 +1,112 @@
+"""Random graphs of pieces hold every operator that has a record: removing channels gives what masking them gives."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from compressor import errors
+from compressor.commands import prune
+from compressor.operators.table import RULES
+from tests.oracle import TOLERANCE, worst
+from tests.property.graphs import blocks_of, settings_for
+from tests.property.pieces import Key, Piece, by_operator, every_node, pieces
+from tests.property.splice import spliced_model
+
+NOT_RUN = frozenset({"CausalConvWithState", "LinearAttention", "SwiGLU"})
+"""Operators that ONNX Runtime does not run yet."""
+LENGTH = 5
+"""Pieces of a graph, at most."""
+MANY = range(600)
+
+
+def _drawn(rng: np.random.Generator, key: Key) -> Piece:
+    found = by_operator()[key]
+    return found[int(rng.integers(len(found)))]
+
+
+@cache
+def chosen() -> tuple[tuple[Piece, ...], ...]:
+    """A few pieces a graph, of one operator set, so that every operator is in one of the graphs."""
+    rng = np.random.default_rng(5)
+    found: list[Piece] = []
+    held: set[Key] = set()
+    for key in sorted(by_operator(), key=lambda key: len(by_operator()[key])):
+        if key in RULES and key not in held:
+            found.append(_drawn(rng, key))
+            held |= found[-1].operators
+    graphs: list[tuple[Piece, ...]] = []
+    for opset in sorted({piece.opset for piece in found}):
+        same = [piece for piece in found if piece.opset == opset]
+        same = [same[k] for k in rng.permutation(len(same))]
+        graphs += [tuple(same[k : k + LENGTH]) for k in range(0, len(same), LENGTH)]
+    return tuple(graphs)
+
+
+@cache
+def covering(number: int) -> onnx.ModelProto:
+    return spliced_model(np.random.default_rng([13, number]), chosen()[number])
+
+
+def check(model: onnx.ModelProto, rng: np.random.Generator, *, checked: bool) -> int:
+    """Prunes one graph, and holds every value against the masked one. Returns the channels removed."""
+    # Of a single channel a norm leaves rounding errors alone, which nothing could be held against.
+    settings = settings_for(rng).model_copy(update={"min_channels": 2})
+    text = f"{' '.join(blocks_of(model))} with {settings.model_dump(exclude_defaults=True)}"
+    try:
+        result = prune.prune(ir.from_proto(model), settings)
+        name, gap = worst(ir.from_proto(model), settings)
+    except errors.NotPossible:
+        return 0
+    except Exception as error:
+        raise AssertionError(f"{text}: {type(error).__name__}: {error}") from error
+    assert gap < TOLERANCE, f"{text}: {name}"
+    if checked:
+        onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
+    return sum(group.removed for group in result.report.groups)
+
+
+def test_every_record_is_in_a_random_graph() -> None:
+    held = {(n.domain, n.op_type) for k in range(len(chosen())) for n in every_node(covering(k).graph.node)}
+    assert {name for domain, name in RULES if (domain, name) not in held} == NOT_RUN
+
+
+FAST = range(0, len(chosen()), 2)
+SLOW = range(1, len(chosen()), 2)
+
+
+@cache
+def removed(number: int) -> int:
+    checked = all(piece.checked for piece in chosen()[number])
+    return check(covering(number), np.random.default_rng([14, number]), checked=checked)
+
+
+@pytest.mark.parametrize("number", FAST)
+def test_masked_equals_removed_with_operators(number: int) -> None:
+    removed(number)
+
+
+def test_graphs_with_every_operator_do_lose_channels() -> None:
+    """All but one behind Optional, the shape of whose value is not followed."""
+    assert [removed(k) > 0 for k in FAST].count(False) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SLOW)
+def test_masked_equals_removed_with_other_operators(number: int) -> None:
+    assert removed(number) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", MANY)
+def test_masked_equals_removed_of_many_pieces(seed: int) -> None:
+    """Every piece comes first in some graph; what is behind it is drawn."""
+    rng = np.random.default_rng([31, seed])
+    first = pieces()[seed % len(pieces())]
+    same = [piece for piece in pieces() if piece.opset == first.opset]
+    drawn = (first, *(same[k] for k in rng.integers(len(same), size=int(rng.integers(1, 4)))))
+    check(spliced_model(rng, drawn), rng, checked=all(piece.checked for piece in drawn))
