@@ -70,7 +70,7 @@ class _Combine:
             NamedOperand(s.operand.value, tuple(n for n in s.operand.names if n in s.names), tuple(s.terms))
             for s in self.sides
         ]
-        return NodeOperands(tuple(parts), self.space.sizes, frozenset(self.out_names))
+        return NodeOperands(tuple(parts), self.space.sizes, frozenset(self.out_names), frozenset(self.space.in_order))
 
     # ---- lifting --------------------------------------------------------------------------------------------
 
@@ -145,7 +145,9 @@ class _Combine:
         for place, term in enumerate(self._fresh(side)):
             if term_content(term) in held:
                 continue
-            if self.coupling.pin(self.node, side.operand.value, term, set(self.space.fixed), text):
+            # Rows that lose different positions would leave different gaps.
+            fixed = {*self.space.fixed, *(self.space.in_order if len(term.axes) > 1 else ())}
+            if self.coupling.pin(self.node, side.operand.value, term, fixed, text):
                 return True
             met = term
             for other in self._meeting_sides(term):
@@ -289,7 +291,7 @@ class _Combine:
             alone = {n for n in group if not self._spans_elsewhere(n, side)}
             # What already follows another operand along this axis has no units of its own there.
             led = any(set(t.axes) <= group for t in taken)
-            if alone and alone <= self.out_names and not alone & set(self.space.fixed) and not led:
+            if alone and alone <= self.out_names and not alone & {*self.space.fixed, *self.space.in_order} and not led:
                 deferred.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
                 deferred.roles[axis] = "out"
 

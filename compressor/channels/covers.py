@@ -21,7 +21,7 @@ SEARCH_PATTERNS = 256
 """Patterns of which covers are searched; of more, only the one that takes a unit of each is looked at."""
 LARGEST_PART = 64
 """Units of the pattern that a search starts from, at most, in one cover."""
-ROUNDING = 1e-8
+NO_REST = 1e-8
 """Least squares of small whole numbers, within which a number is zero."""
 
 
@@ -125,7 +125,7 @@ def _least_squares(
     # Each round takes up one column; it is rare that one is dropped again.
     for _ in range(3 * len(factors)):
         rest = target - columns @ factors
-        if np.abs(rest).max() < ROUNDING:
+        if np.abs(rest).max() < NO_REST:
             return factors
         # Rounded, so that ties are ties on every machine.
         gain = np.where(used, 0.0, np.round(columns.T @ rest, 6))
@@ -136,12 +136,12 @@ def _least_squares(
         while True:
             wanted = np.zeros(len(factors))
             wanted[used] = np.linalg.lstsq(columns[:, used], target, rcond=None)[0]
-            below = used & (wanted <= ROUNDING)
+            below = used & (wanted <= NO_REST)
             if not below.any():
                 factors = wanted
                 break
-            step = (factors[below] / np.maximum(factors[below] - wanted[below], ROUNDING)).min()
+            step = (factors[below] / np.maximum(factors[below] - wanted[below], NO_REST)).min()
             factors = factors + step * (wanted - factors)
-            used &= factors > ROUNDING
+            used &= factors > NO_REST
             factors[~used] = 0.0
     return None
