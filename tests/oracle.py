@@ -23,7 +23,9 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.plan import PruningPlan, units_of
 from compressor.config import PruneSettings
 from compressor.config.proof import RTOL
+from compressor.graph.form.clean import remove_unused
 from compressor.graph.form.normalise import unshare
+from compressor.graph.form.shuffles import write_shuffles_as_gathers
 from compressor.graph.sizes.binding import Bound
 from compressor.graph.sizes.feeds import feeds
 from compressor.graph.sizes.shapes import Shapes
@@ -64,6 +66,8 @@ def couple(source: ir.Model, settings: PruneSettings) -> tuple[ir.Model, Couplin
     """What :func:`compressor.pruning.cut.analysis.analyse` does, before anything is sealed."""
     model, shapes = prepared_model(source, settings)
     unshare(model)
+    if settings.simplify and write_shuffles_as_gathers(model, shapes):
+        remove_unused(model)
     give_each_its_own(model.graph, shapes, table.RULES)
     policy = Policy(heads=settings.attention == "heads", keep_norm_axes=settings.keep_norm_axes)
     return model, Coupling(model.graph, shapes, table.RULES, policy).run()

@@ -2,27 +2,31 @@
 
 Where an axis is split into rows and columns (groups of a convolution, heads, directions of an LSTM), units of
 different rows are paired by rank, weakest with weakest, and merged, so that each removal takes one from each row.
-Rows that hold the same units are one row. Where units stand in several rows at once (a query shared by two
-constraints), patterns of counts are combined into exact covers of the rows.
+Rows that hold the same units are one row. Where units stand in several rows at once, or in rows of several such
+splits (a query shared by two constraints, a shuffle between convolutions of unequal groups), they are merged so that
+all of these splits stay level; see :mod:`compressor.channels.covers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from compressor.channels.coupling import Coupling
+from compressor.channels.covers import Counts, Covers
 from compressor.channels.labels import FROZEN, Reason, Term, UnitArray
 
-Pattern = tuple[int, ...]
-COVER_STEPS = 20_000
-"""Steps of the search for an exact cover; beyond it the units in question are frozen."""
 
-COVER_ROWS = 256
-"""Rows of the largest constraint whose covers are searched."""
+@dataclass(frozen=True)
+class _Split:
+    """Units in rows that keep equal counts, int64[rows, columns], and what asked for that."""
+
+    rows: UnitArray
+    origin: str
 
 
 def balance(coupling: Coupling, score: npt.NDArray[np.float64]) -> Coupling:
@@ -33,16 +37,16 @@ def balance(coupling: Coupling, score: npt.NDArray[np.float64]) -> Coupling:
     while True:
         coupling.units.pairing_begins()
         version = coupling.units.version
-        for units, node in _constraints(coupling):
-            _pair(coupling, units, score, node)
+        for splits in _connected(_splits(coupling), len(coupling.units)):
+            _pair(coupling, splits, score)
         if coupling.units.version == version:
             return coupling
         coupling.run()
 
 
-def _constraints(coupling: Coupling) -> Iterator[tuple[UnitArray, str]]:
+def _splits(coupling: Coupling) -> list[_Split]:
     """Joint terms as matrices, most rows first, each once."""
-    found: dict[bytes, tuple[UnitArray, str]] = {}
+    found: dict[bytes, _Split] = {}
     terms: list[tuple[Term[Any], str]] = [(b.term, b.node) for b in coupling.balances]
     terms += [(term, str(value.name)) for value, term in coupling.joint_terms()]
     for raw, origin in terms:
@@ -50,78 +54,58 @@ def _constraints(coupling: Coupling) -> Iterator[tuple[UnitArray, str]]:
         if short is not None and len(short.axes) > 1:
             # Counts do not depend on the order within a row, and rows that hold the same units ask the same.
             rows = np.unique(np.sort(short.rows(), axis=1), axis=0)
-            found.setdefault(rows.tobytes() + repr(rows.shape).encode(), (rows, origin))
-    # The finest split first: what it merges often settles the coarser ones, which share its axes.
-    yield from sorted(found.values(), key=lambda pair: -len(pair[0]))
+            if len(rows) > 1:
+                found.setdefault(rows.tobytes() + repr(rows.shape).encode(), _Split(rows, origin))
+    return sorted(found.values(), key=lambda split: -len(split.rows))
 
 
-def _pair(coupling: Coupling, rows: UnitArray, score: npt.NDArray[np.float64], origin: str) -> None:
-    rows = coupling.units.find(rows)
-    patterns = _patterns(rows)
-    # A unit that stands equally often in every row takes the same count from each, and needs no partner.
-    constant = {p for p in patterns if len(set(p)) == 1}
+def _connected(splits: list[_Split], units: int) -> Iterator[list[_Split]]:
+    """Splits that ask something of the same units, together."""
+    owner = np.full(units, -1, np.int64)
+    parts: dict[int, list[_Split]] = {}
+    for number, split in enumerate(splits):
+        own = np.setdiff1d(split.rows, [FROZEN])
+        joined = [split]
+        for part in np.setdiff1d(owner[own], [-1]).tolist():
+            owner[owner == part] = number
+            joined = parts.pop(part) + joined
+        owner[own] = number
+        parts[number] = joined
+    yield from parts.values()
+
+
+def _pair(coupling: Coupling, splits: list[_Split], score: npt.NDArray[np.float64]) -> None:
+    patterns, members = _patterns(splits)
+    if not members:
+        return
     # Ties are broken by number, so that the same scores always pair the same units.
-    open_patterns = {p: sorted(u, key=lambda x: (score[x], x)) for p, u in patterns.items() if p not in constant}
-    reason = Reason(origin, "", "", "rows of a joint axis cannot lose equal counts")
-    while open_patterns:
-        cover = _exact_cover(list(open_patterns), len(rows))
-        if cover is None:
-            for units in open_patterns.values():
-                coupling.units.freeze(np.asarray(units, np.int64), reason)
-            return
-        # Patterns of a cover lose units together, so they can be merged only as often as the rarest of them occurs.
-        count = min(len(open_patterns[p]) for p in cover)
-        chosen = np.asarray([open_patterns[p][:count] for p in cover], np.int64)
-        coupling.units.union(chosen, chosen[:1], reason)
-        open_patterns = {p: u[count:] if p in cover else u for p, u in open_patterns.items()}
-        open_patterns = {p: u for p, u in open_patterns.items() if u}
+    weakest = [sorted(own, key=lambda x: (score[x], x)) for own in members]
+    reason = Reason(splits[0].origin, "", "", "rows of a joint axis cannot lose equal counts")
+    available = np.asarray([len(own) for own in weakest], np.int64)
+    for each, times in Covers(patterns, [len(s.rows) for s in splits], available):
+        # As many of every pattern as a cover takes of it, for each time that the cover is there.
+        chosen = [
+            np.asarray(own[: n * times]).reshape(times, n).T for own, n in zip(weakest, each.tolist(), strict=True)
+        ]
+        together = np.concatenate([c for c in chosen if c.size])
+        coupling.units.union(together, together[:1], reason)
+        weakest = [own[n * times :] for own, n in zip(weakest, each.tolist(), strict=True)]
+    for own in weakest:
+        coupling.units.freeze(np.asarray(own, np.int64), reason)
 
 
-def _patterns(rows: UnitArray) -> dict[Pattern, list[int]]:
-    """Count of each unit in each row -> the units with these counts."""
-    units, inverse = np.unique(rows, return_inverse=True)
-    inverse = inverse.reshape(rows.shape)
-    counts = np.zeros((len(units), len(rows)), np.int64)
-    np.add.at(counts, (inverse, np.arange(len(rows))[:, None]), 1)
-    found: dict[Pattern, list[int]] = {}
-    for unit, pattern in zip(units.tolist(), counts.tolist(), strict=True):
-        if unit != FROZEN:
-            found.setdefault(tuple(pattern), []).append(unit)
-    return found
-
-
-def _exact_cover(patterns: Sequence[Pattern], rows: int) -> list[Pattern] | None:
-    """Patterns whose counts add up to the same number in every row; None where there are none."""
-    whole = np.sum(np.asarray(patterns, np.int64), axis=0)
-    if (whole == whole[0]).all():
-        return list(patterns)  # the usual case: every pattern is a row of its own
-    if rows > COVER_ROWS:
-        return None
-    # The smallest sum first: the fewer units are merged, the finer the choice that is left.
-    for total in sorted({max(p) for p in patterns}):
-        usable = [np.asarray(p) for p in patterns if max(p) <= total]
-        # The list of one is a counter that all levels of the search share.
-        found = _search(usable, np.zeros(rows, np.int64), total, [0])
-        if found is not None:
-            return [tuple(int(c) for c in p) for p in found]
-    return None
-
-
-def _search(
-    usable: Sequence[npt.NDArray[np.int64]], filled: npt.NDArray[np.int64], total: int, steps: list[int]
-) -> list[npt.NDArray[np.int64]] | None:
-    """Depth-first: fills the first row that is short with a pattern not used before it."""
-    if (filled == total).all():
-        return []
-    steps[0] += 1
-    if steps[0] > COVER_STEPS:
-        return None
-    # Any cover has to fill this row, so it is enough to try what stands in it.
-    row = int(np.argmax(filled < total))
-    for index, pattern in enumerate(usable):
-        if pattern[row] and ((filled + pattern) <= total).all():
-            # Each pattern once in a cover: the units merged in one step are distinct.
-            rest = _search([*usable[:index], *usable[index + 1 :]], filled + pattern, total, steps)
-            if rest is not None:
-                return [pattern, *rest]
-    return None
+def _patterns(splits: list[_Split]) -> tuple[Counts, list[list[int]]]:
+    """How often units stand in each row of all ``splits``: patterns, int64[patterns, rows], and the units of each."""
+    units = np.setdiff1d(np.concatenate([s.rows.ravel() for s in splits]), [FROZEN])
+    counts = []
+    for split in splits:
+        row = np.broadcast_to(np.arange(len(split.rows))[:, None], split.rows.shape)
+        free = split.rows != FROZEN
+        own = np.zeros((len(units), len(split.rows)), np.int64)
+        np.add.at(own, (np.searchsorted(units, split.rows[free]), row[free]), 1)
+        counts.append(own)
+    # A unit that stands equally often in every row takes the same count from each, and needs no partner.
+    open_ = np.any([(own != own[:, :1]).any(axis=1) for own in counts], axis=0)
+    units = units[open_]
+    patterns, which = np.unique(np.concatenate(counts, axis=1)[open_], axis=0, return_inverse=True)
+    return patterns, [units[which.ravel() == k].tolist() for k in range(len(patterns))]

@@ -70,7 +70,7 @@ class _Combine:
             NamedOperand(s.operand.value, tuple(n for n in s.operand.names if n in s.names), tuple(s.terms))
             for s in self.sides
         ]
-        return NodeOperands(tuple(parts), self.space.sizes, frozenset(self.out_names))
+        return NodeOperands(tuple(parts), self.space.sizes, frozenset(self.out_names), frozenset(self.space.in_order))
 
     # ---- lifting --------------------------------------------------------------------------------------------
 
@@ -145,7 +145,9 @@ class _Combine:
         for place, term in enumerate(self._fresh(side)):
             if term_content(term) in held:
                 continue
-            if self.coupling.pin(self.node, side.operand.value, term, set(self.space.fixed), text):
+            # Rows that lose different positions would leave different gaps.
+            fixed = {*self.space.fixed, *(self.space.in_order if len(term.axes) > 1 else ())}
+            if self.coupling.pin(self.node, side.operand.value, term, fixed, text):
                 return True
             met = term
             for other in self._meeting_sides(term):
@@ -256,6 +258,8 @@ class _Combine:
             self._give_fresh(side, deferred, taken)
         # What met rows alone follows them once the rest of the term is merged along, in a later pass: a scale of each
         # channel behind a view that makes channels of features, and a convolution after it.
+        # Copies and what meets them alone wait too: another call of a layer that reads a first state knows more.
+        waits |= {name for name in side.open if self._copies_alone(name)}
         deferred.open = {a for a in deferred.open if waits & set(side.operand.axes[a])} - set(deferred.roles)
         side.open &= waits
         for each in self._reading[side.operand.value]:
@@ -289,9 +293,15 @@ class _Combine:
             alone = {n for n in group if not self._spans_elsewhere(n, side)}
             # What already follows another operand along this axis has no units of its own there.
             led = any(set(t.axes) <= group for t in taken)
-            if alone and alone <= self.out_names and not alone & set(self.space.fixed) and not led:
+            if alone and alone <= self.out_names and not alone & {*self.space.fixed, *self.space.in_order} and not led:
                 deferred.terms.append(Term((axis,), self.coupling.fresh(side.operand.value, axis)))
                 deferred.roles[axis] = "out"
+
+    def _copies_alone(self, name: str) -> bool:
+        """Do several operands lie along an axis, all of which wait for labels, and all but one of which hold copies?"""
+        sides = self._spanning[name]
+        weights = [s for s in sides if s.deferred is None or not s.deferred.broadcast]
+        return len(sides) > 1 and len(weights) <= 1 and all(name in s.open for s in sides)
 
     def _spans_elsewhere(self, name: str, side: Side) -> bool:
         return any(s is not side and name not in s.open for s in self._spanning[name])

@@ -27,8 +27,10 @@ class NodeOperands:
         parts: the operands that are there, in order.
         sizes: size of every name.
         kept: names that an output has; a term over any other is summed over, or reduced in another way.
+        in_order: names along which the node looks at what lies beside each position.
     """
 
     parts: tuple[NamedOperand, ...]
     sizes: Mapping[str, int]
     kept: frozenset[str]
+    in_order: frozenset[str] = frozenset()

@@ -38,8 +38,11 @@ class Space:
         rows: what becomes of an axis ``(g i)`` whose ``i`` is summed over, so that the output has ``g`` alone, as
             attention's scores have an axis of heads: rows go as a whole, and the output has their channels (True); or
             each row loses as many of its own, and the output has none (False).
+        in_order: names along which the operator looks at what lies beside each position: positions may go and leave
+            their place to nobody, and those of rows may not, as every row would leave others.
     """
 
     sizes: Mapping[str, int]
     fixed: Collection[str] = ()
     rows: bool = False
+    in_order: Collection[str] = ()

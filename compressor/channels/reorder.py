@@ -1,7 +1,8 @@
 """Another order of the channels of a group: exact, as producers and consumers move as one.
 
 A channel group of the coupling is what has to move together. It is reordered only where its units lie in one unbroken
-run, in one order, on every axis that holds them; groups that are split, shuffled or tiled somewhere stay as they are.
+run, in one order, on every axis that holds them; groups that are split, shuffled or tiled somewhere stay as they are,
+and so do those of which some node looks at neighbours.
 """
 
 from __future__ import annotations
@@ -48,12 +49,18 @@ class Holders:
         values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
         self.terms = [(value, term) for value in values for term in coupling.layout(value, assign_fresh=False)]
         self.of: dict[int, list[int]] = {}
+        met = coupling.node_operands.values()
+        placed = [t.units.ravel() for n in met for p in n.parts for t in p.terms if n.in_order.intersection(t.axes)]
+        self._placed = coupling.units.find(np.unique(np.concatenate([np.zeros(0, np.int64), *placed])))
         for index, (_, term) in enumerate(self.terms):
             for unit in np.unique(term.units).tolist():
                 self.of.setdefault(unit, []).append(index)
 
     def places(self, member: ChannelGroup) -> list[GroupPlace]:
-        """Where initializers hold the group; none where its units do not lie in one run and order everywhere."""
+        """Where initializers hold the group; none where its units do not lie in one run and order everywhere, or their
+        order counts."""
+        if np.isin(member.units, self._placed).any():
+            return []
         found = []
         for index in sorted({index for unit in member.units.tolist() for index in self.of.get(unit, [])}):
             value, term = self.terms[index]

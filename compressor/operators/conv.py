@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compressor.channels.coupling import Unexplained
+from compressor.operators.neighbours import depthwise_axes
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call, Window
 
@@ -22,6 +23,7 @@ OPERATORS = (
         signature="n (g i) [*s], (g o) i [*k], (g o)? -> n (g o) [*p]",
         sizes={"g": "group"},
         window=SLIDES,
+        neighbours=depthwise_axes,
         factors=(0, 1),
         work="n (g o) *p i *k",
         bias=2,

@@ -136,8 +136,7 @@ OPERATORS = (
         masked=reference.mean_variance,
         synflow="bypass",
     ),
-    # Neighbouring channels are summed over, so their distance matters.
-    Operator("LRN", signature="n [c] *s -> n c *s", synflow="bypass"),
+    Operator("LRN", signature="n c *s -> n c *s", neighbours=lambda _: [1], synflow="bypass"),
     Operator("Softmax", labels=_softmax, probabilities=True, synflow="gate"),
     Operator("LogSoftmax", labels=_softmax, synflow="bypass"),
     Operator("Hardmax", labels=_softmax, differentiable=False),

@@ -18,7 +18,7 @@ from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.operands import Space
 from compressor.graph.ir.movement import MOVEMENT, Movement
 from compressor.graph.ir.nodes import optional_input
-from compressor.operators import derived, work
+from compressor.operators import derived, neighbours, work
 from compressor.operators.facts import NONE, GateProduct, Grid, Host, Neutral, Normalises
 from compressor.operators.signature import (
     Call,
@@ -61,6 +61,8 @@ class Operator:
         sizes: size of a name, or of the axis ``(a b)``, that no axis of its own shows: an attribute or a number. The
             attribute follows a cut by itself.
         window: stars of a kernel that slides.
+        neighbours: axes of the first input along which a result depends on what lies beside its position, where zeros
+            add nothing; the output is as long there. See :mod:`compressor.operators.neighbours`.
         heads: ``--attention`` decides what becomes of a joint axis of which the output sees only a part.
         factors: inputs that are multiplied with each other and summed over what the output does not have.
         factor: attribute that the product is multiplied by, ``alpha`` of Gemm.
@@ -120,6 +122,7 @@ class Operator:
     over: Callable[[Call], Sequence[int]] | None = None
     sizes: Mapping[str, str | int] = field(default_factory=dict)
     window: Window | None = None
+    neighbours: Callable[[Call], Sequence[int]] | None = None
     heads: bool = False
     # products and sums
     factors: tuple[int, ...] | range = NONE
@@ -291,8 +294,13 @@ class Operator:
                 coupling.freeze(node, value, None, f"is an input of {node.op_type} without a signature")
         # Names of size 1 are broadcast and have nothing to lose.
         sizes = {name: size for name, size in found.sizes.items() if size > 1}
-        space = Space(sizes, frozenset(found.fixed), self.heads and coupling.policy.heads)
+        in_order = neighbours.carry_places(node, coupling, found, self._beside(node, coupling))
+        space = Space(sizes, frozenset(found.fixed), self.heads and coupling.policy.heads, in_order)
         combine(node, coupling, found.operand_values(node), found.output_values(node), space)
+
+    def _beside(self, node: ir.Node, coupling: Coupling) -> Sequence[int]:
+        """Axes of the first input along which ``node`` looks at what lies beside each position."""
+        return () if self.neighbours is None else self.neighbours(Call.of(node, coupling))
 
     def macs(self, node: ir.Node, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> int:
         """Multiply-accumulates of one run, from the shapes of inputs and outputs; 0 where it does not multiply."""
@@ -313,16 +321,24 @@ class Operator:
         """Rewrites attributes and shape inputs once channels are gone."""
         if self.repaired is not None:
             self.repaired(node, repairer)
+        # Read before anything is written: some axes are named by an attribute.
+        beside = self._beside(node, repairer.coupling)
         if self.sizes:
             derived.repair_sizes(self, node, repairer)
+        neighbours.fill_gaps(node, beside, repairer)
 
     def mask(self, node: ir.Node, reference: Reference) -> None:
         """Edits a node of the masked reference where it sums or compares removed positions."""
-        derived.mask_node(self, node, reference)
+        beside = self._beside(reference.source_of(node), reference.cut.coupling) if self.neighbours is not None else ()
+        if not neighbours.mask_beside(node, beside, reference):
+            derived.mask_node(self, node, reference)
 
     def learn(self, node: ir.Node, constants: Constants) -> None:
         """Notes in ``constants`` what the outputs of ``node`` hold where its inputs are constant, and what it reads."""
-        derived.learn(self, node, constants)
+        if self.neighbours is None or not neighbours.learn_beside(
+            node, self._beside(node, constants.coupling), constants
+        ):
+            derived.learn(self, node, constants)
 
 
 Rules = Mapping[tuple[str, str], Operator]

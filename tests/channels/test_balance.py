@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.channels.balance import COVER_ROWS, _exact_cover, _patterns, balance
+from compressor.channels.balance import _patterns, _Split, balance
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.config import PruneSettings
@@ -17,40 +15,13 @@ from tests.models import between, in_memory, weight
 from tests.oracle import couple, pair
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1)
-patterns = st.lists(
-    st.lists(st.integers(0, 2), min_size=4, max_size=4).map(tuple).filter(any), min_size=1, max_size=6, unique=True
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(patterns)
-def test_exact_cover(given_patterns: list[tuple[int, ...]]) -> None:
-    """Found exactly where some patterns add up to the largest count of one of them, or all of them are level."""
-    found = _exact_cover(given_patterns, 4)
-    totals = {max(p) for p in given_patterns}
-    choices = [
-        [p for p, used in zip(given_patterns, bits, strict=True) if used]
-        for bits in product([False, True], repeat=len(given_patterns))
-        if any(bits)
-    ]
-    level = [c for c in choices if len(set(np.sum(c, axis=0).tolist())) == 1]
-    level = [c for c in level if len(c) == len(given_patterns) or max(np.sum(c, axis=0)) in totals]
-    assert (found is None) == (not level)
-    if found is not None:
-        assert set(found) <= set(given_patterns)
-        assert len(found) == len(set(found))
-        assert len(set(np.sum(found, axis=0).tolist())) == 1
-
-
-def test_search_for_covers_is_bounded() -> None:
-    rows = COVER_ROWS + 1
-    uneven = [tuple(int(k == 0) for k in range(rows)), tuple(int(k < 2) for k in range(rows))]
-    assert _exact_cover(uneven, rows) is None
 
 
 def test_patterns_count_each_unit_in_each_row() -> None:
-    rows = np.asarray([[1, 2, 2, 0], [3, 2, 1, 0]])
-    assert _patterns(rows) == {(1, 1): [1], (2, 1): [2], (0, 1): [3]}
+    """Those that are in all rows alike, and those that stay, are left out."""
+    patterns, units = _patterns([_Split(np.asarray([[1, 2, 2, 0], [3, 2, 1, 0]]), "")])
+    assert patterns.tolist() == [[0, 1], [2, 1]]
+    assert units == [[3], [2]]
 
 
 def grouped(groups: int = 4) -> Coupling:
@@ -119,6 +90,20 @@ def test_constraints_that_share_an_axis(groups: int, norm: int, criterion: str, 
         assert len(set(kept[kept > 0].tolist())) == 1
     if groups not in (1, 16):
         assert found.cut.keep(found.originals["a"], (1,)).reshape(groups, -1).any(axis=1).all()
+
+
+@pytest.mark.parametrize(("before", "own", "behind"), [((3, 12), 6, 3), ((4, 8), 8, 2), ((4, 16), 16, 4)])
+def test_groups_of_joined_parts_cross_those_before(before: tuple[int, int], own: int, behind: int) -> None:
+    """Filters in groups and others, joined: groups of the next layer begin amid the groups before."""
+    (groups, filters), width = before, before[1] + own
+    body = (f"t = Concat<axis=1>(x, x, x)  g = Conv<group={groups}>(t, k)  h = Conv(x, o)  j = Concat<axis=1>(h, g)"
+            f"  b = Conv<group={behind}>(j, u)")  # fmt: skip
+    needs = f"float[{filters},{12 // groups},3,3] k, float[{own},4,3,3] o, float[{width},{width // behind},1,1] u"
+    found = pair(in_memory(between(body, more=needs, out=width)), SETTINGS)
+    kept = found.cut.keep(found.originals["g"], (1,)).reshape(groups, -1).sum(axis=1)
+    assert kept.tolist() == [filters // groups // 2] * groups
+    kept = found.cut.keep(found.originals["j"], (1,)).reshape(behind, -1).sum(axis=1)
+    assert kept.tolist() == [width // behind // 2] * behind
 
 
 def test_groups_lose_their_own_weakest_filters() -> None:

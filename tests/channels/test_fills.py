@@ -146,3 +146,15 @@ def test_a_branch_that_returns_a_number_everywhere() -> None:
         source = in_memory(model(RETURNED.replace("float[3,8] x", "float[N,8] x")))
         report = prune(source, PruneSettings(ratio=0.5, round_to=1, simplify=simplify)).report
         assert {g.name: g.removed for g in report.groups} == {"w": 8}
+
+
+def test_a_first_state_that_meets_a_layer_before_its_other_calls_do() -> None:
+    """One layer is called twice, first with zeros whose number is open: neither says what the other is at that call."""
+    text = """(float[N,8] x) => (float[N,3] y)
+        <float[8,16] w, float[16,16] k, float[16,3] v, float[1,1] zero = {0}, int64[1] wide = {16}> {
+        n = Shape<end=1>(x)  to = Concat<axis=0>(n, wide)  z = Expand(zero, to)
+        a = MatMul(x, w)  h = MatMul(z, k)  p = Add(a, h)  q = Tanh(p)
+        i = MatMul(q, k)  r = Add(a, i)  t = Tanh(r)  y = MatMul(t, v) }"""
+    found = prune(in_memory(model(text)), PruneSettings(ratio=0.5, round_to=1, recover="none"))
+    assert {r.group: len(r.indices) for r in found.plan.removals} == {"w": 8}
+    assert weight(found.model, "k").shape == (8, 8)

@@ -21,6 +21,7 @@ PLAIN = """(float[N,3,4,4] x) => (float[N,5] y)
     y = MatMul(f, m)
 }"""
 SEEN = PLAIN.replace("(float[N,5] y)", "(float[N,5] y, float[N,8,4,4] e)")
+BESIDE = PLAIN.replace("e = Relu(c)", "e = LRN<size=3>(c)")
 
 
 def _places(text: str) -> tuple[object, list[object]]:
@@ -45,7 +46,7 @@ def test_all_that_holds_a_group_moves_as_one() -> None:
     assert np.abs(outputs(after, feeds)[0] - want).max() > 1e-2  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", [SEEN])
-def test_what_somebody_sees_is_no_group_that_can_move(text: str) -> None:
+@pytest.mark.parametrize("text", [SEEN, BESIDE])
+def test_what_somebody_sees_or_has_neighbours_is_no_group_that_can_move(text: str) -> None:
     _, places = _places(text)
     assert not places

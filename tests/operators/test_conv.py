@@ -35,6 +35,20 @@ CASES = (
           {"w": 8, "u": 8, "u.1": 8, "v": 4}, more="float[16,16,1,1] u"),
     image("Conv with a large weight that another one reads", 'c = Conv<auto_pad="SAME_UPPER">(a, u) d = Relu(c)'
           ' b = Conv<auto_pad="SAME_UPPER">(d, u)', {"w": 8, "v": 4}, more="float[16,16,17,17] u"),
+    image("Conv over channels", "p = GlobalAveragePool(a)  r = Squeeze(p, last)  t = Transpose<perm=[0,2,1]>(r)"
+          "  c = Conv<pads=[1,1]>(t, u, q)  s = Sigmoid(c)  k = Transpose<perm=[0,2,1]>(s)  g = Unsqueeze(k, last)"
+          "  b = Mul(a, g)", more="float[1,1,3] u, float[1] q, int64[1] last = {3}"),
+    image("Conv over channels and space, depthwise", "t = Transpose<perm=[0,2,1,3]>(a)"
+          "  c = Conv<group=6,pads=[1,1,1,1]>(t, u)  r = Relu(c)  b = Transpose<perm=[0,2,1,3]>(r)",
+          more="float[6,1,3,3] u"),
+    image("Conv over two axes of channels", "h = MatMul(a, k)  t = Transpose<perm=[0,2,1,3]>(h)"
+          "  c = Conv<group=6,pads=[1,1,1,1]>(t, u)  r = Transpose<perm=[0,2,1,3]>(c)  b = MatMul(r, m)",
+          {"w": 8, "k": 4, "v": 4}, more="float[6,8] k, float[6,1,3,3] u, float[8,6] m"),
+    image("Conv over channels with filters", "t = Transpose<perm=[0,2,1,3]>(a)  c = Conv<pads=[1,1,1,1]>(t, u)"
+          "  b = Transpose<perm=[0,2,1,3]>(c)", {"v": 4}, more="float[6,6,3,3] u",
+          frozen={"w": "Conv works along this axis as a whole"}),
+    image("Conv over rows of channels", "r = Reshape(a, split)  c = Conv<group=4,pads=[1,1]>(r, u)"
+          "  b = Reshape(c, join)", more="float[4,1,3] u, int64[3] split = {3,4,-1}, int64[4] join = {3,16,6,6}"),
     whole("Conv of sequences", """(float[3,4,9] x) => (float y) <float[8,4,3] w, float[8] b, float[6,8,3] v> {
           a = Conv(x, w, b)  c = Relu(a)  y = Conv(c, v) }""", {"w": 4}),
     whole("Conv of volumes", """(float[3,2,4,4,4] x) => (float y) <float[8,2,2,2,2] w, float[6,8,1,1,1] v> {

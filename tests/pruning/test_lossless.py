@@ -279,6 +279,11 @@ STRUCTURES = (
           {"w": [1, 9, 2], "bias": [1, 9, 2]}, {"w": 2}, out=8),
     image("channels gated by their own mean", "p = GlobalAveragePool(a) c = Conv(p, u) d = Relu(c) e = Conv(d, t)"
           " s = Sigmoid(e) b = Mul(a, s)", ZERO, {"w": 2}, more="float[4,16,1,1] u, float[16,4,1,1] t"),
+    image("channels gated by the means of their neighbours", "p = GlobalAveragePool(a) r = Squeeze(p, last)"
+          " t = Transpose<perm=[0,2,1]>(r) c = Conv<pads=[1,1]>(t, u) s = Sigmoid(c) k = Transpose<perm=[0,2,1]>(s)"
+          " g = Unsqueeze(k, last) b = Mul(a, g)", ZERO, {"w": 2}, more="float[1,1,3] u, int64[1] last = {3}"),
+    image("channels made of their neighbours", "t = Transpose<perm=[0,2,1,3]>(a) c = Conv<group=6,pads=[1,1,1,1]>(t, u)"
+          " b = Transpose<perm=[0,2,1,3]>(c)", ZERO, {}, more="float[6,1,3,3] u"),
     image("padded channels", "c = Pad(a, pads) d = Conv<pads=[1,1,1,1]>(x, u) b = Add(c, d)", {"u": TWO},
           {}, out=18, more="float[18,4,3,3] u, int64[8] pads = {0,1,0,0,0,1,0,0}"),
     image("shuffled channels", "c = Reshape(a, split) d = Transpose<perm=[0,2,1,3,4]>(c) e = Reshape(d, join)"

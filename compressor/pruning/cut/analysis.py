@@ -17,6 +17,7 @@ from compressor.graph.form.copies import make_copies_apart
 from compressor.graph.form.normalise import normalise, unshare
 from compressor.graph.form.plain_sequences import write_plain_sequences
 from compressor.graph.form.restore_packed import with_plain_weights
+from compressor.graph.form.shuffles import write_shuffles_as_gathers
 from compressor.graph.form.slopes import widen_operands
 from compressor.graph.ir import metadata
 from compressor.graph.ir.edit import copy_of
@@ -136,6 +137,8 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
     unshare(model, meant=_is_one_layer)
     if settings.simplify:
         make_copies_apart(model, shapes)
+        if write_shuffles_as_gathers(model, shapes):
+            clean.remove_unused(model)
     # A fill that several nodes share would tie the channels of all of them together in the same way.
     give_each_its_own(model.graph, shapes, table.RULES)
     # The reference and the smaller model are copies of it.
