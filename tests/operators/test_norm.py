@@ -81,7 +81,6 @@ CASES = (
           y = MatMul(f, v) }""", {"w": 32}, opset=21),
     image("MeanVarianceNormalization over negative axes, norm axes kept", "b = MeanVarianceNormalization<axes=[-3]>(a)",
           {"v": 4}, settings=KEEP, frozen={"w": "MeanVarianceNormalization normalises along it"}),
-    image("LRN", "b = LRN<size=3>(a)", {"v": 4}, frozen={"w": "LRN works along this axis"}),
     image("LRN", "b = LRN<alpha=0.5,size=3>(a)"),
     image("LRN before pads were an input", "b = LRN<alpha=0.5,size=5>(a)", opset=10),
     *(image(f"{op} over channels", f"b = {op}<axis=1>(a)", {"v": 4}, frozen={"w": f"{op} runs over it"})
