@@ -104,7 +104,10 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
     shape = tuple(other.const_value.shape.numpy())
     lead = max(spread.ndim - len(shape), 0)
     # Growing the constant could make the sum larger than it was.
-    if any(size != 1 for size in spread.shape[:lead]) or np.broadcast_shapes(shape, spread.shape[lead:]) != shape:
+    ours, theirs = reversed(spread.shape[lead:]), reversed(shape)
+    if any(size != 1 for size in spread.shape[:lead]) or not all(
+        one in (1, two) for one, two in zip(ours, theirs, strict=False)
+    ):
         return None
     return add, 1 - index
 

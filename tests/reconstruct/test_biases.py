@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compressor.reconstruct.biases import read_bias, write_bias
+from compressor.reconstruct.biases import _following, read_bias, write_bias
 from compressor.reconstruct.layers import LayerPair, repairable_layers
 from tests.models import in_memory, model
 from tests.reconstruct.case import noise, outputs
@@ -59,3 +59,10 @@ def test_no_change_adds_no_node() -> None:
     form = layer.form(((3, 4), (4, 6), (3, 6)))
     write_bias(layer, form, np.zeros((1, 6)), 2)
     assert len(held.graph) == 1
+
+
+def test_a_sum_of_another_width_holds_no_bias() -> None:
+    """Where the width of a layer is not known, that of its weight is taken, which may be larger than the sum."""
+    held = in_memory(model(BATCH + "<float[4,6] w, float[6] b> { a = MatMul(x, w)  y = Add(a, b) }"))
+    assert _following(layer_of(held), np.zeros(6)) is not None
+    assert _following(layer_of(held), np.zeros(8)) is None

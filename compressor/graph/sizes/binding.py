@@ -68,10 +68,13 @@ SECOND = (
     CandidateSizes(1, (1280, 1280), (20000, 20000, 20000, 20000)),
 )
 FAR_SIZES = (
+    CandidateSizes(11, (320, 256), (200, 150, 120, 180)),
+    CandidateSizes(11, (192, 128), (64, 100, 70, 90)),
     CandidateSizes(1, (320, 256), (200, 150, 120, 180)),
     CandidateSizes(1, (192, 128), (64, 100, 70, 90)),
 )
-"""Far from both: what holds by chance between 13 and 41 (less than a stride, than a bound) does not hold here."""
+"""Far from both: what holds by chance between 13 and 41 (less than a stride, than a bound), or for a batch of 2 and 3,
+does not hold here."""
 VALUE_LIMIT = 1 << 32
 """Elements of the largest value of a graph that is worked on at all: 16 GiB of float32."""
 SHRINK = (1, 2, 4, 8)

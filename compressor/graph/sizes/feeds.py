@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +13,7 @@ from compressor.core.arrays import Array
 from compressor.errors import NothingToProve
 from compressor.graph.ir.control_flow import loop_settings
 from compressor.graph.sizes.binding import Shape
+from compressor.graph.sizes.probes import TOTAL_BUDGET
 from compressor.graph.sizes.room import demand_room
 from compressor.graph.sizes.shapes import Shapes
 
@@ -109,7 +111,10 @@ def probe_inputs(model: ir.Model, shapes: Shapes, seed: int, *, first_only: bool
     for k, bound in enumerate(sizes):
         # A seed for each size, so that no input is a part of another.
         yield Attempt(feeds(model, bound, shapes, seed + k))
-    for bound in [shapes.inputs, *([] if first_only else shapes.spare_inputs)]:
+    # Past the budget a runtime that takes none of the others would fill the memory before it says so.
+    most = max(TOTAL_BUDGET, shapes.elements_at(shapes.inputs))
+    spare = (bound for bound in shapes.spare_inputs if not first_only and shapes.elements_at(bound) <= most)
+    for bound in chain([shapes.inputs], spare):
         # Zeros first: every table has that index.
         for zeros in (True, False):
             yield Attempt(feeds(model, bound, shapes, seed, zeros=zeros), instead=True)

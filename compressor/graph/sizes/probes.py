@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -106,10 +107,7 @@ class SizeSearch:
     def far(self, first: AcceptedSizes) -> Bound | None:
         """Sizes far from the others; None where running them may cost too much, given the elements at ``first``."""
         for bound in self.binding.candidates(FAR_SIZES):
-            grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.bound.items()), default=1.0)
-            # Squared, because attention grows with the square of a length.
-            cheap = first.cost.total * max(1.0, grown) ** 2 <= FAR_BUDGET
-            if bound != first.bound and cheap and self._within(bound) and self._takes(bound, first):
+            if bound != first.bound and self._cheap(bound, first) and self._within(bound) and self._takes(bound, first):
                 emptied = self.binding.emptied(bound)
                 # A size that an empty past makes negative was no past.
                 return bound if emptied is None or self._least(emptied)[0] < 0 else emptied
@@ -149,6 +147,15 @@ class SizeSearch:
     def spare(self, first: AcceptedSizes) -> list[Bound]:
         """Every size that could be tried, smallest last: for whoever finds that a runtime refuses the others."""
         return [bound for bound in self.binding.candidates(FIRST_SIZES) if first.hollow or self._least(bound)[0] > 0]
+
+    def _cheap(self, bound: Bound, first: AcceptedSizes) -> bool:
+        """Does a run at these sizes cost no more than a check may?"""
+        made = list(value_elements(self.symbolic, numbered(self.declared, bound)))
+        if None not in made:
+            return sum(filter(None, made)) <= FAR_BUDGET
+        grown = max((prod(bound[name]) / max(1, prod(shape)) for name, shape in first.bound.items()), default=1.0)
+        # Squared, because attention grows with the square of a length.
+        return first.cost.total * max(1.0, grown) ** 2 <= FAR_BUDGET
 
     def _within(self, bound: Bound) -> bool:
         return reachable(self.limits, numbered(self.declared, bound))
@@ -285,6 +292,15 @@ def _refuse_too_large(known: Known, kind: type[CompressorError]) -> None:
                 f"{where} a value of shape {list(shape or ())}, {size} elements, and at most {VALUE_LIMIT} are "
                 "worked on; where sizes are open, give smaller ones with --input-shape or --dim"
             )
+
+
+def value_elements(symbolic: Known, numbers: Mapping[str, Dim]) -> Iterator[int | None]:
+    """Elements of values that nodes make, with these numbers for symbols; None where they do not follow from them."""
+    made = Counter(dims for value, dims in symbolic.shapes.items() if value.producer() is not None)
+    # Few shapes are different ones, however large the graph.
+    for dims, times in made.items():
+        size = None if dims is None else size_product([substitute(dim, numbers) for dim in dims])
+        yield size * times if isinstance(size, int) else None
 
 
 def cost(known: Known) -> Cost:

@@ -22,7 +22,7 @@ from compressor.graph.sizes.binding import Binding, Bound, Declared, Given, Shap
 from compressor.graph.sizes.dims import Size, common_factor, substitute
 from compressor.graph.sizes.inference import infer_values
 from compressor.graph.sizes.known import UNMEASURED, Known, MeasuredValue, initializer_of
-from compressor.graph.sizes.probes import SizeSearch
+from compressor.graph.sizes.probes import SizeSearch, value_elements
 from compressor.graph.sizes.ranges import Limit, index_limits, largest_indices, reachable
 from compressor.graph.sizes.shape_rules import DimShape
 
@@ -115,6 +115,10 @@ class Shapes:
         known = numbered(self.declared, inputs)
         sizes = [substitute(dim, known) for dim in dims]
         return tuple(size if isinstance(size, int) else None for size in sizes)
+
+    def elements_at(self, inputs: Mapping[str, Shape]) -> int:
+        """Elements that nodes make at these sizes of the inputs, of values whose shapes follow from them."""
+        return sum(filter(None, value_elements(self._symbolic, numbered(self.declared, inputs))))
 
     def costed(self, value: ir.Value) -> Shape | None:
         """The shape of ``value`` that costs are counted at."""

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+import numpy as np
 import onnx_ir as ir
 
+from compressor.core.compare import is_real
 from compressor.graph.sizes.feeds import demand_tensors, feeds, probe_inputs
+from compressor.graph.sizes.probes import FAR_BUDGET
 from compressor.graph.sizes.shapes import Shapes
 from compressor.runtime.stored import Feed
+
+LOUD = 100
+"""By how much inputs are larger in one run: beyond what normed data holds, and well within what a half float does."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,20 @@ class Inputs:
         bound = self.shapes.unlike_inputs
         return None if bound is None else feeds(self.model, bound, self.shapes, self.seed + 4)
 
+    @cached_property
+    def loud(self) -> Feed | None:
+        """At the first size, floats many times as large, for nodes that only rare values go through.
+
+        None where no input is of such numbers, or a run would cost more than one at the far size may. Vectors stay, as
+        they may be sizes: factors of a Resize are.
+        """
+        if self.shapes.elements_at(self.shapes.inputs) > FAR_BUDGET:
+            return None
+        made = {
+            n: np.multiply(a, LOUD, dtype=a.dtype) if is_real(a) and a.ndim > 1 else a for n, a in self.first.items()
+        }
+        return None if all(made[name] is array for name, array in self.first.items()) else made
+
     @property
     def both(self) -> list[Feed]:
         """Inputs at the first two sizes that were probed, for the quick proof."""
@@ -83,12 +103,6 @@ class Inputs:
         attempts = probe_inputs(self.model, self.shapes, self.seed)
         return (attempt.feed for attempt in attempts if attempt.instead)
 
-    @property
-    def batched(self) -> bool:
-        """Is nothing open but the first axis of inputs, the batch?"""
-        pairs = [(shape, self.shapes.other_inputs[name]) for name, shape in self.shapes.inputs.items()]
-        return all(one[1:] == two[1:] for one, two in pairs)
-
     def for_masks(self, *, sized: bool) -> list[Feed]:
         """What a masked graph is run on, the best first: one of the two sizes, and another.
 
@@ -99,5 +113,5 @@ class Inputs:
             return [self.first]
         sizes = [sum(prod(shape) for shape in s.values()) for s in (self.shapes.inputs, self.shapes.other_inputs)]
         one, two = (self.second, self.first) if sizes[1] < sizes[0] else (self.first, self.second)
-        # Some graphs refuse the near sizes (an image smaller than a stride), so the probed one stands behind them.
-        return [one, two] if self.near is None else [one, self.near, two]
+        # Some graphs refuse far or near sizes (an image smaller than a stride), so the probed one stands behind them.
+        return [one, *(feed for feed in (self.far, self.near) if feed is not None), two]

@@ -72,7 +72,8 @@ def prove_preparation(
     missing = demand_same_constants(original.model, prepared, settings.provider)
     inputs = Inputs.of_proof(prepared, shapes, settings.seed)
     # Folding looked at the first size; at the second one a size that was taken for a constant shows.
-    wanted = inputs.both[-1:] if inputs.far is None or inputs.batched else [inputs.both[-1], inputs.far]
+    wanted = inputs.every[-2:] if inputs.far is not None else inputs.both[-1:]
+    wanted += [] if inputs.loud is None else [inputs.loud]
     # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
     spare = chain([inputs.first], inputs.instead())
     try:
@@ -97,7 +98,8 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
     missing = demand_same_constants(original.model, cleaned, settings.provider)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
-    chosen = inputs.every if settings.verify == "full" else inputs.both
+    loud = [] if inputs.loud is None else [inputs.loud]
+    chosen = [*inputs.every, *loud] if settings.verify == "full" else inputs.both
     evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead())
     demand_proof(evidence)
     # The original refused one of the probed sizes.

@@ -28,6 +28,7 @@ from compressor.pruning.proofs.proof import MaskedReference
 from compressor.pruning.proofs.routes import ModelPair, Routed, prove_routes
 from compressor.pruning.proofs.second_size import at_second_size
 from compressor.pruning.proofs.standard import Standard, finite_everywhere
+from compressor.pruning.proofs.wiring import demand_wiring
 from compressor.runtime.stored import Runnable
 from compressor.steps.prune.layer_options import structure_of
 
@@ -126,6 +127,7 @@ class _Case:
         if self.settings.verify != "full":
             return evidence
         demand_exact(self.cut, small)
+        demand_wiring(self.cut, small)
         return evidence.with_wrong_models(self._wrong_cuts(masked, small, standard, routed))
 
     def _compared(

@@ -222,8 +222,8 @@ def test_open_sizes_are_proved_at_a_probe_and_at_a_size_of_its_own() -> None:
     proof_row = prune(in_memory(proto), SETTINGS).report.proof
     assert proof_row is not None
     sizes = [run["x"] for run in proof_row.inputs]
-    assert len(sizes) == 2
-    assert all(len(set(column)) == (1 if k == 1 else 2) for k, column in enumerate(zip(*sizes, strict=True)))
+    assert len(sizes) == 3
+    assert all((len(set(column)) == 1) == (k == 1) for k, column in enumerate(zip(*sizes, strict=True)))
 
 
 def merged_heads() -> tuple[ir.Model, Coupling, ir.Model, Reference]:
