@@ -329,8 +329,9 @@ class Operator:
 
     def mask(self, node: ir.Node, reference: Reference) -> None:
         """Edits a node of the masked reference where it sums or compares removed positions."""
-        beside = self._beside(reference.source_of(node), reference.cut.coupling) if self.neighbours is not None else ()
-        if not neighbours.mask_beside(node, beside, reference):
+        if self.neighbours is None or not neighbours.mask_beside(
+            node, self._beside(reference.source_of(node), reference.cut.coupling), reference
+        ):
             derived.mask_node(self, node, reference)
 
     def learn(self, node: ir.Node, constants: Constants) -> None:
