@@ -42,7 +42,7 @@ def test_prune_a_trained_network(name: str, tmp_path: Path) -> None:
     assert report.output.macs < 0.4 * report.input.macs
     assert report.proof is not None
     assert report.proof.passed
-    assert len(report.proof.inputs) == 2
+    assert len(report.proof.inputs) == 3
     assert set(report.seconds) >= {"load", "analyse", "choose", "cut", "prove", "write"}
     assert all(g.removed * 2 == g.channels for g in report.groups if g.channels % 16 == 0)
 

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
 
+import onnx_ir as ir
+
+from compressor.graph.ir.nodes import is_standard
+
 
 class Movement(Enum):
     """How the outputs are made of entries of the inputs.
@@ -46,3 +50,19 @@ MOVEMENT: Mapping[str, Movement] = MappingProxyType({
 MOVES = frozenset(op for op, kind in MOVEMENT.items() if kind is not Movement.ZEROS)
 """Operators whose outputs hold entries of the inputs, at most in another element type."""
 JOINS = frozenset(op for op, kind in MOVEMENT.items() if kind is Movement.JOINS)
+_PASSES_ON = frozenset({"Identity", "Concat", "Dropout"})
+
+
+def moves(node: ir.Node) -> bool:
+    """Do all outputs of a node hold entries of its inputs, at most in another element type?"""
+    return is_standard(node) and node.op_type in MOVES
+
+
+def joins(node: ir.Node) -> bool:
+    """Does a node give the entries of all of its inputs?"""
+    return is_standard(node) and node.op_type in JOINS
+
+
+def may_pass_on(node: ir.Node) -> bool:
+    """Does a node give what it reads where one input is all it has, so that it may go? Dropout as at inference."""
+    return is_standard(node) and node.op_type in _PASSES_ON

@@ -6,21 +6,30 @@ output. What is sliced and copied needs no run, so it is compared whole, with a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import reduce
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.core.arrays import Array
 from compressor.core.compare import same_bits
 from compressor.errors import tool_fault
+from compressor.graph.ir.nodes import default_number, is_standard
 from compressor.graph.tensors.weights import DerivedTensor, paired_weights, parts
 from compressor.pruning.proofs.written import told
 
 NUMBERS_AND_NAMES = frozenset(
-    {ir.AttributeType.FLOAT, ir.AttributeType.FLOATS, ir.AttributeType.STRING, ir.AttributeType.STRINGS}
+    {
+        ir.AttributeType.FLOAT,
+        ir.AttributeType.FLOATS,
+        ir.AttributeType.STRING,
+        ir.AttributeType.STRINGS,
+        ir.AttributeType.TENSOR,
+    }
 )
 """Types of attributes that hold no size: those of whole numbers are what a repair changes."""
 
@@ -41,7 +50,7 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
     Raises:
         ProofFailed: one holds something else.
     """
-    _demand_settings(cut.coupling.graph, small.graph)
+    demand_settings(cut.coupling.graph, small.graph)
     count = 0
     for value, whole, kept in paired_weights(cut.coupling.graph, small.graph):
         count += 1
@@ -51,16 +60,43 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
     return count
 
 
-def _demand_settings(before: ir.Graph, after: ir.Graph) -> None:
-    nodes = {node.name: node for node in before.all_nodes()}
+def demand_settings(before: ir.Graph, after: ir.Graph, called: str = "the smaller model") -> None:
+    """Holds settings of nodes against those of nodes of the same name and operator in another graph.
+
+    Args:
+        before: the graph as it was.
+        after: the graph that was made of it.
+        called: what messages call that one.
+
+    Raises:
+        ProofFailed: a number, a text or a tensor is another, or one was put in that is not the operator's default.
+    """
+    count = Counter(node.name for node in before.all_nodes())
+    nodes = {str(node.name): node for node in before.all_nodes() if count[node.name] == 1 and node.name}
     for node in after.all_nodes():
-        twin = nodes.get(node.name)
+        twin = nodes.get(str(node.name))
         if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):
             continue
         for name, attribute in twin.attributes.items():
             left = node.attributes.get(name)
-            if attribute.type in NUMBERS_AND_NAMES and (left is None or not _stands_for(left, attribute)):
-                raise tool_fault(f"attribute {name!r} of node {node.name!r} is not what the original has")
+            kept = attribute.is_ref() or (left is not None and _stands_for(left, attribute))
+            if attribute.type in NUMBERS_AND_NAMES and not kept:
+                raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is not what the original has")
+        for name in node.attributes.keys() - twin.attributes.keys():
+            if not _is_default(node, name):
+                raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
+
+
+def _is_default(node: ir.Node, name: str) -> bool:
+    """Is a float what ONNX says of one that is left out? What has no default, as a scale of attention, is for runs."""
+    attribute = node.attributes[name]
+    if attribute.type != ir.AttributeType.FLOAT or not is_standard(node):
+        return True
+    try:
+        default = default_number(node.op_type, name)
+    except (KeyError, onnx.defs.SchemaError):
+        return True
+    return bool(np.float32(attribute.as_float()) == np.float32(default))
 
 
 def _stands_for(left: ir.Attr, whole: ir.Attr) -> bool:

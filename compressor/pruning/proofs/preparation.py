@@ -21,9 +21,10 @@ from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.pruning.proofs.chained import runnable_given
 from compressor.pruning.proofs.constants import demand_same_constants
 from compressor.pruning.proofs.evidence import Evidence, NotProved, demand_numbers, demand_proof, with_comparisons
+from compressor.pruning.proofs.exact import demand_settings
 from compressor.pruning.proofs.inputs import Inputs
 from compressor.pruning.proofs.piecewise import runnable
-from compressor.pruning.proofs.proof import ONE_SIZE, answers_of, tolerance_of, unlike
+from compressor.pruning.proofs.proof import ONE_SIZE, answers_of, sizes_of, tolerance_of, unlike
 from compressor.pruning.proofs.renumbered import Renumbered, Renumbering
 from compressor.pruning.proofs.routes import ModelPair, flows, prove_routes
 from compressor.pruning.proofs.standard import with_tolerance
@@ -69,7 +70,7 @@ def prove_preparation(
     Raises:
         ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
     """
-    missing = demand_same_constants(original.model, prepared, settings.provider)
+    missing = _demand_same_parts(original.model, prepared, settings)
     inputs = Inputs.of_proof(prepared, shapes, settings.seed)
     # Folding looked at the first size; at the second one a size that was taken for a constant shows.
     wanted = inputs.every[-2:] if inputs.far is not None else inputs.both[-1:]
@@ -91,19 +92,20 @@ def prove_preparation(
     # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
     if inputs.second is not None and evidence.runs is not None and evidence.runs.feeds[0] is not wanted[0]:
         missing.append(NotProved(PREPARATION, ONE_SIZE))
-    return [*missing, *evidence.not_proved, *_unlike(original, prepared, inputs, settings)]
+    return [*missing, *evidence.silent, *evidence.not_proved, *_unlike(original, prepared, inputs, settings)]
 
 
 def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, settings: RunSettings) -> Evidence:
     """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
-    missing = demand_same_constants(original.model, cleaned, settings.provider)
+    missing = _demand_same_parts(original.model, cleaned, settings)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
     loud = [] if inputs.loud is None else [inputs.loud]
     chosen = [*inputs.every, *loud] if settings.verify == "full" else inputs.both
     evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead())
     demand_proof(evidence)
-    # The original refused one of the probed sizes.
-    if len(evidence.inputs) < len(inputs.both):
+    # The original refused one of the probed sizes; large numbers come at the first size once more.
+    taken = evidence.runs.feeds if evidence.runs is not None else ()
+    if inputs.second is not None and len({sizes_of(feed) for feed in taken}) == 1:
         missing.append(NotProved(PREPARATION, ONE_SIZE))
     return evidence.with_missing([*evidence.silent, *missing, *_unlike(original, cleaned, inputs, settings)])
 
@@ -131,6 +133,12 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
         raise tool_fault(f"the model does not run with its functions: {error}") from None
     demand_proof(evidence)
     return [*missing, *evidence.not_proved]
+
+
+def _demand_same_parts(before: ir.Model, prepared: ir.Model, settings: RunSettings) -> list[NotProved]:
+    """Holds constants and settings against those of the file; what was folded and cannot be computed is returned."""
+    demand_settings(before.graph, prepared.graph, "the prepared graph")
+    return demand_same_constants(before, prepared, settings.provider)
 
 
 def _unlike(original: Original, prepared: ir.Model, inputs: Inputs, settings: RunSettings) -> list[NotProved]:

@@ -130,7 +130,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     standard, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings), masked.model)
     evidence, missing = Evidence.of(standard, held), unlike(masked.stored, small, inputs, settings)
-    if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
+    if shapes.chosen and len({sizes_of(feed) for feed in taken}) == 1:
         missing.insert(0, NotProved(ABOUT_SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
     notes = [evidence.note, masked.stored.note if isinstance(masked.stored, Piecewise) else ""]
     statistics = masked.masks is not None and masked.masks.statistics > 0
@@ -138,7 +138,8 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     return evidence.with_missing(missing), standard
 
 
-def _sizes_of(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def sizes_of(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Shapes of the inputs by name, to tell sizes apart."""
     return tuple(sorted((name, array.shape) for name, array in feed.items()))
 
 

@@ -19,13 +19,16 @@ from compressor.graph.sizes.shapes import Shapes
 from compressor.graph.tensors.weights import all_finite, same_tensors
 from compressor.operators.table import adds, operator_of
 from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.exact import demand_settings
 from compressor.pruning.proofs.inputs import Inputs
 from compressor.pruning.proofs.piecewise import runnable
 from compressor.pruning.proofs.proof import tolerance_of
 from compressor.pruning.proofs.routes import ModelPair, prove_routes
 from compressor.pruning.proofs.standard import with_tolerance
+from compressor.pruning.proofs.wiring import demand_same_wiring
 from compressor.runtime.stored import Answers, Feed
 
+RECOVERED = "the recovered model"
 REMEDY = "recover otherwise with --recover, or not at all with --recover none"
 
 
@@ -43,14 +46,15 @@ def prove_only_weights(before: ir.Model, after: ir.Model, feeds: Sequence[Feed],
         ModelError: ``before`` does not run on them.
     """
     _demand_weights(before, after)
+    demand_settings(before.graph, after.graph, RECOVERED)
+    demand_same_wiring(before, after)
     again, tolerance = _with_weights_of(before, after), tolerance_of(settings)
     with scratch() as folder:
         known = Answers.of(runnable(before, folder, settings.provider), feeds)
         try:
             actual = Answers.of(runnable(again, folder, settings.provider), feeds)
         except ModelError as error:
-            why = f"the recovered model does not run with the weights from before: {error}"
-            raise tool_fault(f"{why}") from None
+            raise tool_fault(f"{RECOVERED} does not run with the weights from before: {error}") from None
         shown = [Evidence.of(*with_tolerance(known, actual, tolerance, before))]
         # What a branch holds that these inputs do not take.
         shown += prove_routes(ModelPair(before, again), feeds, tolerance, folder, settings.provider).shown

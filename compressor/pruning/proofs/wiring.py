@@ -6,7 +6,7 @@ rare inputs alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -14,10 +14,12 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
-from compressor.graph.ir.movement import JOINS, MOVEMENT
-from compressor.graph.ir.nodes import is_standard
+from compressor.graph.ir.captures import graphs_of, values_of
+from compressor.graph.ir.movement import joins, may_pass_on, moves
 from compressor.pruning.proofs.exact import stays
 
+Fits = Callable[[ir.TensorProtocol, ir.Value | None], bool]
+"""May a constant stand for that of a value, or where nothing was (None)?"""
 OutputPlace = tuple[str, int]
 """Name of a node and number of its output; of what no node makes the name of the value, and -1."""
 
@@ -25,40 +27,39 @@ OutputPlace = tuple[str, int]
 def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
     """Holds who reads what in a smaller model against the model that was cut.
 
-    A node may read what a repair made, under a new name; what stood in front of nodes that only moved data and are
-    gone; and a constant that is equal to the one that it read. Whole numbers are for the runs to judge, as repairs
-    change them.
+    A node may read what a repair made, under a new name, of the value that it read; what stood in front of nodes that
+    passed it on and are gone; and a constant that is equal to the one that it read. Whole numbers are for the runs to
+    judge, as repairs change them.
 
     Args:
         cut: what went, of the model that was analysed.
         small: what is left of it.
 
     Raises:
-        ProofFailed: a node reads something else, or became another operator; or an output comes from elsewhere.
+        ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
-    dense = cut.coupling.graph
-    wiring = _Wiring(cut, {str(node.name): node for node in dense.all_nodes()}, _values(dense))
-    for node in small.graph.all_nodes():
-        twin = wiring.nodes.get(str(node.name))
-        if twin is not None:
-            wiring.demand(node, twin)
-    for old, new in zip(dense.outputs, small.graph.outputs, strict=True):
-        if not wiring.stands_for(new, old):
-            raise tool_fault(f"output {old.name!r} of the smaller model comes from elsewhere than the original's")
+
+    def fits(kept: ir.TensorProtocol, wanted: ir.Value | None) -> bool:
+        whole = None if wanted is None else wanted.const_value
+        return wanted is not None and whole is not None and stays(whole, kept, cut.mask(wanted))
+
+    blocks = {block.sum: block.branch for block in cut.blocks}
+    _Wiring.of(cut.coupling.graph, blocks, fits).demand_all(small.graph, "the smaller model")
 
 
-def _values(graph: ir.Graph) -> frozenset[str]:
-    """Names of what no node makes: inputs, also of bodies, and initializers."""
-    bodies = (body for node in graph.all_nodes() for a in node.attributes.values() for body in _graphs(a))
-    found = (value for body in (graph, *bodies) for value in (*body.inputs, *body.initializers.values()))
-    return frozenset(str(value.name) for value in found)
+def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
+    """Holds who reads what in a model whose weights were fitted or trained against the model before.
 
+    Sums may have been put in, for biases. What the weights hold is not asked.
 
-def _graphs(attribute: ir.Attr) -> Iterator[ir.Graph]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        yield attribute.as_graph()
-    elif attribute.type == ir.AttributeType.GRAPHS:
-        yield from attribute.as_graphs()
+    Args:
+        before: the model with the weights from before.
+        after: what recovery made of it.
+
+    Raises:
+        ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
+    """
+    _Wiring.of(before.graph, {}, lambda _, __: True).demand_all(after.graph, "the recovered model")
 
 
 def _place(value: ir.Value) -> OutputPlace:
@@ -68,62 +69,108 @@ def _place(value: ir.Value) -> OutputPlace:
 
 @dataclass(frozen=True)
 class _Wiring:
-    """The model that was cut: its nodes by name, and the names of what no node makes."""
+    """The wiring of a graph, which another one is held against.
 
-    cut: ChannelMask
+    Attributes:
+        graph: whose wiring it is.
+        nodes: all of them by name.
+        owned: names of what no node makes, bodies included.
+        blocks: sums that may go, and the number of the input that goes with each.
+        fits: asked of floats, by what the other graph holds and what this one reads there.
+    """
+
+    graph: ir.Graph
     nodes: dict[str, ir.Node]
-    values: frozenset[str]
+    owned: frozenset[str]
+    blocks: Mapping[ir.Node, int]
+    fits: Fits
 
-    def demand(self, node: ir.Node, twin: ir.Node) -> None:
-        """Raises ProofFailed where a node of the smaller model reads something else than its twin in the original."""
-        moves = is_standard(node) and node.op_type in MOVEMENT
-        if (node.domain, node.op_type) != (twin.domain, twin.op_type) and not moves:
-            raise tool_fault(f"node {node.name!r} of the smaller model is a {node.op_type}, and was a {twin.op_type}")
+    @staticmethod
+    def of(graph: ir.Graph, blocks: Mapping[ir.Node, int], fits: Fits) -> _Wiring:
+        """The wiring of a graph; the rest as the attributes."""
+        owned = frozenset(str(value.name) for value in values_of(graph) if value.producer() is None)
+        return _Wiring(graph, {str(node.name): node for node in graph.all_nodes()}, owned, blocks, fits)
+
+    def demand_all(self, other: ir.Graph, called: str) -> None:
+        """Raises ProofFailed where another graph, which messages call so, reads or gives something else."""
+        self.demand_results(self.graph, other, called)
+        for node in other.all_nodes():
+            twin = self.nodes.get(str(node.name))
+            if twin is not None:
+                self.demand(node, twin, called)
+
+    def demand(self, node: ir.Node, twin: ir.Node, called: str) -> None:
+        """Raises ProofFailed where a node reads something else than its twin in this graph."""
         wanted, found = _read(twin), _read(node)
-        if is_standard(twin) and twin.op_type in JOINS:
+        if (node.domain, node.op_type) != (twin.domain, twin.op_type):
+            # A repair may move what another node of the same work gives, and call that one by the name of this.
+            if not moves(node):
+                raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
+            held = all(self.stands_for(new, wanted) for new in found)
+        elif joins(twin):
             # Parts of which nothing is left go.
             rest = iter(wanted)
-            held = all(self._is_new(new) or any(self.stands_for(new, old) for old in rest) for new in found)
+            held = all(any(self.stands_for(new, [old]) for old in rest) for new in found)
         else:
-            held = all(self.stands_for(new, old) for old, new in zip_longest(wanted, found))
+            held = all(self.stands_for(new, [old]) for old, new in zip_longest(wanted, found))
         if not held:
-            raise tool_fault(f"node {node.name!r} ({node.op_type}) of the smaller model reads other values than it did")
+            raise tool_fault(f"node {node.name!r} ({node.op_type}) of {called} reads other values than it did")
+        for old, new in zip(graphs_of(twin), graphs_of(node), strict=True):
+            self.demand_results(old, new, f"a body of {node.name!r} in {called}")
 
-    def stands_for(self, new: ir.Value | None, old: ir.Value | None) -> bool:
-        """May a value of the smaller model stand where the original has another one?"""
+    def demand_results(self, wanted: ir.Graph, found: ir.Graph, owner: str) -> None:
+        """Raises ProofFailed where a graph or a body gives something else than its twin in this graph."""
+        for old, new in zip(wanted.outputs, found.outputs, strict=True):
+            if not self.stands_for(new, [old]):
+                raise tool_fault(f"output {old.name!r} of {owner} comes from elsewhere than it did")
+
+    def stands_for(self, new: ir.Value | None, wanted: Sequence[ir.Value | None]) -> bool:
+        """May a value of the other graph stand where this one has one of these?"""
         if new is None:
-            return old is None
-        if self._is_new(new):
-            return True
-        if new.is_initializer():
-            return _is_whole(new) or (old is not None and old.is_initializer() and self._equal(new, old))
-        return old is not None and _place(new) in self._in_front(old)
-
-    def _is_new(self, value: ir.Value | None) -> bool:
-        """Did a repair make it?"""
-        if value is None:
-            return False
-        name, output = _place(value)
-        return name not in (self.values if output < 0 else self.nodes)
-
-    def _equal(self, new: ir.Value, old: ir.Value) -> bool:
-        kept, whole = new.const_value, old.const_value
-        return new.name == old.name or (
-            kept is not None and whole is not None and stays(whole, kept, self.cut.mask(old))
+            return None in wanted
+        known = [old for old in wanted if old is not None]
+        places = {place for old in known for place in self._in_front(old)}
+        # What a repair computes of sizes is for the runs to judge.
+        return all(
+            _place(value) in places
+            or (value is not new and _is_whole(value))
+            or (value.is_initializer() and self._constant_for(value, known))
+            for value in self._sources(new)
         )
 
+    def _sources(self, value: ir.Value) -> Iterator[ir.Value]:
+        """The value itself, or what nodes that a repair put in made it of."""
+        waiting = [value]
+        while waiting:
+            last = waiting.pop()
+            node = last.producer()
+            if node is not None and str(node.name) not in self.nodes:
+                waiting += [v for v in node.inputs if v is not None]
+            else:
+                yield last
+
+    def _constant_for(self, new: ir.Value, wanted: Sequence[ir.Value]) -> bool:
+        """May a constant stand there: whole numbers, a number that a repair made, or what stays of one of these?"""
+        kept = new.const_value
+        if kept is None or _is_whole(new):
+            return kept is not None
+        # One of the same name is compared with all weights.
+        if any(old.name == new.name or self.fits(kept, old) for old in wanted) or self.fits(kept, None):
+            return True
+        return str(new.name) not in self.owned and kept.size == 1
+
     def _in_front(self, value: ir.Value) -> Iterator[OutputPlace]:
-        """The value's place, and those of values in front of it that nodes only move, or add a block to that goes."""
-        blocks = {block.sum: block.branch for block in self.cut.blocks}
+        """The value's place, and those of values that nodes only pass on to it, or add a block to that goes."""
         waiting = [value]
         while waiting:
             last = waiting.pop()
             yield _place(last)
             node = last.producer()
-            if node is not None and node in blocks:
-                waiting += [v for k, v in enumerate(node.inputs) if v is not None and k != blocks[node]]
-            elif node is not None and is_standard(node) and node.op_type in MOVEMENT:
-                waiting += [v for v in node.inputs if v is not None]
+            if node is not None and node in self.blocks:
+                waiting += [v for k, v in enumerate(node.inputs) if v is not None and k != self.blocks[node]]
+            elif node is not None and may_pass_on(node):
+                parts = node.inputs if joins(node) else node.inputs[:1]
+                waiting += [v for v in parts if v is not None]
 
 
 def _read(node: ir.Node) -> list[ir.Value | None]:

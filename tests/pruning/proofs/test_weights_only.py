@@ -39,7 +39,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
 @pytest.mark.parametrize("recover", ["bias", "lstsq"])
 def test_another_operator(monkeypatch: pytest.MonkeyPatch, recover: str) -> None:
     planted(monkeypatch, "Relu", "Sigmoid")
-    with pytest.raises(ProofFailed, match="recovery changed more than weights: with those from before, output 'y'"):
+    with pytest.raises(ProofFailed, match="of the recovered model is a Sigmoid, was a Relu"):
         prune(in_memory(between("b = Relu(a)")), settings(recover))
 
 
@@ -93,7 +93,7 @@ def other_branch(found: ir.Model) -> None:
     [
         (other_indices, "which holds no weights"),
         (no_number, "not finite"),
-        (other_branch, "recovery changed more than weights"),
+        (other_branch, "recovery changed more than weights|of the recovered model"),
     ],
 )
 def test_what_recovery_has_no_business_with(
@@ -127,7 +127,7 @@ def test_the_reference_of_changed_layers_is_the_model_that_was_cut(
         return made, notes
 
     monkeypatch.setattr(changes, "make_changes", wrong)
-    with pytest.raises(ProofFailed, match="changed more than weights"):
+    with pytest.raises(ProofFailed, match="changed more than weights|of the recovered model"):
         prune(net, asked)
 
 
@@ -154,7 +154,7 @@ def test_training_before_the_cut(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(training, "sparsify", wrongly(training.sparsify))
     monkeypatch.setattr(trainer, "reinitialised", wrongly(reinitialised))
     monkeypatch.setattr(pruned, "reinitialised", wrongly(reinitialised))
-    with pytest.raises(ProofFailed, match="changed more than weights"):
+    with pytest.raises(ProofFailed, match="changed more than weights|of the recovered model"):
         prune(net, asked)
 
 

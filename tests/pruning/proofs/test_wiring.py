@@ -50,7 +50,7 @@ def another_result(graph: ir.Graph) -> None:
 FAULTS: dict[Callable[[ir.Graph], None], str] = {
     another_bound: "reads other values",
     passed_over: "reads other values",
-    another_operator: "is a GreaterOrEqual, and was a Greater",
+    another_operator: "is a GreaterOrEqual, was a Greater",
     another_value: "reads other values",
     another_result: "comes from elsewhere",
 }
