@@ -29,7 +29,7 @@ from compressor.pruning.proofs.piecewise import runnable
 
 FOLDED = Tolerance(1e-5)
 """Folding and the runtime round in different orders: some dozen roundings of 32 bits."""
-FAR, ASIDE = 1e4, 1e3
+SENTINEL, ASIDE = 1e4, 1e3
 """From which magnitude on an entry may stand for infinity, as masks have -10000, -1e9 or the lowest number of their
 type, and how many times as large as any entry below that it then is."""
 
@@ -165,8 +165,8 @@ def _same_numbers(expected: Array, found: Array) -> bool:
 def _far_aside(array: Array) -> npt.NDArray[np.bool_]:
     """Which entries are so much larger than all others that they stand for infinity, as in masks? bool, of its shape"""
     magnitude = np.abs(array.astype(np.complex128))
-    large = (magnitude >= FAR) & np.isfinite(magnitude)
-    return np.asarray(large & (magnitude >= ASIDE * magnitude[magnitude < FAR].max(initial=0.0)), np.bool_)
+    large = (magnitude >= SENTINEL) & np.isfinite(magnitude)
+    return np.asarray(large & (magnitude >= ASIDE * magnitude[magnitude < SENTINEL].max(initial=0.0)), np.bool_)
 
 
 def _computed(model: ir.Model, values: list[ir.Value], provider: str) -> list[Array]:
