@@ -93,10 +93,10 @@ class ArrayDistance:
 
 def is_real(array: Array) -> bool:
     """Does the array hold real numbers, of any precision?"""
-    return _has_rounding(array) and not np.iscomplexobj(array)
+    return has_rounding(array) and not np.iscomplexobj(array)
 
 
-def _has_rounding(array: Array) -> bool:
+def has_rounding(array: Array) -> bool:
     """Does it hold real or complex numbers? Of complex ones magnitudes count, and so do those of differences."""
     return array.dtype.name in COARSEST
 
@@ -108,7 +108,7 @@ def _widened(array: Array) -> Wide:
 
 def is_finite(array: Array) -> bool:
     """Are all numbers of an array finite? What holds neither real nor complex numbers is."""
-    return not _has_rounding(array) or bool(np.isfinite(_widened(array)).all())
+    return not has_rounding(array) or bool(np.isfinite(_widened(array)).all())
 
 
 def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array | None = None) -> ArrayDistance:
@@ -121,7 +121,7 @@ def distance(expected: Array, found: Array, tolerance: Tolerance, noise: Array |
         noise: what rounding alone does, from :func:`rounding_spread`, by entry; where it is infinite rounding
             decides, and nothing is compared. Of integers one number, the share of entries that rounding turns.
     """
-    if not (_has_rounding(expected) and _has_rounding(found)):
+    if not (has_rounding(expected) and has_rounding(found)):
         return _of_symbols(expected, found, noise)
     # No tolerance can be finer than the coarser of the two types.
     rtol = max(tolerance.rtol, *(COARSEST[array.dtype.name] for array in (expected, found)))
@@ -186,7 +186,7 @@ def rounding_spread(base: Array, variants: Sequence[Array]) -> Array:
         float64, of the shape of ``base`` for such numbers, else a scalar.
     """
     alike = [v for v in variants if v.shape == base.shape]
-    if not _has_rounding(base):
+    if not has_rounding(base):
         shares = [float(np.mean(np.asarray(v != base, bool))) for v in alike if v.size]
         return np.asarray(max(shares, default=0.0))
     wide = _widened(base)
@@ -248,7 +248,7 @@ def squares(one: Array, two: Array) -> tuple[float, float]:
     """
     if one.shape != two.shape:
         return np.inf, 1.0
-    if not _has_rounding(one):
+    if not has_rounding(one):
         return float((one != two).sum()), float(one.size)
     a, b = _widened(one), _widened(two)
     odd = ~np.isfinite(a)

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.compare import Tolerance
-from compressor.errors import tool_fault
+from compressor.errors import ModelError, tool_fault
 from compressor.pruning.proofs.canary import affordable, is_noticed, tried_in_parts, values_inside
 from compressor.pruning.proofs.evidence import Noticed, NotProved
 from compressor.pruning.proofs.standard import Standard, moved_runs, noise_of
@@ -89,9 +89,13 @@ class _Inside:
             if gap.tolerance > COARSE_ROUNDING:
                 missing.append(NotProved(layer.node, ROUGH))
             elif layer in blind:
-                wrong = values(_shifted(self.changed.model, [layer]), names, feeds).runs
-                if standard.distances(wrong)[0][place].passed:
-                    missing.append(NotProved(layer.node, WEIGHTS_UNSEEN))
+                try:
+                    wrong = values(_shifted(self.changed.model, [layer]), names, feeds).runs
+                    seen = not standard.distances(wrong)[0][place].passed
+                except ModelError:
+                    # It was made wrong here, so that it is nobody's model, and shows nothing.
+                    seen = False
+                missing += [] if seen else [NotProved(layer.node, WEIGHTS_UNSEEN)]
         return missing
 
 

@@ -46,7 +46,7 @@ NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
 """What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
 ALIKE = "every channel of its weights is the same, so that a wrong cut makes no difference"
 UNHEARD = "no output moves when the residual blocks that went are there"
-BLIND = "neither an output nor a value inside moves when the kept channels are shifted by one"
+BLIND = "neither an output nor a value inside is seen to move when the kept channels are shifted by one"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Case:
         Raises:
             ProofFailed: values inside differ, where outputs are blind.
         """
-        # Groups that lose nothing, or everything, cannot be cut wrongly and need no test.
+        # Of residual blocks the wrong cut is another one, further down.
         groups = [group for group in groups if not group.blocks]
         wrong = self._wrong_cuts(groups)
         noticed = tried_in_parts(
@@ -87,13 +87,17 @@ class Case:
             lambda part: self._noticed([wrong[member.name] for member in part]),
         )
         # Values inside are compared last, since exposing them means more sessions.
-        dead, unsure = self._blind_inside(noticed.blind, wrong) if noticed.blind else ([], [])
+        try:
+            dead, unsure = self._blind_inside(noticed.blind, wrong) if noticed.blind else ([], [])
+        except ModelError:
+            # Models with values exposed, and cut wrongly, are ours: where one does not run, nothing is seen inside.
+            dead, unsure = noticed.blind, []
         missing = [NotProved(g.name, ALIKE) for g in groups if g.name not in wrong and self._can_be_wrong(g)]
         missing += [NotProved(member.name, BLIND) for member in dead]
         count = noticed.count + len(noticed.blind) - len(dead)
         if self.cut.blocks and self.masked:
             # Would it show if the branches that went still counted?
-            seen = _differs(heard(self.reference, self.cut.blocks), self.standard, self.folder, self.provider)
+            seen = is_noticed(heard(self.reference, self.cut.blocks), self.standard, self.folder, self.provider)
             count += seen
             missing += [] if seen else [NotProved(DEPTH, UNHEARD)]
         return Noticed(count, missing, [member.name for member in (*noticed.together, *unsure)])
@@ -202,10 +206,11 @@ class Case:
 
     def _noticed(self, weights: Sequence[tuple[str, ir.TensorProtocol]]) -> bool:
         """At an output, on the inputs of the proof or on those of a route."""
-        if is_noticed(self._cut_wrongly(weights), self.standard, self.folder, self.provider):
+        seen = partial(is_noticed, whole=not any(tensor.dtype.is_floating_point() for _, tensor in weights))
+        if seen(self._cut_wrongly(weights), self.standard, self.folder, self.provider):
             return True
         return any(
-            is_noticed(on_route(self._cut_wrongly(weights), route)[0], standard, self.folder, self.provider)
+            seen(on_route(self._cut_wrongly(weights), route)[0], standard, self.folder, self.provider)
             for route, standard in self.routes
         )
 
@@ -302,12 +307,21 @@ def tried_in_parts(
     return Parted(count, together, blind)
 
 
-def is_noticed(wrong: ir.Model, standard: Standard, folder: Path, provider: str) -> bool:
-    """Does a wrong model fail at an output, or to run at all?"""
+def is_noticed(wrong: ir.Model, standard: Standard, folder: Path, provider: str, *, whole: bool = False) -> bool:
+    """Does a wrong model fail at an output?
+
+    Args:
+        wrong: the model.
+        standard: what it would have to give.
+        folder: where files may be put.
+        provider: where it is run.
+        whole: only whole numbers were made wrong, such as positions, so that a model that does not run shows it. Other
+            floats are none that a runtime refuses: where the model does not run then, nothing is seen.
+    """
     try:
         return _differs(wrong, standard, folder, provider)
     except ModelError:
-        return True
+        return whole
 
 
 def _differs(model: ir.Model, standard: Standard, folder: Path, provider: str) -> bool:

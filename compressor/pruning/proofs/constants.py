@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.convenience import extract
 
 from compressor.core.arrays import Array
-from compressor.core.compare import Tolerance, distance
+from compressor.core.compare import COARSEST, Tolerance, distance, has_rounding, same_bits
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.ir.captures import has_graph, values_of
@@ -26,18 +29,34 @@ from compressor.pruning.proofs.piecewise import runnable
 
 FOLDED = Tolerance(1e-5)
 """Folding and the runtime round in different orders: some dozen roundings of 32 bits."""
+SENTINEL, ASIDE = 1e4, 1e3
+"""From which magnitude on an entry may stand for infinity, as masks have -10000, -1e9 or the lowest number of their
+type, and how many times as large as any entry below that it then is."""
 
-Claim = tuple[ir.Value, ir.TensorProtocol]
+
+@dataclass(frozen=True)
+class _Claim:
+    """What the second graph has in the place of a value of the first.
+
+    Attributes:
+        tensor: the constant.
+        named: it has the name of the value; not where a node merely reads it as its twin reads the value, which may be
+            of another shape that broadcasts to the same.
+    """
+
+    tensor: ir.TensorProtocol
+    named: bool
 
 
 def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> list[NotProved]:
     """Holds the constants of a graph against those of the one that it was made of.
 
-    What depends on an input in the first is for the runs to judge, and so is what has another type or shape there.
+    What depends on an input in the first is for the runs to judge, and so is a weight that has another type or shape,
+    and what one node alone reads in another one.
 
     Args:
-        before: the one.
-        after: made of it.
+        before: the graph whose constants count, such as that of the file as it was read.
+        after: the graph that was made of it.
         provider: short or full name.
 
     Returns:
@@ -46,19 +65,19 @@ def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> l
     Raises:
         ProofFailed: one is another number.
     """
-    computed: dict[ir.Value, ir.TensorProtocol] = {}
+    computed: dict[ir.Value, list[_Claim]] = {}
     known: dict[ir.Value, bool] = {}
-    for value, tensor in _claims(before, after):
-        held = initializer_of(value)
+    for value, claim in _claims(before, after):
+        held, tensor = initializer_of(value), claim.tensor
         if held is None:
             if value.graph is before.graph and _is_constant(value, known):
-                computed[value] = tensor
+                computed.setdefault(value, []).append(claim)
         elif held.dtype == tensor.dtype and tuple(held.shape) == tuple(tensor.shape) and not same_tensors(held, tensor):
             raise tool_fault(f"weight {value.name!r} is not what the file holds")
     return _demand_computed(before, computed, provider) if computed else []
 
 
-def _claims(before: ir.Model, after: ir.Model) -> Iterator[Claim]:
+def _claims(before: ir.Model, after: ir.Model) -> Iterator[tuple[ir.Value, _Claim]]:
     """A value of the first graph, and the constant that the second has in its place: by name, and by who reads it."""
     every = list(values_of(before.graph))
     # Bodies have names of their own, and what two of them call alike is called apart in the second graph.
@@ -66,7 +85,7 @@ def _claims(before: ir.Model, after: ir.Model) -> Iterator[Claim]:
     named = {name: value for value in every if count[name := str(value.name)] == 1}
     for name, value in after.graph.initializers.items():
         if value.const_value is not None and name in named:
-            yield named[name], value.const_value
+            yield named[name], _Claim(value.const_value, named=True)
     for node in after.graph.all_nodes():
         first = named.get(str(node.outputs[0].name)) if node.outputs else None
         twin = None if first is None else first.producer()
@@ -76,7 +95,7 @@ def _claims(before: ir.Model, after: ir.Model) -> Iterator[Claim]:
             # Whole numbers are sizes, axes and positions, which may be written in another way.
             constant = new.const_value if new is not None and new.is_initializer() else None
             if old is not None and constant is not None and constant.dtype.is_floating_point():
-                yield old, constant
+                yield old, _Claim(constant, named=False)
 
 
 def _is_constant(value: ir.Value, known: dict[ir.Value, bool]) -> bool:
@@ -98,7 +117,7 @@ def _is_constant(value: ir.Value, known: dict[ir.Value, bool]) -> bool:
     return known[value]
 
 
-def _demand_computed(before: ir.Model, computed: dict[ir.Value, ir.TensorProtocol], provider: str) -> list[NotProved]:
+def _demand_computed(before: ir.Model, computed: dict[ir.Value, list[_Claim]], provider: str) -> list[NotProved]:
     """Raises ProofFailed where ONNX Runtime makes another number of the nodes that folding replaced."""
     values = list(computed)
     try:
@@ -110,10 +129,44 @@ def _demand_computed(before: ir.Model, computed: dict[ir.Value, ir.TensorProtoco
         # One that does not run says nothing of the others.
         return [text for value in values for text in _demand_computed(before, {value: computed[value]}, provider)]
     for value, array in zip(values, arrays, strict=True):
-        wanted = computed[value].numpy()
-        if wanted.shape == array.shape and wanted.dtype == array.dtype and not distance(array, wanted, FOLDED).passed:
-            raise tool_fault(f"{value.name!r} was folded to other numbers than ONNX Runtime computes")
+        for claim in computed[value]:
+            if not _holds(claim, array):
+                raise tool_fault(f"{value.name!r} was folded to other numbers than ONNX Runtime computes")
     return []
+
+
+def _holds(claim: _Claim, array: Array) -> bool:
+    """Is a constant what ONNX Runtime computed, in type, shape and numbers?"""
+    found = claim.tensor.numpy()
+    if found.dtype != array.dtype:
+        return not claim.named
+    if found.shape != array.shape:
+        if claim.named:
+            return False
+        try:
+            found, array = np.broadcast_arrays(found, array)
+        except ValueError:
+            return True
+    return _same_numbers(array, found)
+
+
+def _same_numbers(expected: Array, found: Array) -> bool:
+    """Are two arrays of one shape and type the same, but for rounding? Whole numbers, truth values, texts are exact."""
+    if not has_rounding(expected):
+        return same_bits(expected, found)
+    far = _far_aside(expected)
+    # Each by itself, as what stands for infinity says nothing of how others round.
+    one, two = (array[far].astype(np.complex128) for array in (expected, found))
+    rtol = max(FOLDED.rtol, COARSEST[expected.dtype.name])
+    near = bool((np.abs(two - one) <= rtol * np.abs(one)).all())
+    return near and distance(expected[~far], found[~far], FOLDED).passed
+
+
+def _far_aside(array: Array) -> npt.NDArray[np.bool_]:
+    """Which entries are so much larger than all others that they stand for infinity, as in masks? bool, of its shape"""
+    magnitude = np.abs(array.astype(np.complex128))
+    large = (magnitude >= SENTINEL) & np.isfinite(magnitude)
+    return np.asarray(large & (magnitude >= ASIDE * magnitude[magnitude < SENTINEL].max(initial=0.0)), np.bool_)
 
 
 def _computed(model: ir.Model, values: list[ir.Value], provider: str) -> list[Array]:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.core.compare import Tolerance, is_real, rounding_spread
 from compressor.graph.form.upcast import widened
-from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.evidence import Evidence, NotProvedKind
 from compressor.pruning.proofs.standard import Standard
 from compressor.runtime.stored import Feed, Runs
 
@@ -42,8 +42,7 @@ def judged_in_double(
         difference is rounding: the standard then allows as much, by channel, and what hardly was compared is proved. If
         they differ by more than was allowed from the start, it is a fault, whatever rounding would excuse.
     """
-    loose = set(standard.hardly_compared.values())
-    if evidence.runs is None or (evidence.passed and not loose):
+    if evidence.runs is None or (evidence.passed and not standard.hardly_compared):
         return evidence, standard
     one, two = (_in_double(model, standard.runs) for model in (reference, small))
     if one is None or two is None:
@@ -55,7 +54,7 @@ def judged_in_double(
     noise = [[rounding_spread(a, [b]) for a, b in row] for row in pairs]
     allowed = replace(standard, noise=noise, note=IN_DOUBLE)
     # What was not proved for another reason, and statistics that were masked, are as they were.
-    missing = [item for item in evidence.not_proved if item.reason not in loose]
+    missing = [item for item in evidence.not_proved if item.kind is not NotProvedKind.ROUNDING]
     found = replace(Evidence.of(allowed, evidence.runs), not_proved=missing)
     return replace(found, masked_statistics=evidence.masked_statistics), allowed
 

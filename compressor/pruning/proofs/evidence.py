@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from compressor.core.compare import ArrayDistance
 from compressor.errors import NothingToProve, tool_fault
@@ -14,12 +15,22 @@ NO_NUMBER = "no entry of this output was a finite number on the inputs of the pr
 EMPTY = "this output was empty on the inputs of the proof"
 
 
+class NotProvedKind(Enum):
+    """Why nothing is said, as far as anything is decided by it."""
+
+    SIZES = "values were compared at one size alone"
+    ROUNDING = "rounding may move it by as much as it holds"
+    NO_NUMBER = "no entry was a finite number"
+    OTHER = "anything else"
+
+
 @dataclass(frozen=True)
 class NotProved:
-    """What no comparison says anything about, and why."""
+    """What no comparison says anything about, and why: in words for a reader, and of which kind that is."""
 
     group: str
     reason: str
+    kind: NotProvedKind = NotProvedKind.OTHER
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Evidence:
         note: what a reader of the numbers should know.
         counts: how many entries of each output were compared; of none, nothing is proved of it.
         noticed: wrong cuts, made on purpose, that the comparison noticed.
-        not_proved: groups whose wrong cut nothing notices.
+        not_proved: what no comparison says anything about, such as groups whose wrong cut nothing notices.
         shifted_together: groups whose wrong cut was noticed along with others', and not by itself.
         runs: what the model that was held against the reference gives.
         reference: what the model was held against, in words; empty: the original with the same channels masked.
@@ -87,6 +98,8 @@ class Evidence:
             for place, (name, gap) in enumerate(zip(names, row, strict=True))
             if place not in standard.left_out
         ]
+        rounded = {k: NotProved(names[k], why, NotProvedKind.ROUNDING) for k, why in standard.hardly_compared.items()}
+        missing = rounded | {k: NotProved(names[k], why) for k, why in standard.left_out.items()}
         counts: dict[str, int] = {}
         for name, gap in gaps:
             counts[name] = counts.get(name, 0) + gap.compared
@@ -104,10 +117,7 @@ class Evidence:
             worst=worst,
             note=standard.note,
             counts=counts,
-            not_proved=[
-                NotProved(names[place], why)
-                for place, why in sorted({**standard.hardly_compared, **standard.left_out}.items())
-            ],
+            not_proved=[missing[place] for place in sorted(missing)],
             runs=runs,
         )
 
@@ -128,12 +138,14 @@ class Evidence:
     @property
     def silent(self) -> list[NotProved]:
         """Outputs of which no entry was compared."""
-        return [NotProved(name, self._silence(name)) for name, count in self.counts.items() if not count]
+        return [self._silence(name) for name, count in self.counts.items() if not count]
 
-    def _silence(self, name: str) -> str:
+    def _silence(self, name: str) -> NotProved:
         runs = self.runs
         arrays = [] if runs is None else [row[list(runs.names).index(name)] for row in runs.outputs]
-        return NO_NUMBER if any(array.size for array in arrays) else EMPTY
+        if any(array.size for array in arrays):
+            return NotProved(name, NO_NUMBER, NotProvedKind.NO_NUMBER)
+        return NotProved(name, EMPTY)
 
 
 def _rank(gap: ArrayDistance) -> float:
@@ -162,7 +174,7 @@ def demand_numbers(evidence: Evidence) -> None:
         return
     fed = ", ".join(f"{name} {shape}" for name, shape in evidence.inputs[0].items())
     what, remedy = f"every output of the original is empty ({fed})", ", export it again where it fixes a size to 0"
-    if any(silent.reason == NO_NUMBER for silent in evidence.silent):
+    if any(silent.kind is NotProvedKind.NO_NUMBER for silent in evidence.silent):
         what, remedy = "no output of the original is a finite number", ""
     elif evidence.not_proved and not evidence.counts:
         out = evidence.not_proved[0]
@@ -188,8 +200,10 @@ def with_comparisons(evidence: Evidence, more: Sequence[Evidence]) -> Evidence:
         # One without numbers (a branch that gives NaN) shows nothing, and accuses nobody.
         demand_passed(other)
     worst = max([evidence, *more], key=_strain)
+    missing = dict.fromkeys(item for proof in (evidence, *more) for item in proof.not_proved)
     return replace(
         evidence,
+        not_proved=list(missing),
         max_rel_err=worst.max_rel_err,
         max_abs_err=max(e.max_abs_err for e in [evidence, *more]),
         worst=worst.worst,

@@ -113,8 +113,8 @@ def interface_difference(
     open dimensions agree with any.
 
     Args:
-        a: a model.
-        b: the other.
+        a: the model that is named first, such as the original.
+        b: the model that is held against it.
         titles: what they are called, such as their files.
         kinds: ``input`` and ``output``, as far as they have to agree.
     """

@@ -30,7 +30,7 @@ from compressor.graph.ir.evaluate import may_draw
 from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.proofs.chained import runnable_written
-from compressor.pruning.proofs.evidence import Evidence, NotProved
+from compressor.pruning.proofs.evidence import Evidence, NotProved, NotProvedKind
 from compressor.pruning.proofs.inputs import Inputs
 from compressor.pruning.proofs.interface_match import demand_same_interface
 from compressor.pruning.proofs.piecewise import Piecewise, runnable
@@ -45,9 +45,6 @@ SIZED = (
     "what goes is masked by position along an open dimension, so that values were compared at one size; at another one "
     "the shapes of outputs were"
 )
-ONE_SIZE_ALONE = (ONE_SIZE, SIZED)
-"""Why values were compared at one size alone."""
-
 UNLIKE = (
     "sizes of one input that have one name were taken to be equal, as ONNX has it; where they are not, ONNX Runtime "
     "runs the file all the same and gives something else"
@@ -130,8 +127,14 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     standard, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings), masked.model)
     evidence, missing = Evidence.of(standard, held), unlike(masked.stored, small, inputs, settings)
+<<<<<<< HEAD
     if shapes.chosen and len({sizes_of(feed) for feed in taken}) == 1:
         missing.insert(0, NotProved(ABOUT_SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
+=======
+    if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
+        why = SIZED if sized and inputs.second is not None else ONE_SIZE
+        missing.insert(0, NotProved(ABOUT_SIZES, why, NotProvedKind.SIZES))
+>>>>>>> holes
     notes = [evidence.note, masked.stored.note if isinstance(masked.stored, Piecewise) else ""]
     statistics = masked.masks is not None and masked.masks.statistics > 0
     evidence = replace(evidence, note="; ".join(filter(None, notes)), masked_statistics=statistics)

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, tool_fault
-from compressor.graph.ir.captures import has_graph
+from compressor.graph.ir.captures import captured_values, has_graph
 from compressor.graph.ir.control_flow import Flow, flow_of
 from compressor.graph.ir.nodes import optional_input, tensor_of
 from compressor.pruning.proofs.evidence import Evidence, NotProved
@@ -36,6 +36,10 @@ MOST_ITERATIONS = 1000
 """A number of iterations that the file fixes is left as it is up to here."""
 NOT_REACHED = (
     "part of it may not have run in the proof: with its decisions made for it the model does not run on these inputs"
+)
+NO_NUMBER_THERE = (
+    "part of it gave no finite number in the proof: with its decisions made for it no output that hangs on it has one "
+    "on these inputs"
 )
 
 Branches = Mapping[str, bool]
@@ -87,12 +91,14 @@ class _Place:
 
     Attributes:
         node: the node.
+        top: the node of the graph itself that it is, or in whose bodies it lies.
         flow: what it does.
         above: decisions of the branches that it lies in.
         looped: it lies in the body of a Loop.
     """
 
     node: ir.Node
+    top: ir.Node
     flow: Flow
     above: Branches
     looped: bool
@@ -110,18 +116,20 @@ class _Place:
         return all(any(goal.items() <= route.branches.items() for route in near) for goal in wanted)
 
 
-def _places(graph: ir.Graph, above: Branches = MappingProxyType({}), *, looped: bool = False) -> Iterator[_Place]:
+def _places(
+    graph: ir.Graph, above: Branches = MappingProxyType({}), *, looped: bool = False, top: ir.Node | None = None
+) -> Iterator[_Place]:
     """Every node with control flow, those in bodies after the one that has the body."""
     for node in graph:
         flow = flow_of(node) if has_graph(node) else None
         if flow is None:
             continue
-        place = _Place(node, flow, above, looped)
+        place = _Place(node, top or node, flow, above, looped)
         yield place
         for number, body in enumerate(flow.bodies):
             # A branch inside a branch is reached only if the outer one is taken, so decisions add up on the way down.
             goal = place.goals[0 if number == 0 else 1] if flow.choices else above
-            yield from _places(body, goal, looped=looped or bool(flow.conditions))
+            yield from _places(body, goal, looped=looped or bool(flow.conditions), top=place.top)
 
 
 def on_route(model: ir.Model, route: Route) -> tuple[ir.Model, Feed]:
@@ -197,7 +205,7 @@ class Routed:
     Attributes:
         standards: route -> what the smaller model had to give there.
         shown: how near it came.
-        missing: control flow of which a part did not run.
+        missing: control flow of which a part did not run, or gave no number.
     """
 
     standards: Sequence[tuple[Route, Standard]]
@@ -259,12 +267,30 @@ def prove_routes(
             standard, held = with_tolerance(expected, actual, tolerance, models.reference)
             standards.append((route, standard))
             shown.append(Evidence.of(standard, held))
-            break
-    # Each branch has to be on a route that ran, not merely on one that was planned.
-    ran = [route for route, _ in standards]
-    decided = (place for place in _places(ways) if place.flow.choices or place.flow.conditions)
-    missing = [NotProved(str(place.node.name), NOT_REACHED) for place in decided if not place.reached(ran)]
-    return Routed(standards, shown, missing)
+            if shown[-1].compared:
+                break
+    return Routed(standards, shown, list(_missing(ways, [route for route, _ in standards], shown)))
+
+
+def _missing(ways: ir.Graph, ran: Sequence[Route], shown: Sequence[Evidence]) -> Iterator[NotProved]:
+    """Control flow of which a part was on no route that ran, or on none where what hangs on it was compared."""
+    for place in _places(ways):
+        if not (place.flow.choices or place.flow.conditions):
+            continue
+        heard = _outputs_behind(ways, place.top)
+        told = [route for route, one in zip(ran, shown, strict=True) if any(map(one.counts.get, heard))]
+        if not place.reached(told):
+            yield NotProved(str(place.node.name), NO_NUMBER_THERE if place.reached(ran) else NOT_REACHED)
+
+
+def _outputs_behind(graph: ir.Graph, node: ir.Node) -> list[str]:
+    """Names of outputs of a graph that depend on one of its nodes."""
+    behind = set(node.outputs)
+    for later in graph:
+        read = [*later.inputs, *(captured_values(later) if has_graph(later) else ())]
+        if not behind.isdisjoint(read):
+            behind.update(later.outputs)
+    return [str(value.name) for value in graph.outputs if value in behind]
 
 
 def _runs(model: ir.Model, route: Route, feeds: Sequence[Feed], folder: Path, provider: str) -> Answers | None:

@@ -7,6 +7,7 @@ against what it was before.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -17,12 +18,19 @@ from compressor.graph.tensors.weights import is_large, same_tensors
 ComparableValue = tuple[object, ...]
 
 
+@dataclass(frozen=True)
+class _Reference:
+    """What a node in a function has in place of a value: the name of an attribute of the call."""
+
+    name: str | None
+
+
 def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file") -> None:
     """Holds another model, as a rule a file that was read again, against the one that was proved.
 
     Args:
-        proved: the one.
-        other: the other.
+        proved: what was proved, or what a model was before nothing should have touched it.
+        other: what is to be the same, such as the file that was written.
         what: what messages call it.
 
     Raises:
@@ -34,12 +42,19 @@ def demand_same(proved: ir.Model, other: ir.Model, what: str = "the written file
         raise tool_fault(f"{what} is of other versions of the format or of operator sets than was proved")
     graphs = [(proved.graph, other.graph)]
     graphs += [(function.graph, other.functions[name].graph) for name, function in proved.functions.items()]
-    for one, two in graphs:
-        _demand_same_nodes(one, two, what)
     # Those are read in parts, once, while the file is run.
     large = is_large(proved.graph)
-    for name, value in proved.graph.initializers.items():
-        twin = other.graph.initializers.get(name)
+    for one, two in graphs:
+        _demand_same_nodes(one, two, what)
+        # Equal nodes have equally many bodies, in the same order.
+        for body, twin in zip((one, *one.subgraphs()), (two, *two.subgraphs()), strict=True):
+            _demand_same_weights(body, twin, what, large=large)
+
+
+def _demand_same_weights(proved: ir.Graph, other: ir.Graph, what: str, *, large: bool) -> None:
+    """Raises ProofFailed where a weight that a graph itself owns is another; of ``large`` ones only those missing."""
+    for name, value in proved.initializers.items():
+        twin = other.initializers.get(name)
         whole, kept = value.const_value, None if twin is None else twin.const_value
         if whole is None or whole is kept or (large and kept is not None):
             continue
@@ -82,7 +97,9 @@ def _attribute(attribute: ir.Attr) -> ComparableValue:
 
 
 def told(attribute: ir.Attr) -> object:
-    """The value, in a form that can be compared."""
+    """The value, in a form that can be compared; where it is that of an attribute of the call, which one that is."""
+    if attribute.is_ref():
+        return _Reference(attribute.ref_attr_name)
     value = attribute.value
     match attribute.type:
         case ir.AttributeType.INT | ir.AttributeType.STRING:

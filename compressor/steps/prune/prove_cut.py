@@ -19,7 +19,14 @@ from compressor.pruning.cut.analysis import Analysis, audit
 from compressor.pruning.cut.apply import apply_cut
 from compressor.pruning.proofs import canary, proof
 from compressor.pruning.proofs.double import MOST_MACS, judged_in_double
-from compressor.pruning.proofs.evidence import Evidence, Noticed, NotProved, demand_proof, with_comparisons
+from compressor.pruning.proofs.evidence import (
+    Evidence,
+    Noticed,
+    NotProved,
+    NotProvedKind,
+    demand_proof,
+    with_comparisons,
+)
 from compressor.pruning.proofs.exact import demand_exact
 from compressor.pruning.proofs.interface_match import demand_declared
 from compressor.pruning.proofs.piecewise import runnable
@@ -121,7 +128,7 @@ class _Case:
         routed = prove_routes(pair, standard.runs.feeds, tolerance, self.folder, provider)
         evidence = with_comparisons(evidence, routed.shown)
         # The reference ran at one size: its masks may fit no other, while the file takes it.
-        if masked.masks is not None and any(item.reason in proof.ONE_SIZE_ALONE for item in evidence.not_proved):
+        if masked.masks is not None and any(map(_is_of_sizes, evidence.not_proved)):
             evidence = self._at_second_size(evidence, stored)
         evidence = evidence.with_missing([*evidence.silent, *routed.missing])
         if self.settings.verify != "full":
@@ -164,13 +171,23 @@ class _Case:
         return case.try_wrong_cuts(self.choice.groups)
 
     def _at_second_size(self, evidence: Evidence, small: Runnable) -> Evidence:
-        """The evidence with a comparison at the second size, where a reference of that size can be made."""
+        """The evidence with a comparison at the second size, where a reference of that size can be made.
+
+        One size alone was compared still where an output gave no number at the second one.
+        """
         more = at_second_size(self.analysis, self.choice.plan, small, self.settings, self.folder)
         if more is None:
             return evidence
         both = with_comparisons(evidence, [more])
-        sizes = [item for item in evidence.not_proved if item.reason not in proof.ONE_SIZE_ALONE]
-        return replace(both, inputs=[*evidence.inputs, *more.inputs], not_proved=sizes)
+        if more.compared:
+            both = replace(both, inputs=[*evidence.inputs, *more.inputs])
+        if not all(more.counts.get(name) for name, count in evidence.counts.items() if count):
+            return both
+        return replace(both, not_proved=[item for item in both.not_proved if not _is_of_sizes(item)])
 
     def _stored(self, model: ir.Model) -> Runnable:
         return runnable(model, self.folder, self.settings.provider)
+
+
+def _is_of_sizes(item: NotProved) -> bool:
+    return item.kind is NotProvedKind.SIZES

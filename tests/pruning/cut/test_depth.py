@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import group
 from compressor.channels.plan import PruningPlan
+from compressor.channels.residual import ResidualBlock
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, UsageError
@@ -285,3 +287,17 @@ def test_a_wrong_skip_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surgery, "take_out", wrong)
     with pytest.raises(ProofFailed):
         prune(net(), settings(include=("depth",)))
+
+
+def test_a_wrong_skip_that_does_not_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = canary.heard
+
+    def broken(reference: ir.Model, blocks: Iterable[ResidualBlock]) -> ir.Model:
+        made = honest(reference, blocks)
+        next(iter(made.graph)).op_type = "NoSuchOperator"
+        return made
+
+    monkeypatch.setattr(canary, "heard", broken)
+    result = prune(net(), settings(include=("depth",)))
+    assert result.report.proof is not None
+    assert ("depth", canary.UNHEARD) in {(r.group, r.reason) for r in result.report.proof.not_proved}

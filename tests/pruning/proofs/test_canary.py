@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from onnx import numpy_helper
 from compressor.channels.groups import ChannelGroup
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.errors import NothingToProve, ProofFailed
+from compressor.core.compare import Tolerance
+from compressor.errors import ModelError, NothingToProve, ProofFailed
 from compressor.pruning.proofs import canary
 from compressor.pruning.proofs.evidence import Noticed
+from compressor.pruning.proofs.standard import Standard
 from compressor.results import ProofResult
 from compressor.runtime import sessions
-from compressor.runtime.stored import Answers
+from compressor.runtime.stored import Answers, run_once
 from tests.models import between, in_memory, model
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
@@ -188,3 +191,35 @@ def test_values_inside_that_overflow_prove_nothing_and_accuse_nobody(monkeypatch
     found = proved(proto)
     assert found.passed
     assert [row.group for row in found.not_proved] == ["w"]
+
+
+def broken(source: ir.Model) -> ir.Model:
+    """A copy that ONNX Runtime does not load."""
+    made = source.clone()
+    next(iter(made.graph)).op_type = "NoSuchOperator"
+    return made
+
+
+def test_a_wrong_cut_that_does_not_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other numbers of a float weight are none that a runtime refuses, and the failure is nobody's model."""
+    monkeypatch.setattr(canary.Case, "_cut_wrongly", lambda case, _: broken(case.small))
+    found = proved(between("b = Relu(a)"))
+    assert found.noticed == 0
+    assert {(row.group, row.reason) for row in found.not_proved} == {("w", canary.BLIND), ("v", canary.BLIND)}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_whole_numbers_may_be_refused(whole: bool, tmp_path: Path) -> None:
+    """Positions that are out of range, say."""
+    source = in_memory(between("b = Relu(a)"))
+    standard = Standard(run_once(source, [], "cpu"), Tolerance(1e-4))
+    assert canary.is_noticed(broken(source), standard, tmp_path, "cpu", whole=whole) == whole
+
+
+def test_what_inside_cannot_be_exposed_is_not_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> Answers:
+        raise ModelError("no")
+
+    monkeypatch.setattr(canary, "values_inside", fails)
+    found = proved(with_weight(model(HEAD + "Relu(l) }"), "head", 0.0))
+    assert {row.reason for row in found.not_proved} == {canary.BLIND}

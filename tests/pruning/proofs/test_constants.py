@@ -82,3 +82,95 @@ g (float[n,2] x, bool c) => (float[n,2] y) {
 }"""
     source = read(text)
     assert demand_same_constants(source, normalise(source.clone()), "cpu") == []
+
+
+def masked(wanted: list[float], found: list[float], dtype: type[np.generic]) -> tuple[ir.Model, ir.Model]:
+    """A graph that computes three numbers, and one that has them already."""
+    kind = {np.float32: "float", np.float16: "float16", np.int64: "int64"}[dtype]
+    source = read(f"""<ir_version: 10, opset_import: ["" : 20]>
+        g ({kind}[n,3] x) => ({kind}[n,3] y) {{ mask = Mul(w, ones)  y = Add(x, mask) }}""")
+    for name, numbers in (("w", wanted), ("ones", [1.0] * 3)):
+        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(numbers).astype(dtype), name=name))
+        source.graph.register_initializer(value)
+        for node in source.graph:
+            for place in [k for k, read_value in enumerate(node.inputs) if str(read_value.name) == name]:
+                node.replace_input_with(place, value)
+    return source, with_constant(source, "mask", np.asarray(found).astype(dtype))
+
+
+def with_constant(source: ir.Model, name: str, array: np.ndarray) -> ir.Model:
+    """The graph with a value that is a constant, in place of the node that makes it."""
+    made = source.clone()
+    node = next(node for node in made.graph if node.outputs[0].name == name)
+    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+    node.outputs[0].name = f"{name}.folded"
+    made.graph.register_initializer(value)
+    node.outputs[0].replace_all_uses_with(value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "dtype"),
+    [
+        ([-3.4e38, 1.0, 5.0], [-3.4e38, 99.0, 0.0], np.float32),
+        ([-1e9, 1.0, 0.0], [-1e9, 1.0, 50.0], np.float32),
+        ([-1e4, 0.0, 0.0], [-1e4, 0.05, 0.0], np.float32),
+        ([-3.4e38, 0.0, 0.0], [-1.7e38, 0.0, 0.0], np.float32),
+        ([-65504, 1.0, 5.0], [-65504, 99.0, 0.0], np.float16),
+        ([1000000, 2, 3], [1000000, 2, 4], np.int64),
+    ],
+)
+def test_small_numbers_beside_what_stands_for_infinity(
+    right: list[float], wrong: list[float], dtype: type[np.generic]
+) -> None:
+    demand_same_constants(*masked(right, right, dtype), "cpu")
+    with pytest.raises(ProofFailed, match="'mask' was folded to other numbers"):
+        demand_same_constants(*masked(right, wrong, dtype), "cpu")
+
+
+def test_one_of_many_whole_numbers() -> None:
+    source = read("""<ir_version: 10, opset_import: ["" : 20]>
+        g (int64[2000] x) => (int64[2000] y) <int64 zero = {0}, int64 end = {2000}, int64 one = {1}> {
+            rows = Range(zero, end, one)  y = Add(x, rows) }""")
+    array = np.arange(2000)
+    demand_same_constants(source, with_constant(source, "rows", array), "cpu")
+    array = np.where(array == 3, 7, array)
+    with pytest.raises(ProofFailed, match="'rows' was folded to other numbers"):
+        demand_same_constants(source, with_constant(source, "rows", array), "cpu")
+
+
+def test_sums_in_which_numbers_cancel_round_as_large_as_what_they_are_of() -> None:
+    """Folding and the runtime add up in other orders, which shows where little is left."""
+    demand_same_constants(*masked([1e-7, 3.0, 700.0], [2e-7, 3.0, 700.0], np.float32), "cpu")
+
+
+@pytest.mark.parametrize("array", [np.ones((1, 3), np.float32), np.ones(3, np.float64)])
+def test_another_shape_or_type_is_a_fault(array: np.ndarray) -> None:
+    source, _ = masked([1, 1, 1], [1, 1, 1], np.float32)
+    with pytest.raises(ProofFailed, match="'mask' was folded to"):
+        demand_same_constants(source, with_constant(source, "mask", array), "cpu")
+
+
+@pytest.mark.parametrize("number", [2.0, 3.0])
+def test_one_that_broadcasts_to_what_its_reader_had(number: float) -> None:
+    """An Expand in front of an Add may go with its copies."""
+    source = read("""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[n,3] x) => (float[n,3] y) <float two = {2.0}, int64[1] size = {3}> {
+            wide = Expand(two, size)  y = Add(x, wide) }""")
+    made = read(f"""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[n,3] x) => (float[n,3] y) <float other = {{{number}}}> {{ y = Add(x, other) }}""")
+    if number == 2.0:
+        demand_same_constants(source, made, "cpu")
+        return
+    with pytest.raises(ProofFailed, match="'wide' was folded to other numbers"):
+        demand_same_constants(source, made, "cpu")
+
+
+def test_every_reader_is_asked() -> None:
+    source = read("""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[n,3] x) => (float[n,3] y) <float two = {2.0}> { t = Neg(two)  a = Add(x, t)  y = Mul(a, t) }""")
+    made = read("""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[n,3] x) => (float[n,3] y) <float one = {9.0}, float other = {-2.0}> {
+            a = Add(x, one)  y = Mul(a, other) }""")
+    with pytest.raises(ProofFailed, match="'t' was folded to other numbers"):
+        demand_same_constants(source, made, "cpu")

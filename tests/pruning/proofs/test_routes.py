@@ -13,7 +13,8 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.core.compare import Tolerance
 from compressor.errors import ProofFailed
-from compressor.pruning.proofs.routes import ROUTES, ModelPair, on_route, prove_routes, routes
+from compressor.pruning.proofs.evidence import Evidence, NotProved, with_comparisons
+from compressor.pruning.proofs.routes import NO_NUMBER_THERE, ROUTES, ModelPair, on_route, prove_routes, routes
 from compressor.runtime.stored import run_once
 from tests.models import in_memory, model
 
@@ -156,3 +157,23 @@ def test_a_loop_that_another_branch_does_not_reach_is_not_proved() -> None:
     found = prune(in_memory(model(LOOP_IN_A_BRANCH)), BARE).report.proof
     assert found is not None
     assert [row.group for row in found.not_proved] == ["Loop_0"]
+
+
+NO_NUMBERS = NEVER.replace("p = Relu(e)", "r = Relu(e)  s = Sub(low, r)  p = Log(s)").replace(
+    "float far", "float low = {-1}, float far"
+)
+
+
+@pytest.mark.parametrize("more", ["", "z = Neg(x)"])
+def test_a_branch_that_gives_no_numbers_is_not_proved(more: str) -> None:
+    """Also where another output, which does not hang on it, was compared."""
+    text = NO_NUMBERS.replace("=> (float[a,b] y)", "=> (float[a,b] y, float[3,8] z)") if more else NO_NUMBERS
+    found = prune(in_memory(model(text.replace("n = Red", f"{more}  n = Red"))), BARE).report.proof
+    assert found is not None
+    assert [row.reason for row in found.not_proved if row.group.startswith("If")] == [NO_NUMBER_THERE]
+
+
+def test_what_a_route_says_nothing_about_is_said() -> None:
+    whole = Evidence(tolerance=1e-4, counts={"y": 3}, not_proved=[NotProved("y", "known")])
+    route = Evidence(tolerance=1e-4, counts={"y": 3}, not_proved=[NotProved("y", "known"), NotProved("z", "rounding")])
+    assert [item.group for item in with_comparisons(whole, [route]).not_proved] == ["y", "z"]

@@ -13,6 +13,8 @@ from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.operators.reference import Reference
 from compressor.pruning.cut import surgery
+from compressor.pruning.proofs import proof
+from compressor.pruning.proofs.evidence import Evidence, NotProved
 from compressor.steps.prune import prove_cut
 from tests.models import MERGED_HEADS, in_memory, model
 
@@ -78,3 +80,22 @@ def test_values_that_are_wrong_at_another_size_alone_fail(monkeypatch: pytest.Mo
         prune(in_memory(model(MERGED_HEADS)), SETTINGS)
     monkeypatch.setattr(prove_cut, "at_second_size", lambda *_: None)
     assert prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof is not None
+
+
+@pytest.mark.parametrize("compared", [0, 3])
+def test_a_second_size_without_numbers_says_nothing(compared: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = Evidence(
+        tolerance=1e-4, counts={"y": compared}, inputs=[{"x": [7, 8]}], not_proved=[NotProved("y", "rough")]
+    )
+    monkeypatch.setattr(prove_cut, "at_second_size", lambda *_: more)
+    found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
+    assert found is not None
+    assert [row.group for row in found.not_proved] == (["y"] if compared else ["sizes", "y"])
+    assert ({"x": [7, 8]} in found.inputs) == bool(compared)
+
+
+def test_what_is_said_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "SIZED", "in other words")
+    found = prune(in_memory(model(MERGED_HEADS)), SETTINGS).report.proof
+    assert found is not None
+    assert not found.not_proved

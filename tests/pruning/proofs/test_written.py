@@ -99,3 +99,43 @@ def test_functions_are_the_same_ones() -> None:
     for proved, other in ((with_one, without), (without, with_one)):
         with pytest.raises(ProofFailed, match="has other functions than were proved"):
             demand_same(proved, other)
+
+
+CALLED = """<ir_version: 10, opset_import: ["" : 18, "my" : 1]>
+    g (float[2,3] x) => (float[3,2] y) { y = my.turned<a = 0.2, b = 0.7, turn = [1, 0]>(x) }
+    <domain: "my", opset_import: ["" : 18]> turned <a, b, turn> (p) => (q) {
+        r = LeakyRelu<alpha: float = @a>(p)  q = Transpose<perm: ints = @turn>(r) }"""
+
+
+def test_attributes_that_refer_to_those_of_the_call() -> None:
+    """Every reference has no value of its own, so that it is the name that counts."""
+    one, same, other, spelled = (
+        ir.from_proto(onnx.parser.parse_model(text))
+        for text in (CALLED, CALLED, CALLED.replace("@a", "@b"), CALLED.replace("alpha: float = @a", "alpha = 0.2"))
+    )
+    demand_same(one, same)
+    for wrong in (other, spelled):
+        with pytest.raises(ProofFailed, match="is another than was proved"):
+            demand_same(one, wrong)
+
+
+def test_weights_of_bodies_are_compared() -> None:
+    text = """(float[2] x, bool c) => (float[2] y) {
+        y = If(c) <then_branch = one () => (float[2] p) <float[2] own = {1.0, 2.0}> { p = Add(x, own) },
+                   else_branch = two () => (float[2] q) { q = Neg(x) }> }"""
+    kept, other = (in_memory(model(each)) for each in (text, text.replace("2.0}", "3.0}")))
+    demand_same(kept, in_memory(model(text)))
+    with pytest.raises(ProofFailed, match="weight 'own' of the written file is another"):
+        demand_same(kept, other)
+
+
+def test_weights_of_functions_are_compared() -> None:
+    """In memory a function may have some, though a file writes them as nodes."""
+    kept, same, other = (ir.from_proto(onnx.parser.parse_model(CALLED)) for _ in "abc")
+    for found, number in ((kept, 1.0), (same, 1.0), (other, 2.0)):
+        (function,) = found.functions.values()
+        tensor = ir.tensor(np.asarray([number], np.float32), name="own")
+        function.graph.initializers["own"] = ir.Value(name="own", const_value=tensor)
+    demand_same(kept, same)
+    with pytest.raises(ProofFailed, match="weight 'own' of the written file is another"):
+        demand_same(kept, other)

@@ -16,6 +16,7 @@ from compressor.pruning.cut.analysis import Analysis, analyse
 from compressor.pruning.proofs import canary
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps.prune.prove_changed import prove_changed
+from compressor.structures import canary as layer_canary
 from compressor.structures.apply import Calibration, Changed, change_layers
 from compressor.structures.layer.judged import Weighting
 from compressor.structures.lowrank.thinned import Thinned
@@ -78,3 +79,18 @@ def test_layers_that_were_shifted_together_are_named(data: str, monkeypatch: pyt
     assert len(report.changed) > 1
     assert report.proof.noticed == 1
     assert report.proof.shifted_together == [row.node for row in report.changed]
+
+
+def test_a_wrong_layer_that_does_not_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(target_macs=0.6)
+    changed, found = _thinned(NET, settings)
+
+    def broken(source: ir.Model, _: object) -> ir.Model:
+        made = source.clone()
+        next(iter(made.graph)).op_type = "NoSuchOperator"
+        return made
+
+    monkeypatch.setattr(layer_canary, "_shifted", broken)
+    (evidence,) = prove_changed(changed, found, settings, Clock())
+    assert evidence.noticed == 0
+    assert [item.reason for item in evidence.not_proved] == [layer_canary.WEIGHTS_UNSEEN]
