@@ -20,7 +20,14 @@ from compressor.graph.form.normalise import normalise, with_node_names
 from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.pruning.proofs.chained import runnable_given
 from compressor.pruning.proofs.constants import demand_same_constants
-from compressor.pruning.proofs.evidence import Evidence, NotProved, demand_numbers, demand_proof, with_comparisons
+from compressor.pruning.proofs.evidence import (
+    Evidence,
+    NotProved,
+    NotProvedKind,
+    demand_numbers,
+    demand_proof,
+    with_comparisons,
+)
 from compressor.pruning.proofs.exact import demand_settings
 from compressor.pruning.proofs.inputs import Inputs
 from compressor.pruning.proofs.piecewise import runnable
@@ -91,7 +98,7 @@ def prove_preparation(
         demand_numbers(evidence)
     # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
     if inputs.second is not None and evidence.runs is not None and evidence.runs.feeds[0] is not wanted[0]:
-        missing.append(NotProved(PREPARATION, ONE_SIZE))
+        missing.append(NotProved(PREPARATION, ONE_SIZE, NotProvedKind.SIZES))
     return [*missing, *evidence.silent, *evidence.not_proved, *_unlike(original, prepared, inputs, settings)]
 
 
@@ -106,7 +113,7 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     # The original refused one of the probed sizes; large numbers come at the first size once more.
     taken = evidence.runs.feeds if evidence.runs is not None else ()
     if inputs.second is not None and len({sizes_of(feed) for feed in taken}) == 1:
-        missing.append(NotProved(PREPARATION, ONE_SIZE))
+        missing.append(NotProved(PREPARATION, ONE_SIZE, NotProvedKind.SIZES))
     return evidence.with_missing([*evidence.silent, *missing, *_unlike(original, cleaned, inputs, settings)])
 
 

@@ -127,14 +127,9 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     standard, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings), masked.model)
     evidence, missing = Evidence.of(standard, held), unlike(masked.stored, small, inputs, settings)
-<<<<<<< HEAD
     if shapes.chosen and len({sizes_of(feed) for feed in taken}) == 1:
-        missing.insert(0, NotProved(ABOUT_SIZES, SIZED if sized and inputs.second is not None else ONE_SIZE))
-=======
-    if shapes.chosen and len({_sizes_of(feed) for feed in taken}) == 1:
         why = SIZED if sized and inputs.second is not None else ONE_SIZE
         missing.insert(0, NotProved(ABOUT_SIZES, why, NotProvedKind.SIZES))
->>>>>>> holes
     notes = [evidence.note, masked.stored.note if isinstance(masked.stored, Piecewise) else ""]
     statistics = masked.masks is not None and masked.masks.statistics > 0
     evidence = replace(evidence, note="; ".join(filter(None, notes)), masked_statistics=statistics)

@@ -127,7 +127,7 @@ def test_the_reference_of_changed_layers_is_the_model_that_was_cut(
         return made, notes
 
     monkeypatch.setattr(changes, "make_changes", wrong)
-    with pytest.raises(ProofFailed, match="changed more than weights|of the recovered model"):
+    with pytest.raises(ProofFailed, match=r"changed more than weights|of the recovered model"):
         prune(net, asked)
 
 
@@ -154,7 +154,7 @@ def test_training_before_the_cut(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(training, "sparsify", wrongly(training.sparsify))
     monkeypatch.setattr(trainer, "reinitialised", wrongly(reinitialised))
     monkeypatch.setattr(pruned, "reinitialised", wrongly(reinitialised))
-    with pytest.raises(ProofFailed, match="changed more than weights|of the recovered model"):
+    with pytest.raises(ProofFailed, match=r"changed more than weights|of the recovered model"):
         prune(net, asked)
 
 

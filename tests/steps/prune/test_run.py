@@ -23,7 +23,7 @@ def test_another_operator_is_more_than_other_weights() -> None:
     other = analysis.model.clone()
     case.run.demand_only_weights(analysis, analysis.model, other)
     next(node for node in other.graph if node.op_type == "Relu").op_type = "Abs"
-    with pytest.raises(ProofFailed, match="changed more than weights|of the recovered model"):
+    with pytest.raises(ProofFailed, match=r"changed more than weights|of the recovered model"):
         case.run.demand_only_weights(analysis, analysis.model, other)
 
 
