@@ -53,7 +53,7 @@ JOINS = frozenset(op for op, kind in MOVEMENT.items() if kind is Movement.JOINS)
 _PASSES_ON = frozenset({"Identity", "Concat", "Dropout"})
 
 
-def moves(node: ir.Node) -> bool:
+def only_moves(node: ir.Node) -> bool:
     """Do all outputs of a node hold entries of its inputs, at most in another element type?"""
     return is_standard(node) and node.op_type in MOVES
 

@@ -31,7 +31,7 @@ from compressor.pruning.proofs.evidence import (
 from compressor.pruning.proofs.exact import demand_settings
 from compressor.pruning.proofs.inputs import Inputs
 from compressor.pruning.proofs.piecewise import runnable
-from compressor.pruning.proofs.proof import ONE_SIZE, answers_of, sizes_of, tolerance_of, unlike
+from compressor.pruning.proofs.proof import ONE_SIZE, answers_of, input_sizes, tolerance_of, unlike
 from compressor.pruning.proofs.renumbered import Renumbered, Renumbering
 from compressor.pruning.proofs.routes import ModelPair, flows, prove_routes
 from compressor.pruning.proofs.standard import with_tolerance
@@ -112,7 +112,7 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     demand_proof(evidence)
     # The original refused one of the probed sizes; large numbers come at the first size once more.
     taken = evidence.runs.feeds if evidence.runs is not None else ()
-    if inputs.second is not None and len({sizes_of(feed) for feed in taken}) == 1:
+    if inputs.second is not None and len({input_sizes(feed) for feed in taken}) == 1:
         missing.append(NotProved(PREPARATION, ONE_SIZE, NotProvedKind.SIZES))
     return evidence.with_missing([*evidence.silent, *missing, *_unlike(original, cleaned, inputs, settings)])
 

@@ -127,7 +127,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     runs = Runs(answers.runs.names, taken, answers.runs.outputs[: len(taken)])
     standard, held = with_tolerance(expected, replace(answers, runs=runs), tolerance_of(settings), masked.model)
     evidence, missing = Evidence.of(standard, held), unlike(masked.stored, small, inputs, settings)
-    if shapes.chosen and len({sizes_of(feed) for feed in taken}) == 1:
+    if shapes.chosen and len({input_sizes(feed) for feed in taken}) == 1:
         why = SIZED if sized and inputs.second is not None else ONE_SIZE
         missing.insert(0, NotProved(ABOUT_SIZES, why, NotProvedKind.SIZES))
     notes = [evidence.note, masked.stored.note if isinstance(masked.stored, Piecewise) else ""]
@@ -136,7 +136,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     return evidence.with_missing(missing), standard
 
 
-def sizes_of(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def input_sizes(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Shapes of the inputs by name, to tell sizes apart."""
     return tuple(sorted((name, array.shape) for name, array in feed.items()))
 

@@ -15,10 +15,10 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import graphs_of, values_of
-from compressor.graph.ir.movement import joins, may_pass_on, moves
+from compressor.graph.ir.movement import joins, may_pass_on, only_moves
 from compressor.pruning.proofs.exact import stays
 
-Fits = Callable[[ir.TensorProtocol, ir.Value | None], bool]
+MayStand = Callable[[ir.TensorProtocol, ir.Value | None], bool]
 """May a constant stand for that of a value, or where nothing was (None)?"""
 OutputPlace = tuple[str, int]
 """Name of a node and number of its output; of what no node makes the name of the value, and -1."""
@@ -83,10 +83,10 @@ class _Wiring:
     nodes: dict[str, ir.Node]
     owned: frozenset[str]
     blocks: Mapping[ir.Node, int]
-    fits: Fits
+    fits: MayStand
 
     @staticmethod
-    def of(graph: ir.Graph, blocks: Mapping[ir.Node, int], fits: Fits) -> _Wiring:
+    def of(graph: ir.Graph, blocks: Mapping[ir.Node, int], fits: MayStand) -> _Wiring:
         """The wiring of a graph; the rest as the attributes."""
         owned = frozenset(str(value.name) for value in values_of(graph) if value.producer() is None)
         return _Wiring(graph, {str(node.name): node for node in graph.all_nodes()}, owned, blocks, fits)
@@ -104,7 +104,7 @@ class _Wiring:
         wanted, found = _read(twin), _read(node)
         if (node.domain, node.op_type) != (twin.domain, twin.op_type):
             # A repair may move what another node of the same work gives, and call that one by the name of this.
-            if not moves(node):
+            if not only_moves(node):
                 raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
             held = all(self.stands_for(new, wanted) for new in found)
         elif joins(twin):
