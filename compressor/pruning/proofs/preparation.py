@@ -18,6 +18,7 @@ from compressor.errors import ModelError, tool_fault
 from compressor.graph.disk.joined import ModelOrigin
 from compressor.graph.form.normalise import normalise, with_node_names
 from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.tensors.weights import is_large
 from compressor.pruning.proofs.chained import runnable_given
 from compressor.pruning.proofs.constants import demand_same_constants
 from compressor.pruning.proofs.evidence import (
@@ -81,7 +82,6 @@ def prove_preparation(
     inputs = Inputs.of_proof(prepared, shapes, settings.seed)
     # Folding looked at the first size; at the second one a size that was taken for a constant shows.
     wanted = inputs.every[-2:] if inputs.far is not None else inputs.both[-1:]
-    wanted += [] if inputs.loud is None else [inputs.loud]
     # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
     spare = chain([inputs.first], inputs.instead())
     try:
@@ -89,11 +89,8 @@ def prove_preparation(
     except ModelError as error:
         # Shapes in external data, say, which the runtime does not read.
         return [*missing, NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
-    if not evidence.passed:
-        raise tool_fault(
-            f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
-            f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g})"
-        )
+    _demand_passed(evidence)
+    _demand_loud(original, prepared, inputs, settings)
     if numbers:
         demand_numbers(evidence)
     # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
@@ -106,11 +103,11 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     """Proves that a model which lost no channel gives what its file gives; raises as :func:`prove_preparation`."""
     missing = _demand_same_parts(original.model, cleaned, settings)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
-    loud = [] if inputs.loud is None else [inputs.loud]
-    chosen = [*inputs.every, *loud] if settings.verify == "full" else inputs.both
+    chosen = inputs.every if settings.verify == "full" else inputs.both
     evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead())
     demand_proof(evidence)
-    # The original refused one of the probed sizes; large numbers come at the first size once more.
+    _demand_loud(original, cleaned, inputs, settings)
+    # The original refused one of the probed sizes.
     taken = evidence.runs.feeds if evidence.runs is not None else ()
     if inputs.second is not None and len({input_sizes(feed) for feed in taken}) == 1:
         missing.append(NotProved(PREPARATION, ONE_SIZE, NotProvedKind.SIZES))
@@ -146,6 +143,30 @@ def _demand_same_parts(before: ir.Model, prepared: ir.Model, settings: RunSettin
     """Holds constants and settings against those of the file; what was folded and cannot be computed is returned."""
     demand_settings(before.graph, prepared.graph, "the prepared graph")
     return demand_same_constants(before, prepared, settings.provider)
+
+
+def _demand_passed(evidence: Evidence) -> None:
+    if not evidence.passed:
+        raise tool_fault(
+            f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
+            f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g})"
+        )
+
+
+def _demand_loud(original: Original, prepared: ir.Model, inputs: Inputs, settings: RunSettings) -> None:
+    """Raises ProofFailed where numbers that are many times as large give something else.
+
+    By itself, as what rounding does to those would excuse anything in runs of ordinary numbers.
+    """
+    if settings.verify != "full" or is_large(prepared.graph) or inputs.loud is None:
+        return
+    with scratch() as folder:
+        try:
+            expected = Answers.of(_runnable(original, prepared, folder, settings), [inputs.loud])
+        except ModelError:
+            return  # one of the ordinary runs was refused, too, or these numbers are none that it takes
+        answers = answers_of(runnable(prepared, folder, settings.provider), [inputs.loud])
+        _demand_passed(Evidence.of(*with_tolerance(expected, answers, tolerance_of(settings), original.model)))
 
 
 def _unlike(original: Original, prepared: ir.Model, inputs: Inputs, settings: RunSettings) -> list[NotProved]:
