@@ -78,9 +78,9 @@ def run_command(
     card_to: Path | None,
     view: View,
 ) -> None:
-    """Run the stages that a recipe lists, in order: clean, prune, finetune, unify, quantize, verify, bench. What one
-    makes, the next one takes. A stage that had finished with the same inputs and settings is not run again, so that
-    an interrupted run goes on where it stopped when it is started again.
+    """Run the stages that a recipe lists, in order: clean, prune, finetune, unify, sparsify, quantize, verify, bench.
+    What one makes, the next one takes. A stage that had finished with the same inputs and settings is not run again,
+    so that an interrupted run goes on where it stopped when it is started again.
 
     The result is put in place when all stages and gates are passed.
     """

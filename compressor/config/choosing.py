@@ -41,7 +41,8 @@ class ChoosingSection(Section):
         Applies(
             ("block", "codebook", "codebook_per"),
             lambda s: not s.chooses,
-            "blocks are chosen from --ladder; name the block there",
+            "blocks are chosen from --ladder; name them there, such as --ladder 4x4, or for a codebook --ladder "
+            "values:16/output",
         ),
     )
 

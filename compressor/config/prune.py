@@ -15,7 +15,7 @@ from compressor.config.section import Applies
 from compressor.config.selection import SelectionSection
 from compressor.config.sparsity import SparsitySection
 from compressor.config.structure import StructureSection
-from compressor.config.target import AMOUNTS, FINER_STEPS, TargetSection
+from compressor.config.target import AMOUNTS, FINER_STEPS, NEARLY_ALL, TargetSection
 from compressor.config.timing import TimingSection
 from compressor.config.training import TRAINED, StepsSection
 from compressor.config.tune import TuneSettings
@@ -77,7 +77,7 @@ class PruneSettings(
         found = {
             "let more go with --include": bool(self.include),
             "leave less out with --exclude": bool(self.exclude),
-            "raise --max-ratio": True,
+            "raise --max-ratio": self.max_ratio < NEARLY_ALL,
             FINER_STEPS: self.round_to > 1,
             "lower --min-channels": self.min_channels > 1,
         }

@@ -11,6 +11,8 @@ DEFAULT_RATIO = 0.5
 MOST_STEPS = 1000
 NARROW, FINE = 64, 4
 """Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
+NEARLY_ALL = 0.99
+"""Share of the channels from which on a limit on what may go holds next to nothing back."""
 FINER_STEPS = "lower --round-to"
 """What to change where channels go in too large steps."""
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")

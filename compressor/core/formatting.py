@@ -43,8 +43,11 @@ def count(number: int, noun: str) -> str:
 
 
 def metric_value(value: float, *, share: bool) -> str:
-    """A metric: ``84.59%`` of shares, ``23.71`` of others."""
-    return f"{value:.2%}" if share else f"{value:.5g}"
+    """A metric: ``84.59%`` of shares, ``23.71`` of others; a share that two decimals would call none, ``0.0001%``."""
+    if not share:
+        return f"{value:.5g}"
+    # What is smaller is the rounding of sums.
+    return f"{100 * value:.2g}%" if 1e-9 < abs(value) < 5e-5 else f"{value:.2%}"
 
 
 def either(texts: Sequence[str]) -> str:

@@ -18,7 +18,8 @@ def wilson(hits: float, count: int, level: float = LEVEL) -> tuple[float, float]
 
 
 def needed(share: float, difference: float, level: float = LEVEL) -> int:
-    """Samples on which a share is known to within ``difference``."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    # A share of exactly 0 or 1 has no variance by this formula, and would ask for no samples.
-    return ceil(z * z * max(share * (1 - share), 1e-4) / max(difference, 1e-9) ** 2)
+    """Samples on which no end of the interval of a share (:func:`wilson`) is further from it than ``difference``."""
+    z, wide = NormalDist().inv_cdf((1 + level) / 2), max(difference, 1e-9)
+    # An end has the variance of a share that lies there, which is not 0 where the share itself is 0 or 1.
+    ends = (end for end in (share - wide, share + wide) if 0 < end < 1)
+    return max(1, ceil(z * z * max((end * (1 - end) for end in ends), default=0.0) / wide**2))

@@ -65,7 +65,11 @@ class LatencyTarget:
     ) -> None:
         self._source, self._settings, self._clock = source, settings, clock
         # Without a number that somebody asked for, coming near is all that is wanted.
-        self._aim = Aim(settings.target_latency or "", settings.objective == "macs", either(settings.bounds))
+        self._aim = Aim(
+            settings.target_latency or "",
+            settings.objective == "macs",
+            either(settings.bounds or ("ask for more time",)),
+        )
         self._timer = timer(source, settings)
         # Measured once for all steps before the last.
         self._original: LatencyResult | None = None

@@ -43,6 +43,11 @@ class AveragePrecision(Metric):
     name = "map"
     thresholds = THRESHOLDS
 
+    @classmethod
+    def check_labels(cls, labels: Array) -> None:
+        """Raises UsageError where they are no boxes."""
+        _demand_boxes(labels, cls.name)
+
     def __init__(self) -> None:
         self._found: dict[int, _Found] = {}
 

@@ -18,6 +18,8 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings
 from compressor.config.choices import METRICS
+from compressor.core.arrays import Array
+from compressor.core.formatting import metric_value
 from compressor.core.intervals import wilson
 from compressor.core.notation import Percent
 from compressor.core.user_code import importable, imported, user_errors
@@ -34,6 +36,10 @@ from compressor.results.detail import AccuracyRow, baseless
 DEFAULT = "top-1"
 """What labels are taken for where no metric is asked for: numbers of classes."""
 EVAL_OPTION = "--eval"
+BOX_LABELS, BOX_NUMBERS = 3, 5
+"""Axes of labels that are boxes, and numbers of a box."""
+LABELS_SEEN = 64
+"""Samples by whose labels it is told what they are."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +155,21 @@ class Evaluator:
         itself = data is not None and self.against_original and not (data.labelled and _kind_of_labels(data) == "f")
         if isinstance(limit, Percent) and itself and not self.share:
             raise UsageError(
-                f"--max-drop {limit:.2%} of {self.name} is a share of the original's, which is 0 without labels that "
-                "are real numbers; give such labels, or --max-drop as a number in the unit of the output"
+                f"--max-drop {metric_value(limit, share=True)} of {self.name} is a share of the original's, which is 0 "
+                "without labels that are real numbers; give such labels, or --max-drop as a number in the unit of the "
+                "output"
+            )
+
+    def check_base(self, limit: float | None, value: float) -> None:
+        """Refuses a limit that is a share of the original's ``value`` where that is 0, so that any loss is beyond it.
+
+        Raises:
+            UsageError: with what to give.
+        """
+        if limit is not None and value == 0 and (self.relative or (isinstance(limit, Percent) and not self.share)):
+            raise UsageError(
+                f"--max-drop {metric_value(limit, share=True)} of {self.name} is a share of the original's, which is 0 "
+                "on these samples; give --max-drop as a number in the unit of the metric, such as 0.1"
             )
 
     def demand(self, data: Dataset | None, purpose: str) -> None:
@@ -161,9 +180,12 @@ class Evaluator:
             purpose: the flag that wants it measured, for messages.
 
         Raises:
-            UsageError: with what is missing.
+            UsageError: with what is missing, or what labels have to be.
         """
         if self.measures(data):
+            labels = None if self.own or data is None or not data.labelled else _first_label(data)
+            if labels is not None:
+                self._kind.check_labels(labels)
             return
         if data is not None and data.labelled and self.text == DEFAULT:
             raise UsageError(
@@ -320,15 +342,27 @@ def labels_unread(data: Dataset | None, evaluator: Evaluator | None) -> list[str
 
 
 def _other_metric(data: Dataset) -> str:
-    """What to do with labels that are no classes: real numbers are most likely what a regression should give."""
-    if _kind_of_labels(data) == "f":
-        return f"name a metric, such as {EVAL_OPTION} rmse for the real numbers that they are"
-    return f"name a metric for what they are with {EVAL_OPTION}"
+    """What to do with labels that are no classes: by their form they are boxes, classes stored as real numbers, or what
+    a regression should give."""
+    labels = _first_label(data)
+    if labels is None or labels.dtype.kind != "f":
+        return f"name a metric for what they are with {EVAL_OPTION}"
+    if labels.ndim == BOX_LABELS and labels.shape[2] == BOX_NUMBERS:
+        return f"name a metric, such as {EVAL_OPTION} map for the boxes that they look like"
+    many = data.take(np.arange(min(len(data), LABELS_SEEN))).labels
+    if many is not None and np.array_equal(many, np.round(many)):
+        return f"store classes as whole numbers (y.astype('int64')), or name a metric, such as {EVAL_OPTION} rmse"
+    return f"name a metric, such as {EVAL_OPTION} rmse for the real numbers that they are"
+
+
+def _first_label(data: Dataset) -> Array | None:
+    """Labels of the first sample, with an axis of one sample; None where there are none."""
+    return data.take(np.zeros(1, np.int64)).labels
 
 
 def _kind_of_labels(data: Dataset) -> str:
     """numpy's letter for the kind of numbers that labels are."""
-    labels = data.take(np.zeros(1, np.int64)).labels
+    labels = _first_label(data)
     return "" if labels is None else labels.dtype.kind
 
 

@@ -40,6 +40,12 @@ class Metric(ABC):
     needs_labels: ClassVar[bool] = True
     against_original: ClassVar[bool] = False
 
+    @classmethod
+    def check_labels(cls, labels: Array) -> None:
+        """Raises UsageError where labels of samples are of no form that the metric takes, whatever outputs are."""
+        # Most metrics hold labels against outputs, of which nothing is known here.
+        del labels
+
     @abstractmethod
     def add(self, outputs: Outputs, batch: Batch, original: Outputs | None) -> None:
         """Takes in one batch.
@@ -85,23 +91,20 @@ def without_nan(name: str, values: Array) -> Array:
     return wide
 
 
-def numbers_like(values: Array, batch: Batch) -> Array | None:
-    """Labels that are numbers of the shape of the values; None where labels are something else."""
-    labels = batch.labels
-    if labels is None or labels.dtype.kind != "f":
-        return None
-    # Numbers of another shape are labels of something else, such as boxes.
-    return labels if labels.shape == values.shape else None
-
-
 def wanted_numbers(metric: str, name: str, values: Array, batch: Batch, original: Outputs | None) -> Array:
     """What values are held against: labels that are numbers of the same shape, else the original's output.
 
     Raises:
         UsageError: there is neither, or shapes differ.
     """
-    labels = numbers_like(values, batch)
-    if labels is not None:
+    labels = batch.labels
+    # Whole numbers are classes, which say nothing about such an output.
+    if labels is not None and labels.dtype.kind == "f":
+        if labels.shape != values.shape:
+            raise UsageError(
+                f"--eval {metric} holds output {name!r} {list(values.shape)} against labels of that shape, and these "
+                f"are {list(labels.shape)}; give such labels, or none to hold it against the original's output"
+            )
         return labels
     if original is None:
         raise UsageError(

@@ -11,15 +11,16 @@ from compressor.config.gates import GatesSection
 from compressor.errors import GateMissed
 from compressor.results import Document, Report
 from compressor.results.bench import BenchReport
+from compressor.results.detail import AccuracyRow
 from compressor.results.records import GateRow
 from compressor.results.verify import VerifyReport
-from compressor.steps.gates import gate_rows
+from compressor.steps import gates as gate_rules
 
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         "max_drop": "let {stage} change less, or train longer (finetune with more epochs)",
         "max_distance": "let {stage} change less, or train longer (finetune with more epochs)",
-        "max_size": "remove more (a larger ratio, or target_size), or add a stage unify or quantize",
+        "max_size": "remove more (a larger ratio, or target_size), or add a stage {add}",
         "min_speedup": "remove more (a larger ratio, or target_latency), or choose by time (objective: latency)",
         "max_latency": "remove more (a larger ratio, or target_latency), or choose by time (objective: latency)",
     }
@@ -31,7 +32,7 @@ def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> l
     """A row for every gate that ``settings`` set on what ``document`` reports."""
     rows: list[GateRow] = []
     if isinstance(document, Report) and isinstance(settings, GatesSection):
-        rows = gate_rows(document, settings)
+        rows = gate_rules.gate_rows(document, settings)
     elif isinstance(document, BenchReport) and isinstance(settings, BenchSettings):
         rows = bench.speed_rows(document, settings)
     return [row.model_copy(update={"stage": stage, "missed": _keyed(row.missed, row.name)}) for row in rows]
@@ -43,23 +44,31 @@ def measured_speed_up(document: Document) -> float | None:
     return None if found is None else found.value
 
 
-def demand_limits(document: Document | None, gates: Iterable[GateRow], costliest: str) -> None:
+def demand_limits(document: Document | None, gates: Iterable[GateRow], costliest: str, smaller: str) -> None:
     """Judges what was found.
 
     Args:
         document: of a stage; None for the recipe.
         gates: as they were judged.
         costliest: the stage that lost most of what a metric says.
+        smaller: the stage that may be added to make the file smaller.
 
     Raises:
         GateMissed: a gate is missed.
         ProofFailed: outputs differ that should not.
     """
-    words = {gate.missed: REMEDIES[gate.name].format(stage=costliest) for gate in gates if gate.missed}
+    words = {gate.missed: REMEDIES[gate.name].format(stage=costliest, add=smaller) for gate in gates if gate.missed}
     if words:
         raise GateMissed("; ".join([*words, f"try to {' and to '.join(dict.fromkeys(words.values()))}"]))
     if isinstance(document, VerifyReport):
         verify.demand_equal(document)
+
+
+def unresolved_drop(row: AccuracyRow | None, settings: GatesSection) -> list[str]:
+    """A warning where samples are too few to judge the recipe's limit on what is lost."""
+    if row is None or not settings.max_drop or row.baseless:
+        return []
+    return [_keyed(text, "max_drop") for text in gate_rules.too_fine(row, settings.max_drop)]
 
 
 def _keyed(words: str, name: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+from compressor.config.choices import STAGES
+from compressor.config.recipe import stage_kind
 from compressor.core.clock import Progress
 from compressor.errors import CompressorError, GateMissed, ProofFailed, UsageError
 from compressor.graph.disk import files
@@ -128,7 +130,8 @@ class _Run:
                 self._stage(name, run)
             if not self._options.dry_run:
                 gates = self._gates(before, run)
-                _demand(None, gates, "the recipe", self._costliest(run), run.source)
+                run.warnings += limits.unresolved_drop(run.accuracy, self._resolved.limits[0])
+                self._demand(None, gates, "the recipe", self._costliest(run), run.source)
                 output = self._put_in_place(run)
         # The report is written all the same: it says what was measured and where it failed.
         except (GateMissed, ProofFailed) as found:
@@ -157,10 +160,16 @@ class _Run:
             found = self._judge.judge(self._resolved.original, self._digest)
         row = None
         if found.value is not None:
-            row = self._judge.evaluator.row(found.value, found.value, found.samples)
+            self._judge.evaluator.check_base(self._resolved.limits[0].max_drop, found.value)
+            row = self._measured(found.value, found)
         elif found.reason and self._resolved.limits[0].max_drop is not None:
             raise UsageError(f"{self._resolved.path}: gates: max_drop needs samples with labels, but {found.reason}")
         return RunState(self._resolved.original, self._digest, stats, row)
+
+    def _measured(self, before: float, after: Judged) -> AccuracyRow:
+        """The metric of the original and of a model made of it, with the interval of the latter."""
+        assert after.value is not None
+        return self._judge.evaluator.row(before, after.value, after.samples)
 
     # ---- one stage
 
@@ -187,8 +196,7 @@ class _Run:
         if finished.model is not None and finished.digest is not None:
             run.source, run.digest, run.model = folder / MODEL, finished.digest, finished.model
             if run.accuracy is not None:
-                after = self._judge.judge(run.source, run.digest).value
-                run.accuracy = run.accuracy.model_copy(update={"after": after})
+                run.accuracy = self._measured(run.accuracy.before, self._judge.judge(run.source, run.digest))
         if isinstance(document, BenchReport):
             run.bench = document
         gates = limits.judge_gates(document, settings, name)
@@ -206,7 +214,7 @@ class _Run:
         # Before the gate is demanded, so that the row of the stage that fails is in the report.
         run.rows.append(row)
         run.warnings += [f"{name}: {text}" for text in finished.report["warnings"]]
-        _demand(document, gates, f"stage {name!r}", f"stage {name!r}", folder)
+        self._demand(document, gates, f"stage {name!r}", f"stage {name!r}", folder)
 
     def _tell(self, name: str, text: str) -> None:
         names = list(self._resolved.stages)
@@ -246,11 +254,16 @@ class _Run:
         also = [str(place) for place in made if place != output]
         return run.model.model_copy(update={"path": str(output), "also": also, "bytes": size})
 
+    def _demand(self, document: Document | None, gates: list[GateRow], owner: str, stage: str, place: Path) -> None:
+        """Raises what a missed gate or a failed comparison is, with whose it is, which stage to ease, where to look."""
+        try:
+            limits.demand_limits(document, gates, stage, smaller_by(self._resolved.stages))
+        except (GateMissed, ProofFailed) as error:
+            error.args = (f"{owner}: {error}; see {place}",)
+            raise
 
-def _demand(document: Document | None, gates: list[GateRow], owner: str, stage: str, place: Path) -> None:
-    """Raises what a missed gate or a failed comparison is, with whose it is, which stage to ease, and where to look."""
-    try:
-        limits.demand_limits(document, gates, stage)
-    except (GateMissed, ProofFailed) as error:
-        error.args = (f"{owner}: {error}; see {place}",)
-        raise
+
+def smaller_by(stages: Iterable[str]) -> str:
+    """The stage that may be added to make a file smaller, and where: none on real weights follows integers."""
+    quantised = next((name for name in stages if STAGES[stage_kind(name)].quantises), None)
+    return "unify or quantize" if quantised is None else f"unify in front of stage {quantised!r}"

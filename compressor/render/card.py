@@ -14,9 +14,10 @@ from compressor.core.formatting import printable
 from compressor.errors import UsageError
 from compressor.graph.disk import files
 from compressor.graph.disk.provenance import provenance_steps
-from compressor.render.gates import GATE_HEADINGS, gate_cells
+from compressor.render.gates import GATE_HEADINGS, gate_cells, gate_name
 from compressor.render.undone import undone_texts
 from compressor.results import Document
+from compressor.results.recipe import RecipeReport
 
 NO_CARD = "--card describes the file that is written; leave --dry-run out"
 """A card of a file that is not there would be taken for one that is."""
@@ -74,7 +75,11 @@ def card(model: Path, report: Document) -> str:
 
 def _gates(report: Document) -> list[str]:
     """The limits that were set on the result, and their verdicts."""
-    rows = [gate_cells(gate) for gate in getattr(report, "gates", [])]
+    # Of a recipe those of its stages, too.
+    if isinstance(report, RecipeReport):
+        rows = [gate_cells(gate, gate_name(gate)) for gate in report.every_gate]
+    else:
+        rows = [gate_cells(gate) for gate in getattr(report, "gates", [])]
     return ["## Gates", _table(GATE_HEADINGS, rows)] if rows else []
 
 

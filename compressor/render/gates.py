@@ -31,6 +31,11 @@ def gate_cells(gate: GateRow, name: str | None = None) -> tuple[str, str, str, s
     return name, _amount(gate, gate.limit), _amount(gate, gate.measured), gate.verdict, gate.of
 
 
+def gate_name(gate: GateRow) -> str:
+    """As a recipe names it: with its stage, where it is of one."""
+    return f"{gate.stage}: {gate.name}" if gate.stage else gate.name
+
+
 def show_gates(console: Console, gates: Sequence[GateRow], names: Sequence[str | None] | None = None) -> None:
     """Prints a table of the gates, or nothing where there are none."""
     if not gates:

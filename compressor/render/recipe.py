@@ -10,10 +10,11 @@ from rich.console import Console
 from compressor.core.atomic import write_text
 from compressor.core.formatting import metric_value, quantity, share
 from compressor.render.draw import add_row, line, show, table
-from compressor.render.gates import gate_cells, show_gates
+from compressor.render.gates import gate_cells, gate_name, show_gates
 from compressor.render.html import render_template
+from compressor.render.undone import show_undone, undone_texts
 from compressor.results.recipe import RecipeReport
-from compressor.results.records import GateRow, ModelStats
+from compressor.results.records import ModelStats
 
 HEADINGS = ("stage", "state", "accuracy", "MACs", "params", "bytes", "speed-up", "seconds")
 
@@ -24,8 +25,8 @@ def render_recipe(report: RecipeReport, console: Console) -> None:
     for cells in stage_cells(report):
         add_row(drawn, *cells)
     show(console, drawn, title=report.recipe)
-    gates = all_gates(report)
-    show_gates(console, gates, [_gate_name(gate) for gate in gates])
+    show_gates(console, report.every_gate, [gate_name(gate) for gate in report.every_gate])
+    show_undone(console, report.undone)
     console.print()
     if report.output is None:
         line(console, "Nothing was put in place.", style="bold")
@@ -52,19 +53,10 @@ def write_recipe_html(report: RecipeReport, path: Path, created: datetime) -> No
         last=made[-1] if made else None,
         columns=HEADINGS,
         rows=stage_cells(report),
-        gates=[gate_cells(gate, _gate_name(gate)) for gate in all_gates(report)],
+        gates=[gate_cells(gate, gate_name(gate)) for gate in report.every_gate],
+        undone=undone_texts(report.undone),
     )
     write_text(path, text)
-
-
-def all_gates(report: RecipeReport) -> list[GateRow]:
-    """Those of the stages, then those of the recipe."""
-    return [gate for stage in report.stages for gate in stage.gates] + report.gates
-
-
-def _gate_name(gate: GateRow) -> str:
-    """As the recipe names it."""
-    return f"{gate.stage}: {gate.name}" if gate.stage else gate.name
 
 
 def stage_cells(report: RecipeReport) -> list[tuple[str, ...]]:

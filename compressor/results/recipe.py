@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from compressor.results.base import PathText, Record
-from compressor.results.detail import AccuracyRow, Environment
+from compressor.results.detail import AccuracyRow, Environment, UndoneRow
 from compressor.results.records import Document, GateRow, ModelStats, headline_sizes
 
 StageState = Literal["ran", "kept", "to run"]
@@ -40,10 +40,31 @@ class RecipeReport(Document):
         default=None, description="Of the model and the last one; null where nothing was measured."
     )
     stages: list[StageRow]
-    gates: list[GateRow] = Field(default=[], description="Of the whole recipe, once all stages are through.")
+    gates: list[GateRow] = Field(
+        default=[], description="Of the whole recipe, once all stages are through; a stage has its own in its row."
+    )
     failed: str | None = Field(default=None, description="The gate or comparison that was missed; null when none was.")
     seconds: float = Field(description="Of this run; stages that were kept took theirs before.")
     environment: Environment
+
+    @property
+    def every_gate(self) -> list[GateRow]:
+        """Those of the stages, then those of the recipe."""
+        return [gate for stage in self.stages for gate in stage.gates] + self.gates
+
+    @property
+    def undone(self) -> list[UndoneRow]:
+        """Training of stages that was thrown away."""
+        return [
+            row.model_copy(update={"what": f"stage {stage.name!r}: {row.what}"})
+            for stage in self.stages
+            for row in map(UndoneRow.model_validate, (stage.report or {}).get("undone", []))
+        ]
+
+    @property
+    def ran(self) -> dict[str, Any]:
+        """What ran in each stage where settings leave it open."""
+        return {stage.name: stage.report["ran"] for stage in self.stages if stage.report and stage.report.get("ran")}
 
     def headline(self) -> list[tuple[str, str]]:
         """Sizes, accuracy, stages and the verdict."""
@@ -51,4 +72,4 @@ class RecipeReport(Document):
         if self.accuracy is not None:
             rows.append((self.accuracy.metric, f"{self.accuracy.before:.2%} -> {self.accuracy.after:.2%}"))
         rows.append(("stages", ", ".join(f"{row.name} {row.state}" for row in self.stages)))
-        return [*rows, ("gates", f"missed: {self.failed}" if self.failed else f"{len(self.gates)} kept")]
+        return [*rows, ("gates", f"missed: {self.failed}" if self.failed else f"{len(self.every_gate)} kept")]

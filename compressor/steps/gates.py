@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from compressor.config import AMOUNTS, PruneSettings
+from compressor.config.choices import STRUCTURES
 from compressor.config.gates import GatesSection
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.compare import at_most
@@ -107,6 +108,8 @@ def _remedy(report: Report, settings: GatesSection) -> str:
         return ""
     if not missed(report, settings.model_copy(update={"max_drop": None})):
         return f"try {_less(settings)}{_more_training(settings)}"
+    if not STRUCTURES.find(settings.structure).lowers:
+        return f"--structure {settings.structure} leaves zeros in the file; choose --structure channels, or quantize"
     amount = _amount(settings)
     return "try a larger --ratio, or --target-size" if amount == "ratio" else f"try a smaller --{amount}"
 
@@ -152,17 +155,24 @@ def unresolved(report: Report, settings: GatesSection) -> list[str]:
     for row in report.accuracy:
         if row.baseless:
             found.append(row.baseless)
-            continue
-        if not settings.max_drop or not row.samples or row.low is None or row.high is None:
-            continue
-        # A gate finer than the error of its measurement is passed or missed by chance.
-        wanted = needed(max(row.before, row.after), settings.max_drop)
-        if row.samples < wanted:
-            found.append(
-                f"--max-drop {settings.max_drop:.2%} is finer than {row.samples:,} samples tell: {row.metric} of the "
-                f"result lies between {row.low:.2%} and {row.high:.2%}; about {wanted:,} samples would tell"
-            )
+        elif settings.max_drop:
+            found += too_fine(row, settings.max_drop)
     return found
+
+
+def too_fine(row: AccuracyRow, limit: float) -> list[str]:
+    """A sentence where samples are too few to tell whether a metric that is counted lost more than a limit."""
+    if not row.samples or row.low is None or row.high is None:
+        return []
+    # Where the interval leaves the limit on one side, the gate is met or missed whatever chance did.
+    open_ = row.before - row.high <= limit <= row.before - row.low
+    wanted = needed(row.after, limit)
+    if not open_ or row.samples >= wanted:
+        return []
+    return [
+        f"--max-drop {metric_value(limit, share=True)} is finer than {row.samples:,} samples tell: {row.metric} of the "
+        f"result lies between {row.low:.2%} and {row.high:.2%}; about {wanted:,} samples would tell"
+    ]
 
 
 def demand_gates(report: Report, settings: GatesSection) -> None:

@@ -292,7 +292,9 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
     unlike = given_samples_notes(normalise(source.clone()), samples.train, settings)
     evaluator = evaluator_for(settings, samples.valid)
     if evaluator is not None:
-        before, after = (evaluator.measure(model, samples.valid, source) for model in (source, result))
+        before = evaluator.measure(source, samples.valid, source)
+        evaluator.check_base(settings.max_drop, before.value)
+        after = evaluator.measure(result, samples.valid, source)
         accuracy = [evaluator.row(before.value, after.value, before.samples, samples.valid)]
     untold = () if row is not None else (NOT_COMPARED.format(reason="no output can be compared sample by sample"),)
     return Moved(row, accuracy, (*untold, *labels_unread(samples.valid, evaluator), *unlike))

@@ -14,6 +14,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.core.arrays import Floats
 from compressor.core.compare import at_most
+from compressor.core.formatting import either
 from compressor.errors import TargetOutOfReach
 from compressor.pruning.budgets.budget import Goal, Removed
 from compressor.pruning.budgets.parts import OperatorChain
@@ -22,9 +23,7 @@ from compressor.pruning.by_loss import CostShares, levels_within
 from compressor.structures.layer.change import ChangeLine, LayerChange
 from compressor.structures.layer.geometry import Geometry
 
-OUT_OF_REACH = (
-    "{what} can go down to no less than {least}, the target is {share}; {bounds}, or choose another --structure"
-)
+OUT_OF_REACH = "{what} can go down to no less than {least}, the target is {share}; {bounds}"
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,10 @@ def choose_together(
     if not at_most(left, goal.most):
         raise TargetOutOfReach(
             OUT_OF_REACH.format(
-                what=goal.what, least=goal.told(left), share=goal.told(goal.share), bounds=", ".join(goal.bounds)
+                what=goal.what,
+                least=goal.told(left),
+                share=goal.told(goal.share),
+                bounds=either([*goal.bounds, "choose another --structure"]),
             )
         )
     gone, count = widths.gone(levels), len(lines)

@@ -12,4 +12,6 @@ def test_wilson(hits: int, count: int, low: float, high: float) -> None:
 
 def test_samples_that_tell_a_difference() -> None:
     assert needed(0.5, 0.01) == pytest.approx(9604, abs=5)
-    assert needed(0.99, 0.01) < 400
+    # Rule of three: of 380 samples that are all right, at most one in a hundred is wrong.
+    assert needed(1.0, 0.01) == needed(0.0, 0.01) == pytest.approx(380, abs=2)
+    assert wilson(380, 380)[0] == pytest.approx(0.99, abs=1e-4)

@@ -16,10 +16,13 @@ from compressor.cli.main import compress
 from compressor.config import PruneSettings
 from compressor.config.choices import METRICS
 from compressor.core.arrays import Array
+from compressor.core.notation import Percent
 from compressor.data import Dataset, open_data
+from compressor.data.batch import Batch
 from compressor.errors import UsageError
 from compressor.metrics.evaluator import Evaluator, demand_metric, evaluator_for, labels_unread
 from tests import models
+from tests.train.training import Memory
 
 NET = """
 (float[n,4] x) => (float[n,3] y) <float[4,8] w, float[8,3] v> {
@@ -252,3 +255,37 @@ def test_what_is_counted_has_an_interval() -> None:
     assert (row.low, row.high) == pytest.approx((0.381, 0.619), abs=1e-3)
     for other in (Evaluator().row(1.0, 0.5), Evaluator("miou").row(1.0, 0.5, 64), Evaluator("rmse").row(1.0, 0.5, 64)):
         assert (other.low, other.high) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.zeros((4, 2, 5), np.float32), "--eval map"),
+        (np.zeros(4, np.float32), "store classes as whole numbers"),
+        (np.full(4, 0.5, np.float32), "--eval rmse"),
+    ],
+)
+def test_a_limit_on_labels_that_are_no_classes_says_what_they_look_like(labels: Array, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Evaluator().demand(Memory({"x": np.zeros((4, 1), np.float32)}, labels), "--max-drop")
+
+
+def test_labels_that_are_no_boxes_are_refused_before_anything_runs() -> None:
+    data = Memory({"x": np.zeros((4, 1), np.float32)}, np.zeros((4, 7), np.float32))
+    with pytest.raises(UsageError, match="needs labels"):
+        Evaluator("map").demand(data, "--eval")
+
+
+def test_numbers_of_another_shape_are_refused() -> None:
+    batch = Batch({}, np.zeros((4, 7), np.float32))
+    outputs = {"y": np.zeros((4, 3), np.float32)}
+    with pytest.raises(UsageError, match="these are"):
+        Evaluator("rmse").start().add(outputs, batch, outputs)
+
+
+def test_a_share_of_nothing_is_no_limit() -> None:
+    rmse = Evaluator("rmse")
+    with pytest.raises(UsageError, match="in the unit of the metric"):
+        rmse.check_base(Percent(0.03), 0.0)
+    rmse.check_base(0.03, 0.0)
+    rmse.check_base(Percent(0.03), 0.5)

@@ -218,6 +218,11 @@ def test_every_gate_has_a_remedy() -> None:
             "prune: {ratio: 0.5}\nquantize: {samples: 8, max_distance: 0.00001}",
             r"^stage 'quantize': output 'y' moves by .*max_distance allows .*; try to let stage 'quantize' change less",
         ),
+        (
+            "data: data.npz\ngates: {max_size: 1%}",
+            "prune: {ratio: 0.5}\nquantize: {samples: 8}",
+            r"^the recipe: the file has .*target_size\), or add a stage unify in front of stage 'quantize'; see",
+        ),
         ("gates: {max_latency: 1us}", f"prune: {{ratio: 0.5}}\n{QUICK_BENCH}", r"^the recipe: a run takes .* 0.001 ms"),
     ],
 )

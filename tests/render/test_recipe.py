@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from io import StringIO
+from pathlib import Path
 
+import onnx.parser
 import pytest
 from rich.console import Console
 
 from compressor.config.recipe import STAGE_GATES
+from compressor.render.card import card
 from compressor.render.gates import GATE_AMOUNTS
 from compressor.render.recipe import render_recipe, write_recipe_html
-from compressor.results.detail import AccuracyRow, Environment
+from compressor.results.detail import AccuracyRow, Environment, UndoneRow
 from compressor.results.recipe import RecipeReport, StageRow
 from compressor.results.records import GateRow
 from tests.render.case import HOSTILE, stats
 
+GRAPH = '<ir_version: 8, opset_import: ["": 17]> g (float[n, 4] x) => (float[n, 4] y) { y = Relu(x) }'
 TIME = datetime(2026, 3, 7, 9, 5, tzinfo=UTC)
 
 
@@ -86,3 +90,18 @@ def test_json_comes_back_as_it_was():
 def test_every_gate_of_a_stage_has_a_form() -> None:
     assert GATE_AMOUNTS.keys() == STAGE_GATES.keys()
     assert GATE_AMOUNTS["max_distance"](0.0123, True) == "1.23%"
+
+
+def test_text_page_and_card_tell_what_stages_ran_and_what_was_undone(tmp_path: Path) -> None:
+    row = UndoneRow(what="training", measure="loss", on="held-out samples", before=0.5, after=0.75)
+    told = {"settings": {}, "undone": [row.model_dump(mode="json")], "ran": {"criterion": "l1"}}
+    one, *others = report().stages
+    found = report().model_copy(update={"stages": [one.model_copy(update={"report": told}), *others]})
+    model = tmp_path / "a.onnx"
+    onnx.save(onnx.parser.parse_model(GRAPH), model)
+    write_recipe_html(found, tmp_path / "a.html", TIME)
+    for shown in (text(found), (tmp_path / "a.html").read_text(), card(model, found)):
+        assert "training was no better and is undone" in " ".join(shown.split())
+    assert "what ran" in (tmp_path / "a.html").read_text()
+    assert "What ran" in card(model, found)
+    assert all(gate.name.replace("_", r"\_") in card(model, found) for gate in found.every_gate)

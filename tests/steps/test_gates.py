@@ -9,9 +9,10 @@ import pytest
 
 from compressor.config.gates import GatesSection
 from compressor.core.notation import Percent
+from compressor.metrics.evaluator import Evaluator
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow
-from compressor.steps.gates import drop_row, judged, missed
+from compressor.steps.gates import drop_row, judged, missed, too_fine
 from tests.render.case import stats
 
 
@@ -67,3 +68,20 @@ def test_drops_of_no_share_are_in_their_unit() -> None:
         (0.5, False),
         (0.25, True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "samples", "limit", "told"),
+    [
+        # All are right, of samples too few to tell one in a hundred.
+        (1.0, 1.0, 8, 0.01, "--max-drop 1.00% is finer than 8 samples tell"),
+        (1.0, 1.0, 8, 1e-6, "--max-drop 0.0001% is finer than 8 samples tell"),
+        (1.0, 1.0, 1000, 0.01, ""),
+        # Missed by far, whatever chance did.
+        (1.0, 0.12, 25, 0.01, ""),
+    ],
+)
+def test_a_limit_that_samples_cannot_tell(before: float, after: float, samples: int, limit: float, told: str) -> None:
+    found = too_fine(Evaluator().row(before, after, samples), limit)
+    assert bool(found) == bool(told)
+    assert told in "".join(found)

@@ -288,8 +288,10 @@ def too_much(goal: Goal, least: float) -> str:
     share = f"{percentage(least)} of the original"
     # Multiply-accumulates are counted over all samples of a run here, and told for one of them.
     told = f"{number} ({share})" if goal.ceiling else share if goal.kind == "macs" else f"{share} ({number})"
+    # Numbers of fewer bits make a file smaller where no channel may go any more.
+    other = ["make it smaller with unify or quantize"] if goal.kind == "bytes" else []
     return f"{goal.what} can go down to no less than {told}, the target is {goal.told(goal.share)}; " + either(
-        goal.bounds or ("give a larger one",)
+        [*goal.bounds, *other] or ["give a larger one"]
     )
 
 

@@ -55,6 +55,8 @@ class ResultJudge:
         self._data = None if samples is None else samples.valid
         self._evaluator = evaluator_for(settings, self._data, settings.max_drop)
         self._original = None if self._evaluator is None else self._measured(self._evaluator, source)
+        if self._evaluator is not None and self._original is not None:
+            self._evaluator.check_base(settings.max_drop, self._original.value)
 
     def of(self, result: ir.Model, cut: ir.Model | None) -> Verdict:
         """What is said of a result.

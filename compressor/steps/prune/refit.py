@@ -6,12 +6,15 @@ import onnx_ir as ir
 
 from compressor.data import Dataset
 from compressor.data.labels import check_labels
+from compressor.errors import UsageError
 from compressor.graph.form.normalise import normalise
 from compressor.reconstruct.labels import last_layer, refit_last
 
 
 def demand_labels(model: ir.Model, data: Dataset) -> None:
     """Raises UsageError where labels or a last layer are missing."""
+    if not data.labelled:
+        raise UsageError("--refit-last learns from labels, and the data has none; give an array y, or leave it out")
     check_labels(data, model)
     last_layer(normalise(model.clone()))
 

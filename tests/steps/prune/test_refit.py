@@ -38,7 +38,11 @@ def test_it_is_done_and_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "more", "words"), [(False, {}, "has no labels"), (True, {"data": None}, "--refit-last learns")]
+    ("labels", "more", "words"),
+    [
+        (False, {}, "--refit-last learns from labels, and the data has none"),
+        (True, {"data": None}, "--refit-last learns"),
+    ],
 )
 def test_without_labels_it_is_refused_before_any_work(
     labels: bool, more: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
