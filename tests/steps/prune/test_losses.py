@@ -71,7 +71,7 @@ LSTM = """
         a = MatMul(x, w) c = Relu(a) y, h, s = LSTM<hidden_size=6>(c, k, r) }"""
 
 
-def test_without_a_linear_reader_every_group_loses_the_same(tmp_path: Path) -> None:
+def test_without_a_linear_reader_widths_follow_no_losses(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(8, 5, 8)).astype(np.float32))
     proto = model(LSTM.replace("[5,n,8] x", "[n,5,8] x").replace("[5,d,n,6] y", "[n,d,5,6] y"))
     source = in_memory(proto)
