@@ -9,6 +9,7 @@ import pytest
 
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
+from compressor.config.selection import CRITERION
 from compressor.errors import UsageError
 from compressor.steps.prune import losses
 from compressor.steps.prune.losses import NO_VIEW, follows_losses
@@ -77,6 +78,7 @@ def test_without_a_linear_reader_widths_follow_no_losses(tmp_path: Path) -> None
     source = in_memory(proto)
     found = prune(source, PruneSettings.parse({"ratio": 0.5, "data": str(tmp_path / "x.npz"), "round_to": 1}))
     assert NO_VIEW in found.report.warnings
+    assert found.report.ran["criterion"] == CRITERION, "by the scores that stood in"
     assert sum(group.removed for group in found.report.groups) == 8
     with pytest.raises(UsageError, match=r"--scope loss: .* is no linear layer"):
         prune(source, PruneSettings.parse({"scope": "loss", "ratio": 0.5, "data": str(tmp_path / "x.npz")}))
