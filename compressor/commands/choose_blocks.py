@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,7 +151,7 @@ def choose(
             )
         plan = UnifyPlan.of(blocks_after(made, options), settings)
         cost = together(made)
-        gates = _verdicts(limits, cost, reference.accuracy, count(len(samples), "sample"))
+        gates = _verdicts(limits, cost, reference.accuracy, count(reference.samples, "sample"))
         return ChosenBlocks(plan, options, cost, reference.accuracy, remembered, gates)
 
 
@@ -267,7 +267,7 @@ def unify_chosen_file(
     Raises:
         CompressorError: as :func:`choose` and :func:`compressor.commands.unify.unify`.
     """
-    chosen, gates = None, list[GateRow]()
+    chosen, gates, clock = None, list[GateRow](), Clock(progress)
     if plan_out is not None and (plan is not None or not settings.chooses):
         raise UsageError(
             "--plan-out writes blocks that are chosen; give --max-drop, --max-distance or --target-size, and no --plan"
@@ -276,9 +276,14 @@ def unify_chosen_file(
         chosen = UnifyPlan.load(plan)
     elif settings.chooses:
         ledger = None if plan_out is None else plan_out.with_name(plan_out.name + ".jsonl")
-        blocks = choose(source, settings, ledger=ledger, clock=Clock(progress))
+        blocks = choose(source, settings, ledger=ledger, clock=clock)
         chosen, gates = blocks.plan, blocks.gates
     if chosen is not None and plan_out is not None:
         write_text(plan_out, chosen.to_json())
     report = unify.unify_file(source, output, settings if chosen is None else chosen.applied(settings), progress)
-    return report.model_copy(update={"gates": gates})
+    return report.model_copy(update={"gates": gates, "seconds": _added_up(clock.seconds, report.seconds)})
+
+
+def _added_up(first: Mapping[str, float], then: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by phase, of choosing and of what followed; a phase of both adds up."""
+    return {name: round(first.get(name, 0.0) + then.get(name, 0.0), 4) for name in {**first, **then}}

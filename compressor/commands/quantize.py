@@ -84,15 +84,15 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         sealed = result.clone()
     with clock.phase("compare"), samples_tried(lambda: source, settings):
         moved = moved_by_quantization(source, result, samples, settings)
-    calibrates = task.mode == "static"
-    made_up = [CALIBRATED_ON_MADE_UP] if calibrates and not samples.real else []
+    calibrated = min(settings.samples, len(samples.train)) if task.mode == "static" else 0
+    made_up = [CALIBRATED_ON_MADE_UP] if calibrated and not samples.real else []
     report = QuantizeReport(
         input=before,
         mode=task.mode,
         why=quantised.why,
         tried=list(quantised.tried),
         weights=quantised.done.rows,
-        calibrated=min(settings.samples, len(samples.train)) if calibrates else 0,
+        calibrated=calibrated,
         synthetic=describe_samples(samples.train) if isinstance(samples.train, Synthetic) else None,
         outputs=moved.outputs,
         accuracy=moved.accuracy,
@@ -104,7 +104,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
             *mode_remarks(quantised, moved.outputs, settings),
             *moved.warnings,
         ],
-        ran={"mode": task.mode, "per_channel": task.asked.per_channel, "samples": len(samples.train)},
+        ran={"mode": task.mode, "per_channel": task.asked.per_channel, "samples": calibrated},
         settings=settings.model_dump(mode="json"),
         seconds=clock.seconds,
     )

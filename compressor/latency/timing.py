@@ -126,6 +126,7 @@ class RuntimeTimer:
             provider=self._provider,
             device=self._surroundings.device,
             batch=self._batch,
+            inputs={name: list(array.shape) for name, array in self._feeds.items()},
         )
 
     @contextmanager

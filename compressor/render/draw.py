@@ -105,6 +105,9 @@ def latency(console: Console, found: LatencyResult) -> None:
     if found.predicted_ms is not None:
         times = count(found.corrections or 0, "time")
         text += f" Operator times promised {found.predicted_ms:.3g} ms, corrected {times}."
+    if found.inputs:
+        shapes = (f"{printable(name)} {'x'.join(map(str, shape))}" for name, shape in found.inputs.items())
+        text += f" Timed at {', '.join(shapes)}."
     line(console, text, style="bold")
 
 

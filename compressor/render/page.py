@@ -101,6 +101,8 @@ def asked(report: Report) -> str:
         return ""
     if settings.get("lossless"):
         return "Asked for: removing only what no output depends on."
+    if settings.get("target_latency") is not None:
+        return f"Asked for: a latency of {settings['target_latency']}."
     targets = {"target_macs": "multiply-accumulates", "target_params": "parameters", "target_size": "file size"}
     for key, what in targets.items():
         value = settings.get(key)

@@ -201,6 +201,7 @@ class LatencyResult(Record):
     provider: str = Field(default="", description="Execution provider.")
     device: str = Field(default="", description="Name of the device.")
     batch: int | None = Field(default=None, description="Samples in one run.")
+    inputs: dict[str, list[int]] = Field(default={}, description="Shapes that were run, by input; empty if unknown.")
     target_ms: float | None = Field(default=None, description="What was asked for; null where nothing was.")
     predicted_ms: float | None = Field(default=None, description="What the times of single operators had promised.")
     corrections: int | None = Field(default=None, description="How often the prediction was corrected to get there.")

@@ -77,6 +77,22 @@ def follow_batch(models: Sequence[ir.Model], data: Dataset, settings: RunSetting
     return [ONE_BY_ONE.format(reason=str(problem).partition(";")[0])]
 
 
+def open_sizes(model: ir.Model, data: Dataset, settings: RunSettings) -> dict[str, int]:
+    """Sizes that samples have along open dimensions, by symbol: but for the first axis, and inputs of a given shape."""
+    one, found = data.take(np.zeros(1, np.int64)).inputs, dict[str, int]()
+    for value in model.graph.inputs:
+        name = str(value.name)
+        if name not in one or name in settings.input_shapes or value.shape is None:
+            continue
+        # Not strict: what does not fit is refused elsewhere.
+        for axis, (dim, size) in enumerate(zip(value.shape, one[name].shape, strict=False)):
+            if axis and isinstance(dim, ir.SymbolicDim):
+                # Unnamed ones are called as :func:`compressor.evaluate.pair.open_model` calls them.
+                found[dim.value or f"{name}#{axis}"] = size
+    firsts = {v.shape[0].value for v in model.graph.inputs if v.shape and isinstance(v.shape[0], ir.SymbolicDim)}
+    return {symbol: size for symbol, size in found.items() if symbol not in firsts}
+
+
 def run_size(model: ir.Model, data: Dataset, settings: DataSettings) -> int:
     """Samples in one run: ``--batch-size``, or fewer where what one run computes would not fit."""
     if batch_limit(model) is not None:

@@ -46,7 +46,8 @@ class UnifyPlan:
         chosen = tuple((escape(name), block) for name, block in self.blocks.items())
         # Everything is excluded but what is chosen by name, so that no default lets a weight in or out.
         update = {**self.policy, "layer_block": chosen, "include": (), "exclude": ("*",)}
-        return settings.model_copy(update=update)
+        # Chosen and not given, so that the file does not say somebody gave them.
+        return settings.resolved(**update)
 
     def check(self, layers: Sequence[UnifiedLayer]) -> None:
         """Raises PlanError unless these are the layers of the plan."""

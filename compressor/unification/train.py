@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from compressor.train.reparameterize.batchnorm import GroupNumbers, Insertion
 
 
+APPROACH, RETRAINING = "training towards shared values", "training of weights that share values"
+"""What either part of a training is called where it is undone."""
+
+
 @dataclass(frozen=True)
 class UnifySamples:
     """What a run reads.
@@ -164,7 +168,7 @@ class UnificationTraining:
         # Without means of weights and patience: what is judged are projections, and the last phase decides.
         settings = self._phase("approach", self.settings.approach_epochs).model_copy(update=TOWARDS_A_SET)
         method = METHODS.find(self.settings.method)(self.settings, self.targets)
-        self._tune(trained, settings, method, partial(self._tell, "approach", method))
+        self._tune(trained, settings, method, partial(self._tell, "approach", method), APPROACH)
         trained.residuals = method.residuals
 
     def _retrain(self, trained: SetTraining) -> None:
@@ -175,10 +179,15 @@ class UnificationTraining:
         held = SubspaceProjection(
             {name: partial(subspace_of, t, trained.kinds[name]) for name, t in self.targets.items()}
         )
-        self._tune(trained, settings, held, partial(self._tell, "retrain", None))
+        self._tune(trained, settings, held, partial(self._tell, "retrain", None), RETRAINING)
 
-    def _tune(self, trained: SetTraining, settings: UnifySettings, extension: Extension, observe: Observer) -> None:
-        """Fine-tunes, between normalisations that keep what blocks share where they are asked for."""
+    def _tune(
+        self, trained: SetTraining, settings: UnifySettings, extension: Extension, observe: Observer, what: str
+    ) -> None:
+        """Fine-tunes, between normalisations that keep what blocks share where they are asked for.
+
+        ``what`` names this training where it is undone.
+        """
         from compressor.train import training_options  # noqa: PLC0415 - torch is loaded for training only
         from compressor.train.constraints.constrained import ConstraintDiverged  # noqa: PLC0415
         from compressor.train.constraints.tied_batchnorm import Tied, ties_of  # noqa: PLC0415
@@ -197,7 +206,7 @@ class UnificationTraining:
         try:
             done = finetune(model, plain, teacher=self.teacher, data=parts, extensions=extensions, observe=observe)
             model, warnings = done.model, done.warnings
-            trained.undone += undone_rows(done, "training")
+            trained.undone += undone_rows(done, what)
             trained.ran.append(done.ran)
         # The phase ends, and the next one goes on from the nearest weights.
         except ConstraintDiverged as away:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from compressor.config.choosing import ChoosingSettings
 from compressor.errors import NothingToPrune, PlanError, TargetOutOfReach, UsageError
 from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.graph.disk import files
+from compressor.graph.disk.provenance import provenance_steps
 from compressor.unification.choose import UnifyPlan
 from tests.models import model
 
@@ -164,3 +166,17 @@ def test_a_budget_that_no_block_reaches_says_what_can_be_had(net):
 def test_codebooks_join_the_ladder_of_a_budget_of_bytes():
     assert "values:16/output" in ChoosingSettings.parse({"target_size": "50%"}).ladder
     assert "values:16/output" not in ChoosingSettings.parse({"max_distance": 0.5}).ladder
+
+
+def test_what_was_chosen_is_not_said_to_be_given_and_choosing_takes_its_time(net: Path, tmp_path: Path) -> None:
+    report = unify_chosen_file(net, tmp_path / "u.onnx", chosen(max_distance=1e9, samples=8))
+    assert {"blocks", "choose", "write"} <= set(report.seconds)
+    [step] = provenance_steps(files.load_model(tmp_path / "u.onnx"))
+    assert set(json.loads(step["settings"])) <= {"max_distance", "samples", "jobs", "min_weights", "ladder"}
+
+
+def test_a_verdict_names_as_many_samples_as_were_judged(net: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 8, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    [gate] = choose(net, chosen(max_distance=1e9, data=str(tmp_path / "x.npz"))).gates
+    assert gate.of.endswith("on 16 samples")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import pytest
 
 from compressor.commands import prune as command
@@ -140,6 +141,24 @@ def test_sizes_that_were_made_up_are_told():
     made = timing.RuntimeTimer(in_memory(proto), sized)
     assert made.warnings == []
     assert made.made_for()["inputs"] == {"x": [5, 3, 8, 8]}
+
+
+def test_open_sizes_are_those_of_the_samples(monkeypatch, tmp_path):
+    made = []
+
+    def make(source, settings):
+        made.append(timing.RuntimeTimer(source, settings))
+        return FakeTimer(source)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("compressor.latency.LatencyTarget", functools.partial(LatencyTarget, timer=make))
+    np.savez(tmp_path / "x.npz", x=np.ones((8, 3, 8, 6), np.float32))
+    proto = model(
+        "(float[n,3,h,w] x) => (float y) <float[64,3,3,3] k, float[8,64,1,1] v> { a = Conv(x, k)  y = Conv(a, v) }"
+    )
+    prune(proto, data=str(tmp_path / "x.npz"), scope="local")
+    assert made[0].made_for()["inputs"] == {"x": [1, 3, 8, 6]}
+    assert not made[0].warnings
 
 
 def test_a_batch_that_the_model_does_not_take():

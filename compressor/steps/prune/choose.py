@@ -27,6 +27,7 @@ from compressor.steps.prune.layer_options import LayerOptions, Selected, structu
 from compressor.steps.prune.losses import Losses, RunCurves, follows_losses, with_measured_scores
 from compressor.steps.prune.written_file import WrittenFile
 from compressor.steps.run_samples import RunSamples
+from compressor.steps.run_sizes import open_sizes
 from compressor.steps.score import measure_depth, measure_for_criterion
 
 if TYPE_CHECKING:
@@ -93,7 +94,15 @@ def means_of(
     if samples is not None and follows_losses(settings, samples=True):
         losses = Losses(settings, samples.train, clock, telling=samples.telling)
     layers = LayerOptions(settings, losses, clock) if structure_of(settings).layers else None
-    return Means(settings, samples, losses, _latency_target(source, settings, clock), layers, file, params)
+    return Means(
+        settings,
+        samples,
+        losses,
+        _latency_target(source, _sized(source, settings, samples), clock),
+        layers,
+        file,
+        params,
+    )
 
 
 def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:
@@ -102,6 +111,13 @@ def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> 
     from compressor.latency import LatencyTarget
 
     return LatencyTarget(source, settings, clock)
+
+
+def _sized(source: ir.Model, settings: PruneSettings, samples: RunSamples | None) -> PruneSettings:
+    """The settings with the sizes of the user's samples for dimensions that are left open, as costs are counted."""
+    if settings.target_latency is None or samples is None or not samples.real:
+        return settings
+    return settings.resolved(dims={**open_sizes(source, samples.train, settings), **settings.dims})
 
 
 def ranked(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Ranking:

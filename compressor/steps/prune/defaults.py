@@ -72,7 +72,7 @@ TOO_MUCH = (
     "it shorter), or train with --recover finetune"
 )
 SHARED = (
-    "every group lost the same share, as the model is large; with --scope loss more goes where outputs lose least, "
+    "widths follow no measured losses, as the model is large; with --scope loss more goes where outputs lose least, "
     "which takes about {cost}"
 )
 FEWER = (

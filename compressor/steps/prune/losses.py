@@ -33,9 +33,9 @@ RATIOS_COUNTED = 41
 """Ratios at which multiply-accumulates are counted for a run of several steps."""
 NO_VIEW = (
     "every group of channels is also read by what is no linear layer, such as a recurrent one, so that nothing tells "
-    "what they are worth to the outputs; every group loses the same share"
+    "what they are worth to the outputs; widths follow no measured losses"
 )
-NOT_READ = "every group loses the same share, as losses were not measured: {reason}"
+NOT_READ = "widths follow no measured losses: {reason}"
 NO_GRADIENTS = (
     "channels went where layers change least, not weighed by what layers do to the outputs, because {reason}; "
     "with torch (pip install 'onnx-compressor[tune]') and operators that it knows, less is lost"

@@ -15,6 +15,7 @@ from compressor.steps import report_rows
 from compressor.steps.gates import unresolved
 from compressor.steps.prune.defaults import size_lags_macs
 from compressor.steps.prune.judgement import Verdict
+from compressor.steps.prune.losses import follows_losses, with_measured_scores
 from compressor.steps.prune.lowering import zeros_in_target
 from compressor.steps.prune.objective import macs_lag_time
 from compressor.steps.prune.pruned import Pruned
@@ -73,6 +74,9 @@ def _ran(settings: PruneSettings, run: PruningRun, pruned: Pruned) -> dict[str, 
     """What chose and what recovered, where the run decided it; with the settings of the last training, if any."""
     chosen = {} if run.plan is not None else settings.model_dump(mode="json", include=set(CHOSE))
     samples, recovered = run.samples, pruned.recovered
+    # Where losses were to be measured and could not be, scores stood in that need nothing measured.
+    if chosen and samples is not None and not pruned.by_losses and follows_losses(run.settings, samples=True):
+        chosen["criterion"] = with_measured_scores(run.settings).criterion
     read = (
         {} if samples is None else {"samples": min(settings.samples, len(samples.train)), "made_up": not samples.real}
     )

@@ -31,7 +31,8 @@ from compressor.steps.run_sizes import outputs_against
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed
-    from compressor.train.loop.history import Event, History
+    from compressor.train.finetune import TuneResult
+    from compressor.train.loop.history import Event
     from compressor.train.loop.split import Splits
 
 IN_VAIN = "training made it worse in every epoch, so the weights from before training are kept"
@@ -159,7 +160,7 @@ class Trainer:
         tuned = finetune(model, settings, teacher=self._source, data=parts, extensions=extensions, observe=observe)
         in_vain = tuned.history.best_epoch == 0 and not tuned.history.notes
         slower = [f"{IN_VAIN}; try a smaller --learning-rate than {settings.learning_rate:g}"] if in_vain else []
-        curves, undone = self._curves(tuned.history, phase.title, step), undone_rows(tuned, phase.title)
+        curves, undone = self._curves(tuned, phase.title, step), undone_rows(tuned, self._title(phase.title, step))
         return Trained(tuned.model, curves, (*tuned.warnings, *slower), undone=tuple(undone), ran=tuned.ran)
 
     def distilled(self, model: ir.Model, samples: TrainingInputs, changed: Changed | None, step: int) -> Trained:
@@ -193,7 +194,7 @@ class Trainer:
         for line in lines:
             self._write(line)
         undone = tuple(undone_rows(tuned, SHORT_TRAINING))
-        return Trained(tuned.model, self._curves(tuned.history, "training", step), undone=undone, ran=tuned.ran)
+        return Trained(tuned.model, self._curves(tuned, "training", step), undone=undone, ran=tuned.ran)
 
     def towards(self, analysis: Analysis, choice: Choice, samples: TrainingInputs, cuts: int) -> TrainedTowards | None:
         """The model trained towards a cut, if asked to; None where nothing is to be trained now.
@@ -226,7 +227,8 @@ class Trainer:
             method = ChosenRegularizer(name, BEFORE_A_CUT, settings.sparsify_strength)
             sparse = sparsify(analysis, choice, method, settings, means)
         inexact = [INEXACT_NOTE] if REGULARIZERS[name].fades and not sparse.exact else []
-        curves = self._curves(sparse.history, "sparsity training", cuts)
+        title, on = self._title("sparsity training", cuts), parts.judged(settings.samples).in_words()
+        curves = tuple(training_curves(sparse.history, title, on))
         return TrainedTowards(sparse.model, curves, (*sparse.warnings, *inexact), plan=sparse.plan)
 
     def tickets(self, model: ir.Model, samples: TrainingInputs) -> Tickets | None:
@@ -281,8 +283,13 @@ class Trainer:
 
         return Splits(train, valid, lambda epoch: augmentation(self._settings, model, epoch))
 
-    def _curves(self, history: History, phase: str, step: int) -> tuple[Curve, ...]:
-        return tuple(training_curves(history, phase if self._settings.steps == 1 else f"{phase} {max(1, step)}"))
+    def _title(self, phase: str, step: int) -> str:
+        """What a training is called: with the number of its step where there are several, as ``training 2``."""
+        return phase if self._settings.steps == 1 else f"{phase} {max(1, step)}"
+
+    def _curves(self, tuned: TuneResult, phase: str, step: int) -> tuple[Curve, ...]:
+        on = None if tuned.judged is None else tuned.judged.in_words()
+        return tuple(training_curves(tuned.history, self._title(phase, step), on))
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._metrics is not None:

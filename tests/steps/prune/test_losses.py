@@ -9,6 +9,7 @@ import pytest
 
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
+from compressor.config.selection import CRITERION
 from compressor.errors import UsageError
 from compressor.steps.prune import losses
 from compressor.steps.prune.losses import NO_VIEW, follows_losses
@@ -71,12 +72,13 @@ LSTM = """
         a = MatMul(x, w) c = Relu(a) y, h, s = LSTM<hidden_size=6>(c, k, r) }"""
 
 
-def test_without_a_linear_reader_every_group_loses_the_same(tmp_path: Path) -> None:
+def test_without_a_linear_reader_widths_follow_no_losses(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(8, 5, 8)).astype(np.float32))
     proto = model(LSTM.replace("[5,n,8] x", "[n,5,8] x").replace("[5,d,n,6] y", "[n,d,5,6] y"))
     source = in_memory(proto)
     found = prune(source, PruneSettings.parse({"ratio": 0.5, "data": str(tmp_path / "x.npz"), "round_to": 1}))
     assert NO_VIEW in found.report.warnings
+    assert found.report.ran["criterion"] == CRITERION, "by the scores that stood in"
     assert sum(group.removed for group in found.report.groups) == 8
     with pytest.raises(UsageError, match=r"--scope loss: .* is no linear layer"):
         prune(source, PruneSettings.parse({"scope": "loss", "ratio": 0.5, "data": str(tmp_path / "x.npz")}))

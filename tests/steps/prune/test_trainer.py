@@ -91,3 +91,9 @@ def test_a_later_step_begins_anew_where_an_interrupted_run_had_not_come(tmp_path
     source = in_memory(model(NET))
     assert not Trainer(source, two, Clock())._placed("step-2").resume
     assert Trainer(source, one, Clock())._placed("step-1").resume
+
+
+def test_of_several_steps_each_says_which_was_undone() -> None:
+    source = in_memory(model(NET))
+    titles = [Trainer(source, PruneSettings.parse({"ratio": 0.5, "steps": n}), Clock())._title for n in (1, 2)]
+    assert [title("training", 2) for title in titles] == ["training", "training 2"]
