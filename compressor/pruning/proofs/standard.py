@@ -8,7 +8,8 @@ none. Whether anything could still be noticed under it is what :mod:`compressor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from compressor.core.arrays import Array
 from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finite, rounding_spread, share_of_scale
 from compressor.core.row_order import in_order_of
 from compressor.core.scratch import scratch
-from compressor.errors import tool_fault
+from compressor.errors import ModelError, tool_fault
 from compressor.graph.ir.evaluate import may_draw, may_reorder
 from compressor.graph.tensors.weights import with_weights
 from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
@@ -260,17 +261,25 @@ def moved_runs(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
     Those are its inputs. Where inputs are whole numbers alone, such as tokens, the first real numbers are weights, and
     these are moved instead.
     """
-    return (
-        [answers.live.run(moved) for moved in nudged(feeds)]
-        if _are_real(feeds)
-        else runs_of_moved_weights(answers, feeds)
-    )
+    if not _are_real(feeds):
+        return runs_of_moved_weights(answers, feeds)
+    return _of_those_that_run(partial(answers.live.run, moved) for moved in nudged(feeds))
 
 
 def runs_of_moved_weights(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
     """What a model gives when its weights are moved in the last bit, once for each nudge."""
     with scratch() as folder:
-        return [answers.stored.changed(change, folder).run(feeds) for change in nudges_of_weights()]
+        changed = (answers.stored.changed(change, folder) for change in nudges_of_weights())
+        return _of_those_that_run(partial(model.run, feeds) for model in changed)
+
+
+def _of_those_that_run(calls: Iterable[Callable[[], Runs]]) -> list[Runs]:
+    """What was moved may be a size, such as the factor of a Resize; a model that no longer fits it shows nothing."""
+    found = []
+    for call in calls:
+        with suppress(ModelError):
+            found.append(call())
+    return found
 
 
 def _are_real(feeds: Sequence[Feed]) -> bool:

@@ -11,11 +11,12 @@ import onnx_ir as ir
 import pytest
 
 from compressor.commands.clean import clean_file
+from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
 from compressor.config import CleanSettings, PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning.cut import analysis
-from tests.models import between, model
+from tests.models import between, in_memory, model
 from tests.pruning.proofs.test_proof import numbers, replace
 
 BARE = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "recover": "none"})
@@ -121,3 +122,19 @@ def test_what_holds_for_sizes_called_alike_is_not_claimed_of_others(
     report = clean_file(path, out, CleanSettings()) if command == "clean" else prune_file(path, out, BARE).report
     assert report.proof is not None
     assert [row.group for row in report.proof.not_proved] == told
+
+
+def test_weights_that_are_sizes_and_fit_no_longer_once_moved_hide_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model with moved weights did not run, which was taken for a file that ONNX Runtime refuses."""
+    text = """(float[N,4,6,6] x) => (float[N,3,6,6] y) <float[12,4,1,1] w, float[12] b, float[4] factors = {1,1,1,1},
+        float[3,12,1,1] v> { a = Conv(x, w, b)  z = Resize<mode="nearest">(a, , factors)  y = Conv(z, v) }"""
+    honest = analysis.normalise
+
+    def wrong(given: ir.Model) -> ir.Model:
+        made = honest(given)
+        next(node for node in made.graph if node.op_type == "Conv").resize_inputs(2)
+        return made
+
+    monkeypatch.setattr(analysis, "normalise", wrong)
+    with pytest.raises(ProofFailed, match="differs from the file"):
+        prune(in_memory(model(text)), PruneSettings(ratio=0.5, round_to=1, recover="none"))
