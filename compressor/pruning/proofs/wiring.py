@@ -129,10 +129,9 @@ class _Wiring:
         if new is None:
             return None in wanted
         known = [old for old in wanted if old is not None]
-        places = {place for old in known for place in self._in_front(old)}
         # What a repair computes of sizes is for the runs to judge.
         return all(
-            _place(value) in places
+            any(_place(value) in self._in_front(old) for old in known)
             or (value is not new and _is_whole(value))
             or (value.is_initializer() and self._constant_for(value, known))
             for value in self._sources(new)
@@ -140,9 +139,12 @@ class _Wiring:
 
     def _sources(self, value: ir.Value) -> Iterator[ir.Value]:
         """The value itself, or what nodes that a repair put in made it of."""
-        waiting = [value]
+        waiting, seen = [value], set[ir.Value]()
         while waiting:
             last = waiting.pop()
+            if last in seen:
+                continue
+            seen.add(last)
             node = last.producer()
             if node is not None and str(node.name) not in self.nodes:
                 waiting += [v for v in node.inputs if v is not None]
@@ -161,9 +163,12 @@ class _Wiring:
 
     def _in_front(self, value: ir.Value) -> Iterator[OutputPlace]:
         """The value's place, and those of values that nodes only pass on to it, or add a block to that goes."""
-        waiting = [value]
+        waiting, seen = [value], set[ir.Value]()
         while waiting:
             last = waiting.pop()
+            if last in seen:
+                continue
+            seen.add(last)
             yield _place(last)
             node = last.producer()
             if node is not None and node in self.blocks:
