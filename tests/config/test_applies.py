@@ -49,7 +49,7 @@ CASES: tuple[tuple[type[RunSettings], Values, str, Values], ...] = (
     (ChoosingSettings, {"retrain_rate": 0.2}, "nothing is trained", TRAINED),
     (ChoosingSettings, {"codebook_per": "output"}, "--codebook K", {"codebook": 4}),
     (ChoosingSettings, {"ladder": "4x4"}, "give --max-drop", {"max_distance": 0.1}),
-    (ChoosingSettings, {"block": "2x2", "target_size": 0.5}, "name the block there", {"target_size": None}),
+    (ChoosingSettings, {"block": "2x2", "target_size": 0.5}, "name them there", {"target_size": None}),
     (QuantizeSettings, {"block_size": 64}, "--mode int4", {"mode": "int4"}),
     (QuantizeSettings, {"per_channel": False, "mode": "int4"}, "another --mode", {"mode": "dynamic"}),
     (QuantizeSettings, {"calibration": "entropy", "mode": "dynamic"}, "--mode static", {"mode": "auto"}),
