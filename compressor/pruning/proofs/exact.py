@@ -55,7 +55,9 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> int:
     for value, whole, kept in paired_weights(cut.coupling.graph, small.graph):
         count += 1
         # One object is equal to itself, and nothing was cut of it.
-        if whole is not kept and not stays(whole, kept, cut.mask(value)):
+        if whole is kept:
+            continue
+        if tuple(kept.shape) != cut.after(value) or not stays(whole, kept, cut.mask(value)):
             raise tool_fault(f"weight {value.name!r} of the smaller model does not hold what stays of the original's")
     return count
 
@@ -110,6 +112,8 @@ def _stands_for(left: ir.Attr, whole: ir.Attr) -> bool:
 def stays(whole: ir.TensorProtocol, kept: ir.TensorProtocol, mask: Mask | None) -> bool:
     """Does ``kept`` hold the entries of ``whole`` that ``mask`` keeps, in their order?"""
     if whole.dtype != kept.dtype:
+        return False
+    if mask is None and tuple(whole.shape) != tuple(kept.shape):
         return False
     given = kept.pieces() if isinstance(kept, DerivedTensor) else iter([kept.numpy()])
     wanted = _kept_of(whole, mask)

@@ -6,13 +6,14 @@ Normalising, folding and unfusing are proved here, with the file itself as the r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.config import RunSettings
+from compressor.core.compare import Tolerance
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.disk.joined import ModelOrigin
@@ -32,6 +33,7 @@ from compressor.pruning.proofs.evidence import (
 from compressor.pruning.proofs.exact import demand_settings
 from compressor.pruning.proofs.inputs import Inputs
 from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.prepared_wiring import demand_prepared_wiring
 from compressor.pruning.proofs.proof import ONE_SIZE, answers_of, input_sizes, tolerance_of, unlike
 from compressor.pruning.proofs.renumbered import Renumbered, Renumbering
 from compressor.pruning.proofs.routes import ModelPair, flows, prove_routes
@@ -85,12 +87,11 @@ def prove_preparation(
     # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
     spare = chain([inputs.first], inputs.instead())
     try:
-        evidence = same_outputs(original, prepared, wanted, settings, spare)
+        evidence = same_outputs(original, prepared, wanted, settings, spare, _loud(prepared, inputs))
     except ModelError as error:
         # Shapes in external data, say, which the runtime does not read.
         return [*missing, NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
     _demand_passed(evidence)
-    _demand_loud(original, prepared, inputs, settings)
     if numbers:
         demand_numbers(evidence)
     # By identity: another feed than the wanted one was taken, so nothing was shown about other sizes.
@@ -104,9 +105,8 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     missing = _demand_same_parts(original.model, cleaned, settings)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both
-    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead())
+    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead(), _loud(cleaned, inputs))
     demand_proof(evidence)
-    _demand_loud(original, cleaned, inputs, settings)
     # The original refused one of the probed sizes.
     taken = evidence.runs.feeds if evidence.runs is not None else ()
     if inputs.second is not None and len({input_sizes(feed) for feed in taken}) == 1:
@@ -140,8 +140,9 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
 
 
 def _demand_same_parts(before: ir.Model, prepared: ir.Model, settings: RunSettings) -> list[NotProved]:
-    """Holds constants and settings against those of the file; what was folded and cannot be computed is returned."""
+    """Holds constants, settings and wiring against the file's; what was folded and cannot be computed is returned."""
     demand_settings(before.graph, prepared.graph, "the prepared graph")
+    demand_prepared_wiring(before, prepared)
     return demand_same_constants(before, prepared, settings.provider)
 
 
@@ -153,20 +154,24 @@ def _demand_passed(evidence: Evidence) -> None:
         )
 
 
-def _demand_loud(original: Original, prepared: ir.Model, inputs: Inputs, settings: RunSettings) -> None:
+def _loud(prepared: ir.Model, inputs: Inputs) -> Feed | None:
+    return None if is_large(prepared.graph) else inputs.loud
+
+
+def _demand_loud(expected: Answers, answers: Answers, loud: Feed, tolerance: Tolerance, model: ir.Model) -> None:
     """Raises ProofFailed where numbers that are many times as large give something else.
 
     By itself, as what rounding does to those would excuse anything in runs of ordinary numbers.
     """
-    if settings.verify != "full" or is_large(prepared.graph) or inputs.loud is None:
-        return
-    with scratch() as folder:
-        try:
-            expected = Answers.of(_runnable(original, prepared, folder, settings), [inputs.loud])
-        except ModelError:
-            return  # one of the ordinary runs was refused, too, or these numbers are none that it takes
-        answers = answers_of(runnable(prepared, folder, settings.provider), [inputs.loud])
-        _demand_passed(Evidence.of(*with_tolerance(expected, answers, tolerance_of(settings), original.model)))
+    try:
+        wanted = replace(expected, runs=expected.live.run([loud]))
+    except ModelError:
+        return  # numbers that it does not take
+    try:
+        given = replace(answers, runs=answers.live.run([loud]))
+    except ModelError as error:
+        raise tool_fault(f"a model made from the original fails: {error}") from None
+    _demand_passed(Evidence.of(*with_tolerance(wanted, given, tolerance, model)))
 
 
 def _unlike(original: Original, prepared: ir.Model, inputs: Inputs, settings: RunSettings) -> list[NotProved]:
@@ -184,7 +189,12 @@ def _runnable(original: Original, prepared: ir.Model, folder: Path, settings: Ru
 
 
 def same_outputs(
-    original: Original, prepared: ir.Model, inputs: Sequence[Feed], settings: RunSettings, instead: Iterable[Feed] = ()
+    original: Original,
+    prepared: ir.Model,
+    inputs: Sequence[Feed],
+    settings: RunSettings,
+    instead: Iterable[Feed] = (),
+    loud: Feed | None = None,
 ) -> Evidence:
     """How far a model is from the one that it was made from, on inputs that the latter takes, and in every branch.
 
@@ -196,9 +206,10 @@ def same_outputs(
         inputs: to compare on.
         settings: tolerance and provider.
         instead: tried one after the other where the original takes none of them.
+        loud: numbers that are many times as large, judged by themselves; None: none.
 
     Raises:
-        ProofFailed: the model does not run where the original does.
+        ProofFailed: the model does not run where the original does, or differs on what is loud.
         ModelError: the original takes none of the inputs.
     """
     tolerance = tolerance_of(settings)
@@ -210,6 +221,8 @@ def same_outputs(
         evidence = Evidence.of(*with_tolerance(expected, answers, tolerance, original.model))
         if not evidence.passed or settings.verify != "full":
             return evidence
+        if loud is not None:
+            _demand_loud(expected, answers, loud, tolerance, original.model)
         # Routes go by names of nodes, which the prepared graph was given in the same way.
         known = with_node_names(original.model) if flows(prepared.graph) else original.model
         models = ModelPair(known, prepared)

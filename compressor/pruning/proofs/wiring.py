@@ -101,7 +101,7 @@ class _Wiring:
 
     def demand(self, node: ir.Node, twin: ir.Node, called: str) -> None:
         """Raises ProofFailed where a node reads something else than its twin in this graph."""
-        wanted, found = _read(twin), _read(node)
+        wanted, found = given_inputs(twin), given_inputs(node)
         if (node.domain, node.op_type) != (twin.domain, twin.op_type):
             # A repair may move what another node of the same work gives, and call that one by the name of this.
             if not only_moves(node):
@@ -178,8 +178,8 @@ class _Wiring:
                 waiting += [v for v in parts if v is not None]
 
 
-def _read(node: ir.Node) -> list[ir.Value | None]:
-    """Its inputs, without what is left out at the end."""
+def given_inputs(node: ir.Node) -> list[ir.Value | None]:
+    """Inputs of a node, without what is left out at the end."""
     inputs = list(node.inputs)
     while inputs and inputs[-1] is None:
         inputs.pop()

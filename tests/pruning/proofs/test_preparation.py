@@ -132,7 +132,10 @@ def test_weights_that_are_sizes_and_fit_no_longer_once_moved_hide_no_fault(monke
 
     def wrong(given: ir.Model) -> ir.Model:
         made = honest(given)
-        next(node for node in made.graph if node.op_type == "Conv").resize_inputs(2)
+        first = next(node for node in made.graph if node.op_type == "Conv")
+        first.append(part := ir.node("Relu", first.outputs, name="another"))
+        first.outputs[0].replace_all_uses_with(part.outputs[0])
+        part.replace_input_with(0, first.outputs[0])
         return made
 
     monkeypatch.setattr(analysis, "normalise", wrong)

@@ -48,7 +48,7 @@ def another_result(graph: ir.Graph) -> None:
 
 
 FAULTS: dict[Callable[[ir.Graph], None], str] = {
-    another_bound: "reads other values",
+    another_bound: "reads other values|is not what the file holds",
     passed_over: "reads other values",
     another_operator: "is a GreaterOrEqual, was a Greater",
     another_value: "reads other values",
@@ -56,16 +56,25 @@ FAULTS: dict[Callable[[ir.Graph], None], str] = {
 }
 
 
+def plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None], *, preparing: bool) -> None:
+    """A fault in the graph that is prepared, or in the one that is cut."""
+    honest = analysis.normalise if preparing else surgery.remove
+
+    def wrong(given: ir.Model, *rest: Any) -> Any:
+        made = honest(given, *rest)
+        fault(given.graph)
+        return made
+
+    monkeypatch.setattr(*((analysis, "normalise") if preparing else (surgery, "remove")), wrong)
+
+
+@pytest.mark.parametrize("preparing", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_no_input_of_the_proof_shows(monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None]) -> None:
-    honest = surgery.remove
-
-    def wrong(small: ir.Model, *rest: Any) -> None:
-        honest(small, *rest)
-        fault(small.graph)
-
+def test_what_no_input_of_the_proof_shows(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None], preparing: bool
+) -> None:
     assert prune(in_memory(model(RARE)), SETTINGS).report.proof
-    monkeypatch.setattr(surgery, "remove", wrong)
+    plant(monkeypatch, fault, preparing=preparing)
     with pytest.raises(ProofFailed, match=FAULTS[fault]):
         prune(in_memory(model(RARE)), SETTINGS)
 
@@ -74,41 +83,40 @@ LINEAR = """(float[n,6] x) => (float[m,3] y) <float[6,16] w, float[16,3] v> {
     a = MatMul(x, w)  r = Relu(a)  y = MatMul(r, v) }"""
 
 
-def first_rows(graph: ir.Graph) -> None:
-    """Right for up to four samples."""
-    bounds = [ir.Value(name=k, const_value=ir.tensor([n], ir.DataType.INT64, name=k)) for k, n in (("b", 0), ("e", 4))]
-    for value in bounds:
+def insert(
+    graph: ir.Graph, op_type: str, behind: str, *numbers: float | list[int], dtype: ir.DataType = ir.DataType.FLOAT
+) -> None:
+    """A node of its own behind a value; it reads numbers, besides."""
+    constants = [ir.Value(name=f"n{k}", const_value=ir.tensor(n, dtype, name=f"n{k}")) for k, n in enumerate(numbers)]
+    for value in constants:
         graph.initializers[str(value.name)] = value
-    last = node(graph, "r")
-    part = ir.node("Slice", [last.outputs[0], *bounds], name="part")
+    last = node(graph, behind)
+    part = ir.node(op_type, [last.outputs[0], *constants], name="part")
     last.outputs[0].replace_all_uses_with(part.outputs[0])
     part.replace_input_with(0, last.outputs[0])
     last.append(part)
 
 
+def first_rows(graph: ir.Graph) -> None:
+    """Right for up to four samples."""
+    insert(graph, "Slice", "r", [0], [4], dtype=ir.DataType.INT64)
+
+
+def bounded(graph: ir.Graph) -> None:
+    """Right for ordinary numbers."""
+    insert(graph, "Clip", "a", -70.0, 70.0)
+
+
 def test_batches_larger_than_those_of_other_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = surgery.remove
-
-    def wrong(small: ir.Model, *rest: Any) -> None:
-        honest(small, *rest)
-        first_rows(small.graph)
-
-    monkeypatch.setattr(surgery, "remove", wrong)
+    plant(monkeypatch, first_rows, preparing=False)
     with pytest.raises(ProofFailed):
         prune(in_memory(model(LINEAR)), SETTINGS)
 
 
-@pytest.mark.parametrize(("text", "fault"), [(LINEAR, first_rows), (RARE, passed_over)])
+@pytest.mark.parametrize(("text", "fault"), [(LINEAR, first_rows), (RARE, bounded)])
 def test_preparation_is_run_on_large_batches_and_numbers(
     monkeypatch: pytest.MonkeyPatch, text: str, fault: Callable[[ir.Graph], None]
 ) -> None:
-    honest = analysis.normalise
-
-    def wrong(given: ir.Model) -> Any:
-        made = honest(given)
-        fault(made.graph)
-        return made
-
-    monkeypatch.setattr(analysis, "normalise", wrong)
+    plant(monkeypatch, fault, preparing=True)
     with pytest.raises(ProofFailed, match="differs from the file"):
         prune(in_memory(model(text)), SETTINGS)
