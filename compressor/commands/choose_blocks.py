@@ -26,12 +26,12 @@ from compressor.graph.disk.stream import plan_files
 from compressor.graph.ir.edit import constant_array
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.budgets.allocate import Move
-from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.records import GateRow
 from compressor.results.sensitivity import OutputChange
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
 from compressor.steps.gates import distance_row, drop_row
+from compressor.steps.refused_samples import samples_tried
 from compressor.steps.unify import get_ready, packed, weighed
 from compressor.unification.choose import BlockOption, UnifyPlan, blocks_after, moves, notation, within
 from compressor.unification.project import project

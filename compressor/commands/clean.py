@@ -14,13 +14,13 @@ from compressor.graph.disk.model_result import ProvedResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.graph.form import clean
 from compressor.pruning.cut.analysis import prepared_model
-from compressor.pruning.proofs.evidence import Evidence
-from compressor.pruning.proofs.interface_match import demand_same_interface
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
+from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.pruning.proofs.preparation import Original, prove_cleaned
-from compressor.pruning.proofs.refusal import blamed_on
 from compressor.results import Report
 from compressor.steps import counts, report_rows, run_files
 from compressor.steps.provenance import pruning_facts
+from compressor.steps.refusal import blamed_on
 
 GREW = "the file has {more} more than before: less went than it now says of what made it (its metadata)"
 """What is said of a file so small that the words about its origin weigh more than what was removed."""

@@ -13,10 +13,10 @@ from compressor.graph.disk import files
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.graph.ir import metadata
 from compressor.pruning.proofs import proof
-from compressor.pruning.proofs.interface_match import demand_teachable
-from compressor.pruning.proofs.refusal import blamed_on
-from compressor.pruning.proofs.refused_samples import samples_tried
+from compressor.pruning.proofs.graphs.interface_match import demand_teachable
 from compressor.steps.provenance import training_facts
+from compressor.steps.refusal import blamed_on
+from compressor.steps.refused_samples import samples_tried
 from compressor.steps.run_files import as_read
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune

@@ -18,8 +18,6 @@ from compressor.core.clock import Clock
 from compressor.graph.ir.edit import copy_of
 from compressor.metrics.evaluator import demand_metric
 from compressor.pruning.cut.analysis import without_faulty_rules
-from compressor.pruning.proofs.refusal import blamed_on
-from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.steps.prune.conclude import bytes_to_spare, conclude, held_to_size
 from compressor.steps.prune.judgement import ResultJudge
 from compressor.steps.prune.pruned import begin, finish
@@ -28,6 +26,8 @@ from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.run import PruningRun
 from compressor.steps.prune.start import start_run
 from compressor.steps.prune.step import step
+from compressor.steps.refusal import blamed_on
+from compressor.steps.refused_samples import samples_tried
 
 
 def prune(

@@ -8,12 +8,12 @@ from compressor.channels.plan import PruningPlan
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock, Progress
-from compressor.pruning.proofs.refusal import blamed_on
 from compressor.steps.gates import judged
 from compressor.steps.prune.checkpoints import checkpoint_beside
 from compressor.steps.prune.report import missed_aims
 from compressor.steps.prune.result import PruneResult
 from compressor.steps.prune.write import demand_channels_alone, write
+from compressor.steps.refusal import blamed_on
 from compressor.steps.run_files import as_read
 
 

@@ -15,9 +15,7 @@ from compressor.evaluate.stand_in import describe_samples, tell_preparation, tel
 from compressor.graph.disk.model_result import ModelResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.graph.form.restore_packed import is_packed, with_plain_weights
-from compressor.pruning.proofs.interface_match import lost_defaults
-from compressor.pruning.proofs.refusal import blamed_on
-from compressor.pruning.proofs.refused_samples import samples_tried
+from compressor.pruning.proofs.graphs.interface_match import lost_defaults
 from compressor.results.quantize import QuantizeReport
 from compressor.steps import counts, run_files
 from compressor.steps.gates import judged, unresolved
@@ -32,6 +30,8 @@ from compressor.steps.quantize import (
     quantize_tasks,
 )
 from compressor.steps.quantize_mode import made, mode_remarks
+from compressor.steps.refusal import blamed_on
+from compressor.steps.refused_samples import samples_tried
 
 
 @dataclass(repr=False)

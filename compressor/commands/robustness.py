@@ -18,11 +18,11 @@ from compressor.evaluate.shift_runs import run_shifted
 from compressor.evaluate.shift_samples import robustness_samples
 from compressor.evaluate.shifts import input_statistics
 from compressor.metrics.evaluator import Evaluator
-from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.environment import environment
 from compressor.results.robustness import RobustnessReport
 from compressor.runtime import sessions
 from compressor.steps import counts
+from compressor.steps.refused_samples import samples_tried
 
 
 def robustness(

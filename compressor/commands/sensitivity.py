@@ -18,9 +18,9 @@ from compressor.experiments.run import run_trials
 from compressor.experiments.workers import workers_of
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.matching import demand_matches
-from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results.sensitivity import SensitivityReport
 from compressor.steps import counts, run_files
+from compressor.steps.refused_samples import samples_tried
 from compressor.steps.sensitivity import cuts_of_groups, experiment_on, limits_of, prunable_rows
 
 

@@ -18,13 +18,13 @@ from compressor.graph.disk import files
 from compressor.graph.disk.model_result import ProvedResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.metrics.evaluator import evaluator_for, labels_unread
-from compressor.pruning.proofs.evidence import Evidence
-from compressor.pruning.proofs.interface_match import demand_same_interface, demand_teachable
-from compressor.pruning.proofs.refusal import blamed_on
-from compressor.pruning.proofs.refused_samples import samples_tried
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interface, demand_teachable
+from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
 from compressor.steps.provenance import unified_facts
+from compressor.steps.refusal import blamed_on
+from compressor.steps.refused_samples import samples_tried
 from compressor.steps.unify import (
     accuracy_row,
     get_ready,

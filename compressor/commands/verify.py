@@ -23,12 +23,12 @@ from compressor.graph.disk.provenance import changes_outputs, steps_since
 from compressor.graph.ir.evaluate import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.evaluator import evaluator_for
-from compressor.pruning.proofs.refused_samples import samples_tried
-from compressor.pruning.proofs.standard import Standard, drawn_outputs
+from compressor.pruning.proofs.outputs.standard import Standard, drawn_outputs
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.verify import Divergence, OutputRow, VerifyReport, VerifyRun
 from compressor.runtime.stored import Runs
+from compressor.steps.refused_samples import samples_tried
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session

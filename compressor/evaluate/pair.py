@@ -21,7 +21,7 @@ from compressor.graph.disk import files
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.feeds import demand_tensors, feeds
 from compressor.graph.sizes.shapes import Shapes, infer
-from compressor.pruning.proofs.interface_match import interface_difference
+from compressor.pruning.proofs.graphs.interface_match import interface_difference
 
 
 @dataclass(frozen=True)

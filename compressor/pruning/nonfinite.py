@@ -17,8 +17,8 @@ from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.errors import NothingToProve
 from compressor.pruning.cut.analysis import Analysis
-from compressor.pruning.proofs.inputs import Inputs
-from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.runs.inputs import Inputs
+from compressor.pruning.proofs.runs.piecewise import runnable
 from compressor.runtime.stored import Answers
 
 NONE_SPOILT: UnitArray = np.zeros(0, np.int64)

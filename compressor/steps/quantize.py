@@ -28,12 +28,12 @@ from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_un
 from compressor.operators.table import operator_of
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.pruning.cut.matching import nearest
-from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.results import ModelStats
 from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.runtime.quantizer import Quantization
 from compressor.steps import run_files
+from compressor.steps.refused_samples import samples_tried
 from compressor.steps.run_samples import NOT_COMPARED, RunSamples
 
 CODE_TYPES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})

@@ -13,7 +13,7 @@ from compressor.core.formatting import percentage
 from compressor.errors import ModelError, NotPossible, ProofFailed
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.operators.table import RULES, operator_of
-from compressor.pruning.proofs.interface_match import demand_same_interface
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
 from compressor.results.detail import OutputsRow
 from compressor.results.quantize import ModeRow, QuantizedRow
 from compressor.runtime import quantizer

@@ -12,7 +12,7 @@ from compressor.graph.ir.meta import UNFUSED
 from compressor.pruning.budgets import cost
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.cut.freed import held_by_caches
-from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.results import (
     ModelStats,
 )

@@ -14,7 +14,7 @@ from compressor.config.proof import ProofSection
 from compressor.graph.disk.joined import joined_of
 from compressor.pruning.budgets.select import Scored
 from compressor.pruning.cut.analysis import Analysis
-from compressor.pruning.proofs.evidence import Evidence, NotProved
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved
 from compressor.results import (
     FrozenRow,
     GroupRow,

@@ -16,7 +16,7 @@ from compressor.graph.disk.joined import ModelOrigin, join, joined_of, split
 from compressor.graph.sizes.binding import Bound
 from compressor.graph.tensors.weights import weight_bytes
 from compressor.operators.carried import taught
-from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.pruning.proofs.proof import file_check
 from compressor.results import ModelStats
 from compressor.steps import counts

@@ -22,7 +22,7 @@ from compressor.metrics.evaluator import Evaluator
 from compressor.operators.table import RULES
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.pruning.proofs import proof
-from compressor.pruning.proofs.evidence import Evidence, NotProved, demand_proof
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved, demand_proof
 from compressor.pruning.proofs.preparation import Original, prove_preparation
 from compressor.pruning.proofs.proof import MaskedReference
 from compressor.pruning.proofs.weights_only import prove_only_weights

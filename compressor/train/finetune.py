@@ -22,8 +22,8 @@ from compressor.graph.disk.model_result import ModelResult
 from compressor.graph.form.upcast import is_narrow, widened
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.evaluator import evaluator_for, labels_unread
-from compressor.pruning.proofs.evidence import Evidence
-from compressor.pruning.proofs.standard import Standard
+from compressor.pruning.proofs.outputs.evidence import Evidence
+from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options

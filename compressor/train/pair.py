@@ -14,7 +14,7 @@ from compressor.data.output_forms import vocabularies
 from compressor.errors import UsageError
 from compressor.graph.form.upcast import is_narrow, widened
 from compressor.graph.sizes.batch_limit import batch_limit
-from compressor.pruning.proofs.interface_match import demand_teachable
+from compressor.pruning.proofs.graphs.interface_match import demand_teachable
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 

@@ -13,7 +13,7 @@ from compressor.commands.verify import demand_equal, verify
 from compressor.config.verify import VerifySettings
 from compressor.errors import NothingToProve, ProofFailed, ProviderUnavailable, UsageError
 from compressor.evaluate import bisect
-from compressor.pruning.proofs.standard import DRAWN
+from compressor.pruning.proofs.outputs.standard import DRAWN
 from tests.models import model
 
 NET = """

@@ -15,7 +15,7 @@ from compressor.core.arrays import Array
 from compressor.errors import NotPossible
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.lossless import SUMMING_ERROR
-from compressor.pruning.proofs.inputs import Inputs
+from compressor.pruning.proofs.runs.inputs import Inputs
 from compressor.runtime.stored import run_once
 from tests.property.graphs import blocks_of, random_model
 

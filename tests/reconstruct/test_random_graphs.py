@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from compressor import errors
 from compressor.data import Batch
-from compressor.pruning.proofs.interface_match import demand_same_interface
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
 from compressor.reconstruct import ReconstructOptions
 from tests.models import model
 from tests.property.graphs import blocks_of, random_inputs, random_model

@@ -14,7 +14,7 @@ from compressor.channels.plan import Removal
 from compressor.config.choices import RECOVERIES
 from compressor.errors import UsageError
 from compressor.graph.sizes.batch_limit import batch_limit
-from compressor.pruning.proofs.interface_match import demand_same_interface
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
 from compressor.reconstruct import ReconstructOptions, layers, run
 from compressor.reconstruct.fit import Affine
 from tests.models import model, weight

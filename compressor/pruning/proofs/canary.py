@@ -29,10 +29,10 @@ from compressor.graph.tensors.weights import DerivedTensor
 from compressor.pruning.budgets.cost import graph_macs
 from compressor.pruning.cut.depth import heard
 from compressor.pruning.cut.surgery import compact
-from compressor.pruning.proofs.evidence import Noticed, NotProved
-from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.outputs.evidence import Noticed, NotProved
+from compressor.pruning.proofs.outputs.standard import Standard, finite_everywhere, moved_runs, noise_of
 from compressor.pruning.proofs.routes import Route, on_route
-from compressor.pruning.proofs.standard import Standard, finite_everywhere, moved_runs, noise_of
+from compressor.pruning.proofs.runs.piecewise import runnable
 from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Answers, Feed, Runs
 

@@ -20,9 +20,10 @@ from compressor.graph.disk.joined import ModelOrigin
 from compressor.graph.form.normalise import normalise, with_node_names
 from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.graph.tensors.weights import is_large
-from compressor.pruning.proofs.chained import runnable_given
-from compressor.pruning.proofs.constants import demand_same_constants
-from compressor.pruning.proofs.evidence import (
+from compressor.pruning.proofs.graphs.constants import demand_same_constants
+from compressor.pruning.proofs.graphs.exact import demand_settings
+from compressor.pruning.proofs.graphs.prepared_wiring import demand_prepared_wiring
+from compressor.pruning.proofs.outputs.evidence import (
     Evidence,
     NotProved,
     NotProvedKind,
@@ -30,14 +31,13 @@ from compressor.pruning.proofs.evidence import (
     demand_proof,
     with_comparisons,
 )
-from compressor.pruning.proofs.exact import demand_settings
-from compressor.pruning.proofs.inputs import Inputs
-from compressor.pruning.proofs.piecewise import runnable
-from compressor.pruning.proofs.prepared_wiring import demand_prepared_wiring
+from compressor.pruning.proofs.outputs.standard import with_tolerance
 from compressor.pruning.proofs.proof import ONE_SIZE, answers_of, input_sizes, tolerance_of, unlike
 from compressor.pruning.proofs.renumbered import Renumbered, Renumbering
 from compressor.pruning.proofs.routes import ModelPair, flows, prove_routes
-from compressor.pruning.proofs.standard import with_tolerance
+from compressor.pruning.proofs.runs.chained import runnable_given
+from compressor.pruning.proofs.runs.inputs import Inputs
+from compressor.pruning.proofs.runs.piecewise import runnable
 from compressor.runtime.stored import Answers, Feed, Runnable
 
 PREPARATION = "preparation"

@@ -4,7 +4,7 @@ Every model that is compared is a graph of its own, written before anything is c
 same seeded inputs, at two sizes where dimensions are symbolic. Four things are held against each other: the file as it
 was read and the prepared graph; the masked graph and the smaller one; a smaller one that is cut wrongly on purpose; the
 smaller one and the file that was written. Weights are compared bit by bit besides
-(:mod:`compressor.pruning.proofs.exact`), and what recovery leaves with what was proved
+(:mod:`compressor.pruning.proofs.graphs.exact`), and what recovery leaves with what was proved
 (:mod:`compressor.pruning.proofs.weights_only`).
 """
 
@@ -29,13 +29,13 @@ from compressor.graph.form.normalise import normalise
 from compressor.graph.ir.evaluate import may_draw
 from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.operators.reference import Reference
-from compressor.pruning.proofs.chained import runnable_written
-from compressor.pruning.proofs.evidence import Evidence, NotProved, NotProvedKind
-from compressor.pruning.proofs.inputs import Inputs
-from compressor.pruning.proofs.interface_match import demand_same_interface
-from compressor.pruning.proofs.piecewise import Piecewise, runnable
-from compressor.pruning.proofs.standard import Standard, drawn_of, moved_runs, noise_of, with_tolerance
-from compressor.pruning.proofs.written import demand_same
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
+from compressor.pruning.proofs.graphs.written import demand_same
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved, NotProvedKind
+from compressor.pruning.proofs.outputs.standard import Standard, drawn_of, moved_runs, noise_of, with_tolerance
+from compressor.pruning.proofs.runs.chained import runnable_written
+from compressor.pruning.proofs.runs.inputs import Inputs
+from compressor.pruning.proofs.runs.piecewise import Piecewise, runnable
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
 ABOUT_SIZES = "sizes"
@@ -109,7 +109,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
 
     Raises:
         ProofFailed: it does not load or does not run; whether it differs is for
-            :func:`compressor.pruning.proofs.evidence.demand_proof` to say.
+            :func:`compressor.pruning.proofs.outputs.evidence.demand_proof` to say.
         ModelError: the reference does not run.
     """
     sized = masked.masks is not None and masked.masks.sized

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from compressor.errors import tool_fault
 from compressor.graph.form.vocabulary import NumberedAnew
 from compressor.graph.tensors.weights import paired_weights, same_tensors
-from compressor.pruning.proofs.exact import stays
+from compressor.pruning.proofs.graphs.exact import stays
 from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange
 
 

@@ -15,11 +15,11 @@ from compressor.errors import ModelError, PlanError, RuleFault, UsageError
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import Analysis, analyse
 from compressor.pruning.cut.apply import cut_of
-from compressor.pruning.proofs.evidence import Evidence
-from compressor.pruning.proofs.inputs import Inputs
-from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.outputs.evidence import Evidence
+from compressor.pruning.proofs.outputs.standard import with_tolerance
 from compressor.pruning.proofs.proof import answers_of, tolerance_of
-from compressor.pruning.proofs.standard import with_tolerance
+from compressor.pruning.proofs.runs.inputs import Inputs
+from compressor.pruning.proofs.runs.piecewise import runnable
 from compressor.runtime.stored import Answers, Runnable
 
 

@@ -18,14 +18,14 @@ from compressor.graph.ir.nodes import dims_of, optional_input
 from compressor.graph.sizes.shapes import Shapes
 from compressor.graph.tensors.weights import all_finite, same_tensors
 from compressor.operators.table import adds, operator_of
-from compressor.pruning.proofs.evidence import Evidence
-from compressor.pruning.proofs.exact import demand_settings
-from compressor.pruning.proofs.inputs import Inputs
-from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.graphs.exact import demand_settings
+from compressor.pruning.proofs.graphs.wiring import demand_same_wiring
+from compressor.pruning.proofs.outputs.evidence import Evidence
+from compressor.pruning.proofs.outputs.standard import with_tolerance
 from compressor.pruning.proofs.proof import tolerance_of
 from compressor.pruning.proofs.routes import ModelPair, prove_routes
-from compressor.pruning.proofs.standard import with_tolerance
-from compressor.pruning.proofs.wiring import demand_same_wiring
+from compressor.pruning.proofs.runs.inputs import Inputs
+from compressor.pruning.proofs.runs.piecewise import runnable
 from compressor.runtime.stored import Answers, Feed
 
 RECOVERED = "the recovered model"

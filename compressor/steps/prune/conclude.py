@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compressor.graph.disk.provenance import stamp_provenance
-from compressor.pruning.proofs.interface_match import demand_same_interfaces, lost_defaults
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interfaces, lost_defaults
 from compressor.steps import report_rows
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.prune.functions import put_back

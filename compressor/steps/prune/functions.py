@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from compressor.graph.form.outline import keep_functions
-from compressor.pruning.proofs.evidence import NotProved
+from compressor.pruning.proofs.outputs.evidence import NotProved
 from compressor.pruning.proofs.preparation import prove_with_functions
 from compressor.steps.prune.pruned import Pruned
 from compressor.steps.prune.run import PruningRun

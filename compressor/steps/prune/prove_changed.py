@@ -12,10 +12,10 @@ from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.proofs import proof
-from compressor.pruning.proofs.constants import demand_same_constants
-from compressor.pruning.proofs.evidence import Evidence, demand_proof
-from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.graphs.constants import demand_same_constants
+from compressor.pruning.proofs.outputs.evidence import Evidence, demand_proof
 from compressor.pruning.proofs.proof import MaskedReference
+from compressor.pruning.proofs.runs.piecewise import runnable
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed

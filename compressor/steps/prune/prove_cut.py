@@ -18,8 +18,11 @@ from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import Analysis, audit
 from compressor.pruning.cut.apply import apply_cut
 from compressor.pruning.proofs import canary, proof
-from compressor.pruning.proofs.double import MOST_MACS, judged_in_double
-from compressor.pruning.proofs.evidence import (
+from compressor.pruning.proofs.graphs.exact import demand_exact
+from compressor.pruning.proofs.graphs.interface_match import demand_declared
+from compressor.pruning.proofs.graphs.wiring import demand_wiring
+from compressor.pruning.proofs.outputs.double import MOST_MACS, judged_in_double
+from compressor.pruning.proofs.outputs.evidence import (
     Evidence,
     Noticed,
     NotProved,
@@ -27,15 +30,12 @@ from compressor.pruning.proofs.evidence import (
     demand_proof,
     with_comparisons,
 )
-from compressor.pruning.proofs.exact import demand_exact
-from compressor.pruning.proofs.interface_match import demand_declared
-from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.outputs.standard import Standard, finite_everywhere
 from compressor.pruning.proofs.preparation import Original, prove_preparation
 from compressor.pruning.proofs.proof import MaskedReference
 from compressor.pruning.proofs.routes import ModelPair, Routed, prove_routes
+from compressor.pruning.proofs.runs.piecewise import runnable
 from compressor.pruning.proofs.second_size import at_second_size
-from compressor.pruning.proofs.standard import Standard, finite_everywhere
-from compressor.pruning.proofs.wiring import demand_wiring
 from compressor.runtime.stored import Runnable
 from compressor.steps.prune.layer_options import structure_of
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compressor.pruning.cut.analysis import Analysis
-from compressor.pruning.proofs.evidence import Evidence
-from compressor.pruning.proofs.written import demand_same
+from compressor.pruning.proofs.graphs.written import demand_same
+from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.steps.prune.prove_changed import prove_changed, prove_stored
 from compressor.steps.prune.prove_cut import ProvedCut
 from compressor.steps.prune.recover import Recovered

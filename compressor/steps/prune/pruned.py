@@ -14,7 +14,7 @@ from compressor.pruning.budgets.select import Choice
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.cut.plan_history import PlanHistory
 from compressor.pruning.fresh_weights import reinitialised
-from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.pruning.proofs.preparation import Original
 from compressor.results import GroupRow
 from compressor.results.detail import Curve, LatencyResult, RecoveryRow, UndoneRow

@@ -7,7 +7,7 @@ from typing import Any
 from compressor.config import PruneSettings
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import describe_samples
-from compressor.pruning.proofs.evidence import together
+from compressor.pruning.proofs.outputs.evidence import together
 from compressor.results import Report
 from compressor.results.detail import SyntheticRow
 from compressor.results.records import ChangedLayerRow

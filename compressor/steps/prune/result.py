@@ -13,7 +13,7 @@ from compressor.graph.disk import files
 from compressor.graph.disk.joined import split
 from compressor.graph.disk.model_result import ProvedResult
 from compressor.graph.sizes.binding import Bound
-from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.results import Report
 from compressor.steps import run_files
 

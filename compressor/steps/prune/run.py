@@ -18,7 +18,7 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.pruning.budgets.schedule import steps_of
 from compressor.pruning.cut.analysis import Analysis, analyse
-from compressor.pruning.proofs.evidence import Evidence
+from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.pruning.proofs.preparation import Original
 from compressor.pruning.proofs.weights_only import prove_only_weights, some_feeds
 from compressor.steps.prune.choose import Means, means_of

@@ -13,7 +13,7 @@ from compressor.pruning.budgets.budget import unrounded
 from compressor.pruning.budgets.select import Choice, policy_of
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.cut.apply import CutModel, cut_of
-from compressor.pruning.proofs.evidence import Evidence, NotProved
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved
 from compressor.results.detail import Curve
 from compressor.steps import report_rows
 from compressor.steps.prune.choose import chosen, chosen_changes, demand_met, reasons_given, replayed_choice

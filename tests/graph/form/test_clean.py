@@ -14,7 +14,7 @@ from compressor.config import PruneSettings, RunSettings
 from compressor.graph.form import clean
 from compressor.graph.sizes.feeds import feeds
 from compressor.pruning.cut.analysis import prepared_model
-from compressor.pruning.proofs.interface_match import demand_same_interface
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
 from compressor.runtime.stored import run_once
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS

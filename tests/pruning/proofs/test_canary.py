@@ -19,8 +19,8 @@ from compressor.config import PruneSettings
 from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, NothingToProve, ProofFailed
 from compressor.pruning.proofs import canary
-from compressor.pruning.proofs.evidence import Noticed
-from compressor.pruning.proofs.standard import Standard
+from compressor.pruning.proofs.outputs.evidence import Noticed
+from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.results import ProofResult
 from compressor.runtime import sessions
 from compressor.runtime.stored import Answers, run_once

@@ -31,11 +31,11 @@ from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import analysis, apply, surgery
 from compressor.pruning.cut.apply import apply_plan
 from compressor.pruning.proofs import proof
-from compressor.pruning.proofs.evidence import Evidence, demand_proof, together
-from compressor.pruning.proofs.inputs import Inputs
-from compressor.pruning.proofs.interface_match import demand_same_interface
+from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
+from compressor.pruning.proofs.outputs.evidence import Evidence, demand_proof, together
+from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.pruning.proofs.proof import MaskedReference
-from compressor.pruning.proofs.standard import Standard
+from compressor.pruning.proofs.runs.inputs import Inputs
 from compressor.runtime.stored import Runs, Stored, run_once
 from compressor.steps.prune import choose, prove_cut
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens

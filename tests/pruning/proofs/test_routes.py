@@ -13,7 +13,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.core.compare import Tolerance
 from compressor.errors import ProofFailed
-from compressor.pruning.proofs.evidence import Evidence, NotProved, with_comparisons
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved, with_comparisons
 from compressor.pruning.proofs.routes import NO_NUMBER_THERE, ROUTES, ModelPair, on_route, prove_routes, routes
 from compressor.runtime.stored import run_once
 from tests.models import in_memory, model

@@ -14,7 +14,7 @@ from compressor.errors import ProofFailed
 from compressor.operators.reference import Reference
 from compressor.pruning.cut import surgery
 from compressor.pruning.proofs import proof
-from compressor.pruning.proofs.evidence import Evidence, NotProved
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved
 from compressor.steps.prune import prove_cut
 from tests.models import MERGED_HEADS, in_memory, model
 

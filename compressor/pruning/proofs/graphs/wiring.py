@@ -16,7 +16,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import graphs_of, values_of
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
-from compressor.pruning.proofs.exact import stays
+from compressor.pruning.proofs.graphs.exact import stays
 
 MayStand = Callable[[ir.TensorProtocol, ir.Value | None], bool]
 """May a constant stand for that of a value, or where nothing was (None)?"""

@@ -12,8 +12,8 @@ from compressor.core.scratch import scratch
 from compressor.errors import CompressorError, ModelError, ProofFailed, RuleFault
 from compressor.graph.disk.joined import ModelOrigin
 from compressor.pruning.cut.analysis import prepared_model
-from compressor.pruning.proofs.chained import runnable_given
-from compressor.pruning.proofs.inputs import Inputs
+from compressor.pruning.proofs.runs.chained import runnable_given
+from compressor.pruning.proofs.runs.inputs import Inputs
 from compressor.runtime.stored import Answers
 
 

@@ -11,9 +11,9 @@ import onnx_ir as ir
 import pytest
 
 from compressor.core.compare import Tolerance, distance, rounding_spread
-from compressor.pruning.proofs.evidence import Evidence
-from compressor.pruning.proofs.piecewise import ExternalWeights, Piecewise
-from compressor.pruning.proofs.standard import ANY_ORDER, HARDLY_COMPARED, Standard, nudged, with_tolerance
+from compressor.pruning.proofs.outputs.evidence import Evidence
+from compressor.pruning.proofs.outputs.standard import ANY_ORDER, HARDLY_COMPARED, Standard, nudged, with_tolerance
+from compressor.pruning.proofs.runs.piecewise import ExternalWeights, Piecewise
 from compressor.runtime.stored import Answers, Runnable, Stored
 from tests.models import in_memory, model
 

@@ -20,7 +20,7 @@ from compressor.core.compare import same_bits
 from compressor.errors import tool_fault
 from compressor.graph.ir.nodes import default_number, is_standard
 from compressor.graph.tensors.weights import DerivedTensor, paired_weights, parts
-from compressor.pruning.proofs.written import told
+from compressor.pruning.proofs.graphs.written import told
 
 NUMBERS_AND_NAMES = frozenset(
     {

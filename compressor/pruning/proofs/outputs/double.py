@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from compressor.core.compare import Tolerance, is_real, rounding_spread
 from compressor.graph.form.upcast import widened
-from compressor.pruning.proofs.evidence import Evidence, NotProvedKind
-from compressor.pruning.proofs.standard import Standard
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProvedKind
+from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.runtime.stored import Feed, Runs
 
 MOST_MACS = 2 * 10**8

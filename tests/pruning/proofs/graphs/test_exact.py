@@ -17,7 +17,7 @@ from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.apply import apply_plan, cut_of
-from compressor.pruning.proofs.exact import _stands_for, demand_exact
+from compressor.pruning.proofs.graphs.exact import _stands_for, demand_exact
 from tests.models import between, in_memory, model
 from tests.property.graphs import random_model
 

@@ -59,7 +59,7 @@ def samples_tried(original: Callable[[], ir.Model], settings: DataSettings) -> I
 
 def _first_refused(model: ir.Model, settings: DataSettings) -> UsageError | None:
     """The error about the first sample that ``model`` does not run on; None where it runs on all."""
-    from compressor.runtime import sessions  # noqa: PLC0415 - 0.2 s that a run that goes well need not pay
+    from compressor.runtime import sessions
 
     parts = [part for part in (settings, validation(settings)) if part is not None and part.data is not None]
     with sessions.opened(model, settings.provider) as session:
@@ -96,7 +96,7 @@ class _Trial:
 
     def _problem(self, inputs: InputArrays) -> str | None:
         """Why the model does not run, in the runtime's words; None where it does."""
-        from compressor.runtime import sessions  # noqa: PLC0415 - as above
+        from compressor.runtime import sessions
 
         try:
             sessions.run_session(self.session, inputs)

@@ -9,7 +9,7 @@ import pytest
 
 from compressor.errors import ProofFailed
 from compressor.graph.form.normalise import normalise
-from compressor.pruning.proofs.constants import demand_same_constants
+from compressor.pruning.proofs.graphs.constants import demand_same_constants
 
 TABLE = """<ir_version: 10, opset_import: ["" : 20]>
 g (int64[n] ids) => (float[n,2] y) <float[2,3] w = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}, float one = {1.0}> {

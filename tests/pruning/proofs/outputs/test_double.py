@@ -10,9 +10,9 @@ import onnx_ir as ir
 import pytest
 
 from compressor.core.compare import Tolerance
-from compressor.pruning.proofs.double import IN_DOUBLE, judged_in_double
-from compressor.pruning.proofs.evidence import Evidence, NotProved
-from compressor.pruning.proofs.standard import Standard
+from compressor.pruning.proofs.outputs.double import IN_DOUBLE, judged_in_double
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved
+from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.runtime.stored import Runs, Stored
 from tests.models import in_memory, model
 

@@ -8,7 +8,7 @@ from enum import Enum
 
 from compressor.core.compare import ArrayDistance
 from compressor.errors import NothingToProve, tool_fault
-from compressor.pruning.proofs.standard import Standard
+from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.runtime.stored import Runs
 
 NO_NUMBER = "no entry of this output was a finite number on the inputs of the proof"

@@ -7,8 +7,8 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToProve
-from compressor.pruning.proofs.evidence import Evidence, NotProved, demand_numbers, together, with_comparisons
-from compressor.pruning.proofs.standard import DRAWN
+from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved, demand_numbers, together, with_comparisons
+from compressor.pruning.proofs.outputs.standard import DRAWN
 from tests.models import in_memory, model
 
 

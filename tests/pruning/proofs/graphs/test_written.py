@@ -12,7 +12,7 @@ import pytest
 
 from compressor.errors import ProofFailed
 from compressor.graph.disk import files
-from compressor.pruning.proofs.written import demand_same
+from compressor.pruning.proofs.graphs.written import demand_same
 from tests.models import in_memory, model
 from tests.property.graphs import random_model
 

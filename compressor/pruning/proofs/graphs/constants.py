@@ -24,8 +24,8 @@ from compressor.graph.ir.captures import has_graph, values_of
 from compressor.graph.ir.evaluate import draws
 from compressor.graph.sizes.shapes import initializer_of
 from compressor.graph.tensors.weights import same_tensors
-from compressor.pruning.proofs.evidence import NotProved
-from compressor.pruning.proofs.piecewise import runnable
+from compressor.pruning.proofs.outputs.evidence import NotProved
+from compressor.pruning.proofs.runs.piecewise import runnable
 
 FOLDED = Tolerance(1e-5)
 """Folding and the runtime round in different orders: some dozen roundings of 32 bits."""

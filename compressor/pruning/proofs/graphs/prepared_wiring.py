@@ -21,8 +21,8 @@ from compressor.graph.ir.evaluate import draws
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.sizes.shapes import initializer_of
-from compressor.pruning.proofs.wiring import given_inputs
-from compressor.pruning.proofs.written import told
+from compressor.pruning.proofs.graphs.wiring import given_inputs
+from compressor.pruning.proofs.graphs.written import told
 
 SharedPlace = tuple[str, str, int]
 """What both graphs have: kind, name of a node or value, and which output of the node."""
@@ -31,7 +31,7 @@ SharedPlace = tuple[str, str, int]
 def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
     """Holds who reads what in a prepared graph against the file that it was made of.
 
-    Constants are for :func:`compressor.pruning.proofs.constants.demand_same_constants`.
+    Constants are for :func:`compressor.pruning.proofs.graphs.constants.demand_same_constants`.
 
     Args:
         original: what was read from the file.

@@ -19,8 +19,8 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.graph.disk import files
 from compressor.graph.tensors import weights
 from compressor.pruning.cut import surgery
-from compressor.pruning.proofs import piecewise
-from compressor.pruning.proofs.piecewise import ExternalWeights, Piecewise
+from compressor.pruning.proofs.runs import piecewise
+from compressor.pruning.proofs.runs.piecewise import ExternalWeights, Piecewise
 from compressor.runtime.stored import Answers, Feed, Stored
 from tests.models import in_memory, model
 

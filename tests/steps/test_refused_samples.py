@@ -13,8 +13,8 @@ from compressor.cli.main import compress
 from compressor.data import open_data
 from compressor.errors import DoesNotRun, UsageError
 from compressor.graph.disk import files
-from compressor.pruning.proofs.refused_samples import samples_tried
 from compressor.runtime import sessions
+from compressor.steps.refused_samples import samples_tried
 from tests.data.case import saved, settings
 from tests.models import model
 

@@ -14,8 +14,8 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.graph.disk.files import load_model
 from compressor.graph.disk.joined import join, joined_of
 from compressor.graph.tensors.weights import with_weights
-from compressor.pruning.proofs.chained import runnable_given, runnable_written
 from compressor.pruning.proofs.proof import prove_written
+from compressor.pruning.proofs.runs.chained import runnable_given, runnable_written
 from compressor.runtime.stored import Stored, run_once
 from tests.graph.disk.joined_files import DECODER, ENCODER, written
 from tests.models import model

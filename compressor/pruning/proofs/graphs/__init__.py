@@ -1,0 +1,1 @@
+"""Graphs that are held against each other without a run: weights, constants, settings, wiring, inputs and outputs."""
