@@ -18,8 +18,15 @@ from compressor.graph.ir.opsets import AddConstant, node_of, version_of
 from compressor.graph.sizes.shapes import Shapes
 
 MADE_BY = ("SplitToSequence", "SequenceConstruct")
+COUNTED_BY = "SequenceLength"
+READ_BY = ("ConcatFromSequence", "SequenceAt", COUNTED_BY)
 MANY_PARTS = 256
 """Elements from which on a sequence is left alone: it is a list of steps then, and no pieces of channels."""
+
+
+def handles_sequences(node: ir.Node) -> bool:
+    """Does a node make a sequence, or tensors of one, as those do that may be written as the tensors alone?"""
+    return is_standard(node) and node.op_type in (*MADE_BY, *READ_BY)
 
 
 def write_plain_sequences(model: ir.Model, shapes: Shapes) -> bool:
@@ -84,9 +91,9 @@ class _Rewrite:
         """Does a node read a sequence of so many elements in a way that needs no sequence?"""
         if not is_standard(reader) or any(v.is_graph_output() for v in reader.outputs):
             return False
-        if reader.op_type in ("ConcatFromSequence", "SequenceLength"):
-            return True
-        return reader.op_type == "SequenceAt" and self._place(reader, count) is not None
+        if reader.op_type == "SequenceAt":
+            return self._place(reader, count) is not None
+        return reader.op_type in READ_BY
 
     def _place(self, reader: ir.Node, count: int) -> int | None:
         given = reader.inputs[1]
@@ -122,7 +129,7 @@ class _Rewrite:
             place = self._place(reader, len(elements))
             assert place is not None  # asked before
             found = elements[place]
-        elif reader.op_type == "SequenceLength":
+        elif reader.op_type == COUNTED_BY:
             count = np.asarray(len(elements), np.int64)
             found = add_constant(self._model.graph, f"{reader.name}.count", count, self._free)
         else:

@@ -8,7 +8,7 @@ there, and where nothing stands in the prepared graph, the file may have had onl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from compressor.errors import tool_fault
 from compressor.graph.form.normalise import with_node_names
+from compressor.graph.form.plain_sequences import handles_sequences
 from compressor.graph.ir.captures import captured_values, graphs_of, has_graph
 from compressor.graph.ir.evaluate import draws
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
@@ -63,7 +64,7 @@ def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
             _demand_results(old, new, body, made, f"body {k} of {name!r} in the prepared graph")
     for name, value in new.rewritten.items():
         known = old.rewritten.get(name)
-        if known is not None and not new.read_behind(value) <= old.read_behind(known):
+        if known is not None and not new.read_behind(value) <= old.reach(known):
             raise tool_fault(f"{name!r} of the prepared graph is made of other values than in the file")
 
 
@@ -159,14 +160,12 @@ class _Side:
         return ("value", str(value.name), 0) if self.rewritten.get(str(value.name)) is value else None
 
     def read_behind(self, value: ir.Value) -> set[SharedPlace]:
-        """Places that the nodes read which make a value, and those between them."""
-        node = value.producer()
-        return set() if node is None else self._behind(_all_read(node))
+        """Places that the nodes read which make a value, through nodes that the other graph does not have."""
+        return self._behind(value, through=_nothing)
 
     def reach(self, value: ir.Value) -> set[SharedPlace]:
-        """The places in front of a value, and what is read behind it where only this graph has what makes it."""
-        places = set(self.in_front(value))
-        return places if self.place(value) is not None else places | self.read_behind(value)
+        """The same and the value's own, and what only moves data, which preparing may do for each reader by itself."""
+        return set(self.in_front(value)) | self._behind(value, through=_moves)
 
     def in_front(self, value: ir.Value) -> Iterator[SharedPlace]:
         """The places of a value and of those that what is gone from the other graph only passed on to it."""
@@ -185,18 +184,18 @@ class _Side:
             elif self.shared.get(str(node.name)) is not node and _may_hand_on(node):
                 waiting += _all_read(node)
 
-    def _behind(self, values: list[ir.Value]) -> set[SharedPlace]:
-        """Where values come from, through nodes that the other graph does not have."""
-        waiting, seen, found = list(values), set[ir.Value](), set[SharedPlace]()
+    def _behind(self, value: ir.Value, through: Callable[[ir.Node], bool]) -> set[SharedPlace]:
+        """Where a value comes from: in front of nodes that make it and are gone, or are gone through all the same."""
+        waiting, seen, found = [value], set[ir.Value](), set[SharedPlace]()
         while waiting:
             last = waiting.pop()
             if last in seen or initializer_of(last) is not None:
                 continue
             seen.add(last)
-            place, node = self.place(last), last.producer()
-            if place is not None:
-                found.add(place)
-            elif node is not None:
+            node = last.producer()
+            if last is not value:
+                found.update(place for twin in self._equal(last) if (place := self.place(twin)) is not None)
+            if node is not None and (last is value or self.place(last) is None or through(node)):
                 waiting += _all_read(node)
         return found
 
@@ -207,8 +206,15 @@ class _Side:
 
 def _may_hand_on(node: ir.Node) -> bool:
     """May a node that was taken apart have given what it reads: a branch, a sequence or a function?"""
-    sequence = any(isinstance(v.type, ir.SequenceType) for v in (*node.inputs, *node.outputs) if v is not None)
-    return has_graph(node) or not is_standard(node) or sequence
+    return has_graph(node) or not is_standard(node) or handles_sequences(node)
+
+
+def _nothing(_: ir.Node) -> bool:
+    return False
+
+
+def _moves(node: ir.Node) -> bool:
+    return only_moves(node) or may_pass_on(node) or handles_sequences(node)
 
 
 def _all_read(node: ir.Node) -> list[ir.Value]:

@@ -1,0 +1,50 @@
+"""What preparing may write anew between nodes that both graphs have, and what it may not."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from compressor.config import PruneSettings
+from compressor.errors import ProofFailed
+from compressor.pruning.cut.analysis import analyse
+from compressor.pruning.proofs.graphs.prepared_wiring import demand_prepared_wiring
+from tests.models import in_memory, model
+
+BRANCH = "then_branch = t () => (float[n,6] p) { p = Neg(x) }, else_branch = e () => (float[n,6] q) { q = Abs(x) }"
+WRITTEN_ANEW = {
+    "elements of sequences": """s = SequenceConstruct(a, b)  one = Constant<value_int=1>()
+        zero = Constant<value_int=0>()  c = SequenceAt(s, one)  d = SequenceAt(s, zero)  y = Sub(c, d)""",
+    "equal nodes": "c = Relu(a)  d = Relu(a)  e = Neg(c)  f = Neg(d)  y = Sub(e, f)",
+    "what only passes on": "c = Identity(a)  d = Dropout(c)  e = Concat<axis=1>(d)  y = Sub(e, b)",
+    "the branch that runs": f"yes = Constant<value_int=1>()  c = Cast<to=9>(yes)  d = If(c)<{BRANCH}>  y = Sub(d, a)",
+    "copies for each reader": """t = Constant<value_ints=[1,6]>()  o = Constant<value_ints=[-1,1,6]>()
+        m = Expand(bias, t)  r = Reshape(a, o)  c = Add(r, m)  d = Mul(r, m)  e = Sub(c, d)
+        z = Constant<value_ints=[1]>()  y = Squeeze(e, z)""",
+    "a shuffle": """i = Constant<value_ints=[0,2,3]>()  o = Constant<value_ints=[0,6]>()  c = Reshape(a, i)
+        d = Transpose<perm=[0,2,1]>(c)  e = Reshape(d, o)  f = ReduceSum(c)  g = Add(e, f)  y = Sub(g, b)""",
+}
+
+
+def written(nodes: str) -> ir.Model:
+    """A model of these nodes between a, b, x and y; values inside have no types, as in files of many exporters."""
+    text = f"""(float[n,6] x) => (float[n,6] y) <float[6,6] w, float[6,6] v, float[1,6] bias> {{
+        a = MatMul(x, w)  b = MatMul(x, v)  {nodes} }}"""
+    return in_memory(model(text))
+
+
+@pytest.mark.parametrize("nodes", WRITTEN_ANEW.values(), ids=WRITTEN_ANEW.keys())
+def test_what_may_be_written_anew(nodes: str) -> None:
+    source = written(nodes)
+    demand_prepared_wiring(source, analyse(source, PruneSettings(ratio=0.5)).model)
+
+
+@pytest.mark.parametrize("nodes", WRITTEN_ANEW.values(), ids=WRITTEN_ANEW.keys())
+def test_another_value_in_front_is_seen_all_the_same(nodes: str) -> None:
+    source = written(nodes)
+    made = analyse(source, PruneSettings(ratio=0.5)).model
+    a = next(value for node in made.graph for value in node.outputs if value.name == "a")
+    reader, slot = next(iter(a.uses()))
+    reader.replace_input_with(slot, made.graph.inputs[0])
+    with pytest.raises(ProofFailed):
+        demand_prepared_wiring(source, made)
