@@ -183,8 +183,9 @@ def _scale(values: npt.NDArray[Any], stored: np.finfo[Any]) -> float:
     positive = values[values > 0]
     if not positive.size or (positive.max() <= stored.max and positive.min() >= stored.smallest_normal):
         return 1.0
-    # A power of two, as multiplying by it is exact.
-    return float(2.0 ** np.ceil(np.log2(float(positive.max()) / float(stored.max))))
+    # A power of two, as multiplying by it is exact; below the smallest normal one it would be rounded, or nothing.
+    wanted = 2.0 ** np.ceil(np.log2(float(positive.max()) / float(stored.max)))
+    return max(float(wanted), float(np.finfo(values.dtype).smallest_normal))
 
 
 def _order(kinds: Kinds, n: int, itemsize: int) -> tuple[int, ...]:

@@ -132,6 +132,12 @@ def test_magnitudes_keep_their_precision_at_any_size(size: float, dtype: Any) ->
     assert np.array_equal(run(model_of(packed), optimise=False), packed.decode().astype(np.float64))
 
 
+def test_weights_below_every_normal_number_are_numbers() -> None:
+    layout = Blocking(CanonicalAxes.of((8, 8), "oi"), BlockShape.parse("4x4"))
+    packed = pack_blocks(np.full((8, 8), 1e-42, np.float32), layout, np.full(layout.count, UNIFIED, np.uint8))
+    np.testing.assert_allclose(packed.decode(), np.float32(1e-42), rtol=0.01)
+
+
 def test_float32_magnitudes_change_no_bit_of_a_projected_weight() -> None:
     layout = Blocking(CanonicalAxes.of((16, 16), "oi"), BlockShape.parse("1x8"))
     z = Mixed(layout, 0.5, 0.25).project(weight((16, 16)))
