@@ -227,14 +227,16 @@ def _recovered(console: Console, report: Report) -> None:
     """What recovery did to the layers, and what accuracy is left."""
     if report.recovery:
         before, after = (fmean(getattr(r, f"error_{when}") for r in report.recovery) for when in ("before", "after"))
+        fit, training = report.ran.get("recover", "none"), report.ran.get("training", {})
+        kept = training.get("kept", False)
+        # Layers are held against the original's before training moves them.
         errors = f"{after:.3f}" if report.changed else f"{before:.3f} before, {after:.3f} after"
+        errors += f" {fit}" if kept else ""
         # A layer is fitted again in every step.
         layers, steps = len({row.name for row in report.recovery}), report.settings.get("steps", 1)
         fitted = count(layers, "layer") + (f" in {steps} steps" if len(report.recovery) > layers else "")
-        draw.line(
-            console,
-            f"Recovery ({report.settings.get('recover')}): {fitted}, mean error of their outputs {errors}.",
-        )
+        done = f"{fit}, then training" if kept else fit
+        draw.line(console, f"Recovery ({done}): {fitted}, mean error of their outputs {errors}.")
     show_undone(console, report.undone)
     if report.trainability is not None:
         row = report.trainability

@@ -76,6 +76,7 @@ class Pruned:
         layers: of the report, what was fitted.
         curves: of all training.
         undone: training that was thrown away.
+        trained: training of some step was kept.
         notes: what the report has to say of the choices.
         latency: that was measured last; None where none is aimed at.
         by_losses: channels went by losses that were measured.
@@ -95,6 +96,7 @@ class Pruned:
     layers: tuple[RecoveryRow, ...] = ()
     curves: tuple[Curve, ...] = ()
     undone: tuple[UndoneRow, ...] = ()
+    trained: bool = False
     notes: tuple[str, ...] = ()
     latency: LatencyResult | None = None
     by_losses: bool = False
@@ -135,6 +137,7 @@ class Pruned:
             layers=(*self.layers, *step.recovered.layers),
             curves=(*self.curves, *step.curves),
             undone=(*self.undone, *step.recovered.undone),
+            trained=self.trained or step.recovered.keeps_training,
             notes=(*self.notes, *step.notes),
             latency=step.latency or self.latency,
             by_losses=step.by_losses or self.by_losses,

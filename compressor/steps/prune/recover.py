@@ -68,6 +68,11 @@ class Recovered:
         """What the run goes on with."""
         return self.plain if self.packed is None else self.packed
 
+    @property
+    def keeps_training(self) -> bool:
+        """Does the model have weights that training gave it?"""
+        return bool(self.trained) and not self.undone
+
     def fitted(self, repairs: Sequence[LayerRepair], warnings: list[str]) -> Recovered:
         """The same after more layers were fitted."""
         layers = [RecoveryRow(name=r.node, error_before=r.before, error_after=r.after) for r in repairs]

@@ -81,7 +81,11 @@ def _ran(settings: PruneSettings, run: PruningRun, pruned: Pruned) -> dict[str, 
         {} if samples is None else {"samples": min(settings.samples, len(samples.train)), "made_up": not samples.real}
     )
     fitted = fitted_by(settings) if pruned.layers else "none"
-    trained = {} if recovered is None or not recovered.trained else {"training": dict(recovered.trained)}
+    trained = (
+        {}
+        if recovered is None or not recovered.trained
+        else {"training": {**recovered.trained, "kept": pruned.trained}}
+    )
     return {**chosen, **read, "recover": fitted, **trained}
 
 

@@ -148,6 +148,7 @@ def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
     ran, plain = (result.report.ran for result in results)
     assert ran["training"]["learning_rate"] == 50
     assert ran["training"]["device"] == "cpu"
+    assert ran["training"]["kept"] is False
     assert (plain["recover"], "training" in plain) == ("lstsq", False)
     kept, rebuilt = (result.model for result in results)
     for name, value in rebuilt.graph.initializers.items():
