@@ -14,9 +14,11 @@ from compressor.channels.labels import Reason, Role, Term, UnitArray
 from compressor.channels.node_operands import NamedOperand
 from compressor.channels.residual import DEPTH, ResidualBlock
 from compressor.graph.ir.metadata import readable
+from compressor.graph.ir.nodes import QUANTISED_BEFORE, mostly_codes
 
 MATRIX = 2
 """Axes longer than 1 of the smallest weight that can hold filters."""
+KEEPS_CHANNELS = "unify or quantize make a model smaller that keeps its channels"
 
 
 @dataclass(frozen=True)
@@ -232,10 +234,8 @@ def no_group(coupling: Coupling) -> str:
     most = max(stopped.values(), key=lambda rows: sum(row.elements for row in rows), default=[])
     # Outputs of the model stop channels at no node.
     why = [f" (most stop at {(r.node or r.value)!r}: {r.reason})" for r in [row.reason for row in most[:1]]]
-    return (
-        f"no channel of this model can be removed{''.join(why)}; unify or quantize "
-        "make a model smaller that keeps its channels"
-    )
+    remedy = QUANTISED_BEFORE if mostly_codes(coupling.graph) else KEEPS_CHANNELS
+    return f"no channel of this model can be removed{''.join(why)}; {remedy}"
 
 
 def _unexplained(coupling: Coupling) -> Iterator[Blocked]:

@@ -149,6 +149,8 @@ OPERATORS = (
         around=partial(_share_hidden, LAST_PACKED),
         sizes={"f": 2},
         work=_packed_work,
+        packed=dict.fromkeys((2, 5, 8), "expert_weight_bits"),
+        scales=(3, 6, 9),
         settings=(1, 14),
         differentiable=False,
     ),

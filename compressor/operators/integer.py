@@ -176,13 +176,24 @@ OPERATORS = (
         scales=(7,),
     ),
     *(
-        Operator(name, MICROSOFT, signature=_broadcast, heads=True, kernelless=INTEGERS)
+        Operator(
+            name,
+            MICROSOFT,
+            signature=_broadcast,
+            heads=True,
+            grid={0: Grid(1, 2), 3: Grid(4, 5)},
+            scales=(6,),
+            kernelless=INTEGERS,
+        )
         for name in ("QLinearAdd", "QLinearMul")
     ),
-    *(Operator(name, MICROSOFT, labels=unary, kernelless=INTEGERS) for name in ("QLinearLeakyRelu", "QLinearSigmoid")),
-    Operator("QLinearSoftmax", MICROSOFT, labels=_softmax, kernelless=INTEGERS),
     *(
-        Operator(n, MICROSOFT, signature=_pool, kernelless=INTEGERS)
+        Operator(name, MICROSOFT, labels=unary, scales=(1, 3), kernelless=INTEGERS)
+        for name in ("QLinearLeakyRelu", "QLinearSigmoid")
+    ),
+    Operator("QLinearSoftmax", MICROSOFT, labels=_softmax, scales=(1, 3), kernelless=INTEGERS),
+    *(
+        Operator(n, MICROSOFT, signature=_pool, scales=(1, 3), kernelless=INTEGERS)
         for n in ("QLinearAveragePool", "QLinearGlobalAveragePool")
     ),
     # Inputs are scale and zero point of the result, then tensor, scale and zero point of each operand.

@@ -55,6 +55,7 @@ class Operator:
         domain: empty for ONNX itself.
         signature: its operands and outputs in named axes, see :mod:`compressor.operators.signature`; or a function
             that writes it for a node, and declines a form of the operator by raising Unexplained.
+        whole: its channels stay; the signature says what it costs, and nothing else.
         labels: how labels flow where data is moved, picked or joined: sets the layouts of the outputs.
         around: what couples before or after the signature does, as experts share the hidden units that go.
         over: axes of the first input that statistics run over; ``--keep-norm-axes`` leaves them alone.
@@ -77,7 +78,7 @@ class Operator:
         neutral: what leaves a reduction as it is.
         grid: input that holds integers for real numbers, as of QLinearConv -> inputs of their scale and zero.
         scales: further inputs that hold scales of numbers on a grid, or of packed ones.
-        packed: input of bytes that hold several numbers each, of attribute ``bits``.
+        packed: input of bytes that hold several numbers each -> attribute that says of how many bits; 4 without one.
         bias: the input that is added to the product, or to what is normalised.
         bias_factor: attribute that the bias is multiplied by, ``beta`` of Gemm.
         addends: inputs that are added as they are.
@@ -117,6 +118,7 @@ class Operator:
     _: KW_ONLY
     # how channels flow
     signature: Text = ""
+    whole: bool = False
     labels: LabelRule | None = None
     around: Around | None = None
     over: Callable[[Call], Sequence[int]] | None = None
@@ -136,7 +138,7 @@ class Operator:
     neutral: Neutral | None = None
     grid: Mapping[int, Grid] = field(default_factory=dict)
     scales: InputNumbers = NONE
-    packed: int | None = None
+    packed: Mapping[int, str] = field(default_factory=dict)
     # what inputs are
     bias: int | None = None
     bias_factor: str = ""
@@ -174,7 +176,7 @@ class Operator:
     @property
     def coupled(self) -> bool:
         """Is it known how channels flow through it?"""
-        return self.labels is not None or self.signature != ""
+        return self.labels is not None or (self.signature != "" and not self.whole)
 
     @property
     def movement(self) -> Movement | None:

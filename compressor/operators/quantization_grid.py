@@ -41,8 +41,9 @@ def reals_each(value: ir.Value) -> float:
     if tensor is None:
         return 0.0
     for node, index in value.uses():
-        if operator_of(node).packed == index and tensor.dtype.itemsize == 1:
-            return 8 / node.attributes.get_int("bits", 4)
+        bits = operator_of(node).packed.get(index)
+        if bits is not None and tensor.dtype.itemsize == 1:
+            return 8 / node.attributes.get_int(bits, 4)
     real_numbers = tensor.dtype.is_floating_point() and not _is_scale(value)
     return float(real_numbers or grid_of(value) is not None)
 

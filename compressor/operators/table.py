@@ -34,6 +34,7 @@ FAMILIES = tuple(
         "sequence",
         "shape",
         "spectral",
+        "whole",
     )
 )
 """Modules that hold a family each; its name here is all that it takes."""

@@ -20,11 +20,12 @@ from compressor.graph.form import clean
 from compressor.graph.form.normalise import Separation, normalise
 from compressor.graph.form.restore_packed import with_plain_weights
 from compressor.graph.ir import metadata
-from compressor.graph.ir.nodes import REALS, operator_key
+from compressor.graph.ir.nodes import CODES, REALS, operator_key
 from compressor.graph.ir.opsets import version_of
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.graph.tensors.weights import all_finite, weight_bytes
 from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
+from compressor.operators.quantization_grid import reals_each
 from compressor.operators.table import operator_of
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.pruning.cut.matching import nearest
@@ -36,7 +37,6 @@ from compressor.steps import run_files
 from compressor.steps.refused_samples import samples_tried
 from compressor.steps.run_samples import NOT_COMPARED, RunSamples
 
-CODE_TYPES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 TAKEN = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
 """Types of weights that the quantiser knows."""
 TAKES, PACKS = (
@@ -160,8 +160,10 @@ def _takes_weight(node: ir.Node, slot: int) -> bool:
 
 def demand_unquantised(source: ir.Model) -> None:
     """Raises NothingToPrune where weights are whole numbers already."""
-    tensors = (v.const_value for v in with_plain_weights(source).graph.initializers.values())
-    whole = [t for t in tensors if t is not None and t.dtype in CODE_TYPES and len(t.shape) > 1]
+    # Of zero points, which may be matrices too, no number stands for a parameter.
+    values = [v for v in with_plain_weights(source).graph.initializers.values() if reals_each(v)]
+    tensors = (v.const_value for v in values)
+    whole = [t for t in tensors if t is not None and t.dtype in CODES and len(t.shape) > 1]
     if whole:
         kind = whole[0].dtype.name.lower()
         raise NothingToPrune(

@@ -113,7 +113,7 @@ def get_ready(source: ir.Model, settings: UnifySettings, size: int, path: Path |
     coupling = Coupling(model.graph, shapes, RULES, Policy()).run()
     weights = find_weights(coupling, settings)
     if not weights.layers:
-        raise NothingToPrune(why_nothing(weights))
+        raise NothingToPrune(why_nothing(weights, model.graph))
     missing = prove_preparation(original, model, shapes, settings) if settings.verify == "full" else []
     before = before.model_copy(update={"path": None if path is None else str(path)})
     ready = Prepared(model, shapes, weights, before, model, not_proved=missing)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from compressor.config import UnifySettings
 from compressor.core.compare import is_real
 from compressor.data.output_units import OutputUnits, farthest
+from compressor.graph.ir.nodes import QUANTISED_BEFORE, mostly_codes
 from compressor.results.unify import ResidualRow, TrainingRow, UnifiedRow
 from compressor.runtime.stored import Runs
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED
@@ -75,8 +76,10 @@ def ideal_bytes(dense: ir.Model, unified: Iterable[Unified], rows: Iterable[Unif
     return total - sum(u.weight.nbytes for u in unified) + int(sum(row.bits for row in rows) / 8)
 
 
-def why_nothing(found: FoundWeights) -> str:
-    """Why no weight is unified, with the main reason."""
+def why_nothing(found: FoundWeights, graph: ir.Graph) -> str:
+    """Why no weight of ``graph`` is unified, with the main reason."""
+    if mostly_codes(graph):
+        return f"no weight can be unified: {QUANTISED_BEFORE}"
     if not found.left:
         return "the model has no floating-point weight, so there is nothing to unify"
     reasons: Mapping[str, int] = {

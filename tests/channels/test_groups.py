@@ -97,3 +97,12 @@ def test_a_model_of_outputs_alone_names_the_output() -> None:
     assert "(most stop at 'y': " in no_group(coupling)
     _, coupling = couple(in_memory(model("(float[3,8] x) => (float y) { y = Relu(x) }")), PruneSettings())
     assert no_group(coupling).startswith("no channel of this model can be removed; unify")
+
+
+def test_of_integers_that_no_rule_reads_the_model_before_quantisation_is_asked_for() -> None:
+    text = """(float[3,1,8] x) => (float y) <int8[1,8,16] w, int8[1,4,16] r, float s, int8 z> {
+        y, h, c = com.microsoft.DynamicQuantizeLSTM<hidden_size=4>(x, w, r, , , , , , s, z, s, z) }"""
+    _, coupling = couple(in_memory(model(text, domains=("com.microsoft",), checked=False)), PruneSettings())
+    said = no_group(coupling)
+    assert "DynamicQuantizeLSTM has no rule" in said
+    assert said.endswith("start from the model that it was quantised from, and quantise last")

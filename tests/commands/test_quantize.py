@@ -342,6 +342,10 @@ def test_recurrent_weights_count_and_auto_takes_them(tmp_path: Path) -> None:
     assert {row.operator: row.quantized for row in report.weights} == {"LSTM": True, "MatMul": True}
     assert report.why is not None
     assert "of the numbers of weights" in report.why
+    assert report.output is not None
+    assert (report.output.params, report.output.macs) == (report.input.params, report.input.macs)
+    with pytest.raises(NothingToPrune, match=r"quantised already: 3 weights of it"):
+        quantize_file(output, None, QuantizeSettings(samples=8))
     kept = quantize_file(source, None, QuantizeSettings(samples=8, mode="static"))
     assert sum(not row.quantized for row in kept.weights) == 2
     assert any("recurrent layers (LSTM)" in text and "--mode dynamic takes LSTM" in text for text in kept.warnings)

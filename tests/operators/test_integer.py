@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.groups import blocked, group
@@ -183,3 +184,26 @@ def test_the_first_reader_on_a_grid_counts() -> None:
     found = grid_of(in_memory(model(text)).graph.initializers["k"])
     assert found is not None
     assert found[0].op_type == "DequantizeLinear"
+
+
+ELSEWHERE = frozenset(
+    {"DequantizeWithOrder", "GroupQueryAttention", "MatMulBlockQuantizedFp4Weight", "MatMulNBitsMlp", "MatMulNBitsQkv"}
+    | {"PagedAttention", "QLinearConcat", "SparsePagedAttention", "TorchEmbedding"}
+)
+"""Operators that read integers beside scales and that nothing is said of here: made on other devices while a model is
+loaded, scales of caches, or as many operands as there are."""
+
+
+def test_every_operator_of_the_runtime_that_reads_integers_by_scales_says_which() -> None:
+    """Else its weights would count for nothing, and its scales as parameters."""
+    silent = []
+    for schema in get_all_operator_schema():
+        kinds = {kind.type_param_str: set(kind.allowed_type_strs) for kind in schema.type_constraints}
+        whole = [i for i in schema.inputs if kinds.get(i.typeStr, {i.typeStr}) & {"tensor(int8)", "tensor(uint8)"}]
+        scaled = [i for i in schema.inputs if "scale" in i.name.lower() or i.name == "absmax"]
+        record = RULES.get((schema.domain, schema.name))
+        told = record is not None and (record.grid or record.packed or record.scales)
+        ordered = schema.name.startswith("QOrdered")
+        if schema.domain == "com.microsoft" and whole and scaled and not told and not ordered:
+            silent.append(schema.name)
+    assert set(silent) == ELSEWHERE

@@ -13,6 +13,10 @@ from compressor.graph.ir.meta import RECORD
 
 REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 """Element types of real numbers that a weight may have."""
+CODES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
+"""Element types of whole numbers that stand for real ones in quantised weights."""
+QUANTISED_BEFORE = "its weights are whole numbers; start from the model that it was quantised from, and quantise last"
+"""What to do with a model of :func:`mostly_codes` that nothing else can be done with."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
 
@@ -108,3 +112,13 @@ def become_identity(node: ir.Node, value: ir.Value) -> None:
     node.resize_inputs(1)
     node.replace_input_with(0, value)
     node.resize_outputs(1)
+
+
+def mostly_codes(graph: ir.Graph) -> bool:
+    """Are more than half of the numbers in tables and matrices codes?"""
+    tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
+    whole, reals = (
+        sum(tensor.size for tensor in tensors if tensor.dtype in kinds and len(tensor.shape) > 1)
+        for kinds in (CODES, REALS)
+    )
+    return whole > reals

@@ -52,7 +52,8 @@ def test_matrices_that_are_transposed(
 
 def test_records_and_shapes_are_of_the_same_operators() -> None:
     """A shape stands apart from its record, as sizes are known before records are read; neither is forgotten."""
-    assert {name for domain, name in RULES if domain == MICROSOFT} == OURS
+    cut = {name for (domain, name), record in RULES.items() if domain == MICROSOFT and not record.whole}
+    assert cut == OURS
 
 
 def test_every_operator_has_a_case() -> None:
