@@ -20,6 +20,7 @@ from compressor.recipe.judging import Judge, Judged
 from compressor.recipe.lock import held
 from compressor.recipe.perform import content, kept_result, perform
 from compressor.recipe.progress import ResolvedRecipe
+from compressor.recipe.sizes import SizedCounts
 from compressor.recipe.stages import Task
 from compressor.recipe.store import MODEL, Store, model_digest
 from compressor.render.recipe import write_recipe_html
@@ -29,7 +30,6 @@ from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
 from compressor.results.recipe import RecipeReport, StageRow, StageState
 from compressor.results.records import GateRow
-from compressor.steps import run_files
 
 WORK_FOLDER = ".onnx-compressor"
 """The work folder, beside the output."""
@@ -118,6 +118,7 @@ class _Run:
         self._store = Store(options.work or RecipeOptions.beside(resolved))
         self._judge = Judge(resolved.data, resolved.original, self._store)
         self._digest = model_digest(resolved.original)
+        self._counts = SizedCounts(resolved.original, resolved.data)
 
     def whole(self) -> Outcome:
         """From the first stage to the report."""
@@ -153,7 +154,6 @@ class _Run:
         return Outcome(report, error)
 
     def _begin(self) -> RunState:
-        stats = run_files.read_back(self._resolved.original, self._resolved.data)
         if self._options.dry_run:
             found = Judged(value=None, reason=self._judge.missing())
         else:
@@ -164,7 +164,7 @@ class _Run:
             row = self._measured(found.value, found)
         elif found.reason and self._resolved.limits[0].max_drop is not None:
             raise UsageError(f"{self._resolved.path}: gates: max_drop needs samples with labels, but {found.reason}")
-        return RunState(self._resolved.original, self._digest, stats, row)
+        return RunState(self._resolved.original, self._digest, self._counts.original, row)
 
     def _measured(self, before: float, after: Judged) -> AccuracyRow:
         """The metric of the original and of a model made of it, with the interval of the latter."""
@@ -194,7 +194,8 @@ class _Run:
         task = Task(self._resolved.original, run.source, folder, settings)
         finished, document = earlier or perform(name, task, self._store, self._options.phases())
         if finished.model is not None and finished.digest is not None:
-            run.source, run.digest, run.model = folder / MODEL, finished.digest, finished.model
+            run.source, run.digest = folder / MODEL, finished.digest
+            run.model = self._counts.of(run.source, finished.model)
             if run.accuracy is not None:
                 run.accuracy = self._measured(run.accuracy.before, self._judge.judge(run.source, run.digest))
         if isinstance(document, BenchReport):
@@ -205,7 +206,7 @@ class _Run:
             state=state,
             folder=str(folder),
             seconds=finished.seconds,
-            model=finished.model,
+            model=None if finished.model is None else run.model,
             accuracy=run.accuracy.after if run.accuracy is not None and finished.model is not None else None,
             speed_up=limits.measured_speed_up(document),
             gates=gates,

@@ -84,15 +84,20 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     if len({item.opset for item in stats}) > 1 or len(stats) == 1:
         add_row(drawn, "opset", *(str(item.opset) for item in stats))
     show(console, drawn)
-    _counted_at(console, stats[0].macs_at)
+    counted_at(console, stats[0].macs_at)
 
 
-def _counted_at(console: Console, shapes: Mapping[str, Sequence[int]]) -> None:
+def counted_at(console: Console, shapes: Mapping[str, Sequence[int]]) -> None:
     """Says at which sizes of open inputs MACs are counted, if any are open."""
+    if text := sizes_counted(shapes):
+        line(console, f"{text}.")
+
+
+def sizes_counted(shapes: Mapping[str, Sequence[int]]) -> str:
+    """A sentence on the sizes of open inputs at which MACs are counted; empty where none are open."""
     told = [f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items()]
     more = "" if len(told) <= INPUTS_NAMED else f" and {count(len(told) - INPUTS_NAMED, 'more input')}"
-    if told:
-        line(console, f"MACs at {', '.join(told[:INPUTS_NAMED])}{more}.")
+    return f"MACs at {', '.join(told[:INPUTS_NAMED])}{more}" if told else ""
 
 
 def latency(console: Console, found: LatencyResult) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from compressor.core.atomic import write_text
 from compressor.core.formatting import metric_value, quantity, share
-from compressor.render.draw import add_row, line, show, table
+from compressor.render.draw import add_row, counted_at, line, show, sizes_counted, table
 from compressor.render.gates import gate_cells, gate_name, show_gates
 from compressor.render.html import render_template
 from compressor.render.undone import show_undone, undone_texts
@@ -25,6 +25,7 @@ def render_recipe(report: RecipeReport, console: Console) -> None:
     for cells in stage_cells(report):
         add_row(drawn, *cells)
     show(console, drawn, title=report.recipe)
+    counted_at(console, report.input.macs_at)
     show_gates(console, report.every_gate, [gate_name(gate) for gate in report.every_gate])
     show_undone(console, report.undone)
     console.print()
@@ -53,6 +54,7 @@ def write_recipe_html(report: RecipeReport, path: Path, created: datetime) -> No
         last=made[-1] if made else None,
         columns=HEADINGS,
         rows=stage_cells(report),
+        counted=sizes_counted(report.input.macs_at),
         gates=[gate_cells(gate, gate_name(gate)) for gate in report.every_gate],
         undone=undone_texts(report.undone),
     )

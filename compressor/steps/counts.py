@@ -99,6 +99,11 @@ def stats_in_memory(
     return stats(path, size, model.graph, cost.graph_params(plain.graph), CountedGraph(plain.graph, shapes))
 
 
+def counted_inputs(model: ir.Model, settings: RunSettings) -> Bound:
+    """The sizes of its inputs at which a model is counted."""
+    return shapes_of(with_plain_weights(normalise(model.clone())), settings).cost_inputs
+
+
 def stats_of_file(opened: Opened, settings: RunSettings) -> ModelStats:
     """A model that was opened to be measured."""
     return stats_in_memory(opened.model, settings, files.size_on_disk(opened.path), opened.path)

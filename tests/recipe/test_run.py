@@ -7,12 +7,14 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from math import inf
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from rich.console import Console
 
 from compressor.commands.sensitivity import sensitivity_file
 from compressor.config.recipe import STAGE_GATES
@@ -21,10 +23,11 @@ from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFaile
 from compressor.evaluate import timings
 from compressor.recipe import limits
 from compressor.recipe.store import Store, data_identity
+from compressor.render.recipe import render_recipe
 from compressor.results.recipe import RecipeReport
 from tests.graph.disk.joined_files import DECODER, ENCODER
 from tests.models import model
-from tests.recipe.case import QUICK_BENCH, execute, states, write
+from tests.recipe.case import NET, QUICK_BENCH, execute, states, write
 
 CLEAN_PRUNE = "clean:\nprune: {ratio: 0.5, round_to: 1}"
 TRAINED = "prune: {ratio: 0.5}\nfinetune: {epochs: 3, batch_size: 16, device: cpu}"
@@ -408,3 +411,16 @@ def test_further_files_of_the_model_are_put_in_place_beside_it(tmp_path):
     assert states(execute(path)[0]) == ["ran"], "another decoder"
     with pytest.raises(UsageError, match="put 'prune' last"):
         execute(write(tmp_path, "prune: {also: decoder.onnx}\nclean:", top=""))
+
+
+def test_every_row_counts_at_the_sizes_of_the_samples_and_names_them(folder: Path) -> None:
+    onnx.save(model(NET.replace("float[n,4,6,6] x", "float[n,4,h,k] x")), str(folder / "net.onnx"))
+    outcome, _ = execute(write(folder, f"{CLEAN_PRUNE}\nquantize: {{mode: dynamic}}\nverify: {{rtol: 100}}"))
+    assert outcome.error is None
+    made = [row.model for row in outcome.report.stages if row.model is not None]
+    assert [row.macs_at for row in (outcome.report.input, *made)] == [{"x": [1, 4, 6, 6]}] * 4
+    assert made[0].macs == outcome.report.input.macs
+    assert made[2].macs == made[1].macs < outcome.report.input.macs
+    stream = StringIO()
+    render_recipe(outcome.report, Console(file=stream, width=80))
+    assert "MACs at x 1x4x6x6." in stream.getvalue()
