@@ -11,9 +11,9 @@ Training, accuracy and every comparison of two models ask here. The rule, for an
 5. Outputs of more axes hold scores where the last axis is as long as a table that the model looks whole numbers up in,
    as those of a language model do; or where their name says so (``logits``, ``scores``), along the last axis of three
    and axis 1 of more, as classifiers of pixels and voxels lay them out.
-6. Everything else is *numbers*: ``mse``, divided by the variance of the original's. Where the parts of an output along
-   an axis are in units of their own, as boxes in pixels beside probabilities are, each is divided by its own variance,
-   or the largest would drown the others (:func:`part_variances`).
+6. Everything else is *numbers*: ``mse``, divided by the variance of the original's. Where parts of an output are in
+   units of their own, as boxes in pixels beside probabilities are, each is divided by its own, or the largest would
+   drown the others: the parts that distances are measured by (:mod:`compressor.data.output_units`).
 """
 
 from __future__ import annotations
@@ -27,15 +27,11 @@ import onnx_ir as ir
 
 from compressor.config.training import FormKind
 from compressor.core.arrays import Array
+from compressor.data.output_units import TOLERANCE, OutputUnits, are_probabilities, variance
 from compressor.errors import UsageError
 
-TOLERANCE = 1e-3
-"""How far from one a sum of probabilities, or the length of an embedding, may be; float16 resolves no better."""
 STEPS_TO_TABLE = 4
 """Operators between an input of whole numbers and the table that it indexes."""
-PARTS, UNITS, LEAST_VARIANCE = 128, 1e3, 1e-7
-"""An axis has parts in units of their own if it is no longer than this and their variances differ by more than that; a
-part's counts as at least this share of the largest, so that one that hardly varies is not all that matters."""
 _SCORES = re.compile(r"(^|[^a-z])(logits?|scores?)($|[^a-z])", re.IGNORECASE)
 
 
@@ -49,7 +45,8 @@ class OutputForm:
         axis: of the classes.
         probabilities: entries are probabilities, else scores of any size.
         variance: of the original's numbers.
-        parts: the variance of each part along ``axis``, where these are in units of their own; else empty.
+        scales: where parts along ``axis`` are in units of their own, what squares are divided by at each position there
+            (:meth:`compressor.data.output_units.OutputUnits.scales`); else empty.
         reason: why, in words.
     """
 
@@ -59,11 +56,11 @@ class OutputForm:
     axis: int = 1
     probabilities: bool = False
     variance: float = 1.0
-    parts: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
     reason: str = ""
 
     def __str__(self) -> str:
-        units = f", each part along axis {self.axis} by its own variance" if self.parts else ""
+        units = f", each part along axis {self.axis} by its own variance" if self.scales else ""
         how = {"kl": f"kl along axis {self.axis}", "mse": f"mse{units}", "none": "left out"}[self.kind]
         return f"output {self.name!r}: {how} ({self.reason})"
 
@@ -104,37 +101,9 @@ def decide(
 
 def _measured(found: OutputForm, values: Array) -> OutputForm:
     """The form of numbers with their variance."""
-    axis, parts = part_variances(values) or (found.axis, ())
-    return replace(found, variance=variance(values), axis=axis, parts=tuple(parts))
-
-
-def part_variances(values: Array) -> tuple[int, list[float]] | None:
-    """The axis whose parts are in units of their own, and the variance of each part; None where there is none.
-
-    It is the axis, other than that of samples, along which variances differ most. Parts that never vary count as the
-    one that varies least does. Outputs of two axes are left alone: they are embeddings or scores.
-    """
-    found, most = None, UNITS
-    # float64, as squares of large numbers overflow in 16 bits.
-    wide = values.astype(np.float64) if values.ndim > 2 and values.size else np.zeros((0,))
-    for axis in range(1, wide.ndim):
-        if not 1 < wide.shape[axis] <= PARTS:
-            continue
-        # Over samples and all other axes.
-        each = wide.var(axis=tuple(other for other in range(wide.ndim) if other != axis))
-        # Parts that never vary would make every ratio infinite.
-        varying = each[each > LEAST_VARIANCE * each.max()]
-        ratio = varying.max() / varying.min() if varying.size else 1.0
-        if ratio > most:
-            found, most = (axis, np.maximum(each, varying.min()).tolist()), ratio
-    return found
-
-
-def variance(values: Array) -> float:
-    """Of all entries; of a constant the square of its size, so that it can be divided by."""
-    wide = values.astype(np.float64)
-    found = float(wide.var())
-    return found if found > 0 else float(np.square(wide).mean()) or 1.0
+    units = OutputUnits.of(values)
+    axis = units.axis if units.starts else found.axis
+    return replace(found, variance=variance(values), axis=axis, scales=units.scales(values))
 
 
 def class_axis(values: Array, labels: Array | None) -> int | None:
@@ -193,13 +162,6 @@ def _decide(numbers: OutputForm, values: Array, labels: Array | None, known: Col
 
 def _floating(values: Array) -> bool:
     return values.dtype.kind == "f" or values.dtype.name == "bfloat16"
-
-
-def are_probabilities(values: Array, axis: int) -> bool:
-    """Is no entry negative, and is every sum along the axis one?"""
-    if not values.size or values.min() < 0:
-        return False
-    return bool(np.abs(values.astype(np.float64, copy=False).sum(axis) - 1).max() < TOLERANCE)
 
 
 def _sums_to_one(values: Array) -> int | None:

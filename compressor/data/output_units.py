@@ -1,7 +1,8 @@
 """Parts of one output that are in units of their own, such as boxes in pixels beside scores from 0 to 1.
 
 A norm over such an output is that of the pixels, and scores could all be wrong without being seen in it. So how far two
-outputs are apart is asked of each part by itself, and the farthest counts, as it does of several outputs.
+outputs are apart is asked of each part by itself, and the farthest counts, as it does of several outputs. What training
+lowers and what gradients are of takes the same parts: each counts by its own variance, or size.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ import numpy as np
 
 from compressor.core.arrays import Array, Floats
 from compressor.core.compare import is_real, relative, squares
-from compressor.data.output_forms import UNITS, are_probabilities
+
+TOLERANCE = 1e-3
+"""How far from one a sum of probabilities, or the length of an embedding, may be; float16 resolves no better."""
+UNITS = 1e3
+"""Mean squares that differ by more than this factor are of numbers in other units."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,38 @@ class OutputUnits:
             return [values]
         return cast("list[Array]", np.split(values, self.starts, self.axis))
 
+    def scales(self, values: Array) -> tuple[float, ...]:
+        """What squared differences are divided by at each position of the axis, so that their mean is that of the
+        parts', each over its own variance in ``values``: of all parts one, however many rows each has. Empty where all
+        is in one unit.
+        """
+        parts = self.split(values)
+        if len(parts) < 2:
+            return ()
+        rows = [part.shape[self.axis] for part in parts]
+        each = [variance(part) * count * len(parts) / sum(rows) for part, count in zip(parts, rows, strict=True)]
+        return tuple(np.repeat(each, rows).tolist())
+
     def squares(self, one: Array, two: Array) -> Floats:
         """‖two - one‖² and ‖one‖² of each part, float64[parts, 2]; see :func:`compressor.core.compare.squares`."""
         # Of other shapes there are no parts to hold against each other.
         alike = one.shape == two.shape
         pairs = zip(self.split(one), self.split(two), strict=True) if alike else [(one, two)] * (1 + len(self.starts))
         return np.asarray([squares(a, b) for a, b in pairs])
+
+
+def are_probabilities(values: Array, axis: int) -> bool:
+    """Is no entry negative, and is every sum along the axis one?"""
+    if not values.size or values.min() < 0:
+        return False
+    return bool(np.abs(values.astype(np.float64, copy=False).sum(axis) - 1).max() < TOLERANCE)
+
+
+def variance(values: Array) -> float:
+    """Of all entries; of a constant the square of its size, so that it can be divided by."""
+    wide = values.astype(np.float64)
+    found = float(wide.var())
+    return found if found > 0 else float(np.square(wide).mean()) or 1.0
 
 
 def farthest(sums: Floats) -> float:

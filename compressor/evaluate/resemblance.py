@@ -9,8 +9,7 @@ import numpy as np
 
 from compressor.core.arrays import Array, Floats
 from compressor.data.labels import IGNORED
-from compressor.data.output_forms import are_probabilities
-from compressor.data.output_units import OutputUnits
+from compressor.data.output_units import OutputUnits, are_probabilities
 from compressor.metrics.metric import AGREEMENT
 
 DISTANCE, RELATIVE = "distance", "relative_error"

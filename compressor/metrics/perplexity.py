@@ -9,7 +9,8 @@ import numpy as np
 from compressor.core.arrays import Array, Floats
 from compressor.data.batch import Batch
 from compressor.data.labels import IGNORED
-from compressor.data.output_forms import are_probabilities, class_axis
+from compressor.data.output_forms import class_axis
+from compressor.data.output_units import are_probabilities
 from compressor.errors import UsageError
 from compressor.metrics.metric import Metric, Outputs, first_floating
 

@@ -102,19 +102,21 @@ def boxes_and_shares() -> np.ndarray:
 def test_parts_in_units_of_their_own_have_variances_of_their_own(values: np.ndarray, axis: int) -> None:
     (form,) = decide(["y"], [values], None, {})
     assert (form.kind, form.axis) == ("mse", axis)
-    others = tuple(other for other in range(3) if other != axis)
-    assert form.parts == pytest.approx(values.astype(np.float64).var(others))
+    boxes, shares = np.split(values.astype(np.float64), [4], axis)
+    # Two parts, of which each counts half, whatever share of the seven rows it has.
+    expected = [boxes.var() * 4 * 2 / 7] * 4 + [shares.var() * 3 * 2 / 7] * 3
+    assert form.scales == pytest.approx(expected)
     assert "each part along axis" in str(form)
 
 
-def test_parts_that_never_vary_count_as_the_least_that_does() -> None:
+def test_a_part_that_never_varies_counts_by_its_size() -> None:
     values = boxes_and_shares()
-    values[:, 6] = 0.25
+    values[:, 4:] = 0.25
     (form,) = decide(["y"], [values], None, {})
-    assert form.parts[6] == pytest.approx(min(form.parts[:6]))
+    assert form.scales[4:] == pytest.approx([0.25**2 * 3 * 2 / 7] * 3)
 
 
 @pytest.mark.parametrize("values", [normal(6, 3, 8, 8), normal(6, 7, 5) * np.arange(1, 8)[:, None], normal(6, 200, 5)])
 def test_parts_of_one_unit_have_one_variance(values: np.ndarray) -> None:
     (form,) = decide(["y"], [values], None, {})
-    assert form.parts == ()
+    assert form.scales == ()

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy, mse_loss
 
 from compressor.data import Batch
-from compressor.data.output_forms import LEAST_VARIANCE, part_variances
+from compressor.data.output_units import OutputUnits
 from compressor.errors import ModelError, UsageError
 from compressor.operators.table import operator_of
 from compressor.torch_ops.tensors import log_clamped, to_numpy, to_torch
@@ -101,14 +101,14 @@ class SaliencyLoss:
 
 
 def _root_mean_square(y: torch.Tensor) -> torch.Tensor:
-    """Root mean square of an output, or of each of its parts along an axis if they are in units of their own."""
-    found = part_variances(to_numpy(y))
-    axes = list(range(y.ndim)) if found is None else [axis for axis in range(y.ndim) if axis != found[0]]
-    squares = y.square().mean(axes, keepdim=True) if axes else y.square()
-    if found is not None:
-        # A part that is nearly constant would otherwise outweigh all others.
-        squares = squares.clamp_min(float(squares.max()) * LEAST_VARIANCE)
-    sizes = squares.sqrt()
+    """Root mean square of an output, or of each part that is in units of its own, in a shape that it divides."""
+    units = OutputUnits.of(to_numpy(y))
+    sizes = y.square().mean().sqrt()
+    if units.starts:
+        parts = torch.tensor_split(y, units.starts, units.axis)
+        each = [part.square().mean().sqrt().expand(part.shape[units.axis]) for part in parts]
+        # Batches that follow may have other numbers of samples and places.
+        sizes = torch.cat(each).reshape([-1 if axis == units.axis else 1 for axis in range(y.ndim)])
     # An output of zeros stays as it is.
     return torch.where((sizes > 0) & sizes.isfinite(), sizes, torch.ones_like(sizes))
 

@@ -13,7 +13,8 @@ from compressor.config import TuneSettings
 from compressor.config.training import NEEDS_TEACHER, LossSection
 from compressor.core.user_code import imported
 from compressor.data.labels import IGNORED
-from compressor.data.output_forms import OutputForm, class_axis, decide, variance
+from compressor.data.output_forms import OutputForm, class_axis, decide
+from compressor.data.output_units import variance
 from compressor.errors import UsageError
 from compressor.metrics.metric import AGREEMENT
 from compressor.torch_ops.tensors import log_clamped, to_numpy
@@ -58,28 +59,28 @@ class Squared:
     Attributes:
         index: number of the output.
         variance: of all its numbers.
-        axis: along which ``parts`` are.
-        parts: variances of parts that are in units of their own; none where one is enough.
+        axis: along which ``scales`` are.
+        scales: what squares are divided by at each position, where parts are in units of their own.
     """
 
     index: int
     variance: float
     axis: int = 1
-    parts: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
 
     @staticmethod
     def of(form: OutputForm) -> Squared:
         """For an output of numbers."""
-        return Squared(form.index, form.variance, form.axis, form.parts)
+        return Squared(form.index, form.variance, form.axis, form.scales)
 
     def __call__(self, outputs: ModuleOutputs, batch: DeviceBatch, taught: ModuleOutputs) -> Tensor:  # noqa: ARG002
         """Mean over all entries."""
         found, wanted = outputs[self.index], taught[self.index]
-        if not self.parts:
+        if not self.scales:
             # The unit of the output cancels, so that several outputs and features count alike.
             return F.mse_loss(found, wanted) / self.variance
         shape = [-1 if axis == self.axis else 1 for axis in range(found.dim())]
-        return ((found - wanted).square() / found.new_tensor(self.parts).reshape(shape)).mean()
+        return ((found - wanted).square() / found.new_tensor(self.scales).reshape(shape)).mean()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from compressor.config import TuneSettings
 from compressor.data.output_forms import OutputForm
+from compressor.data.output_units import OutputUnits
 from compressor.errors import UsageError
 from compressor.train.loop.losses import Agreement, CrossEntropy, OutputProbe, Similarity, SoftDivergence, objective_for
 from compressor.train.loop.objective import DeviceBatch
@@ -162,8 +163,25 @@ def test_parts_in_units_of_their_own_count_alike() -> None:
     objective, words = objective_for(TuneSettings(), probe, torch.nn.Identity(), None)
     assert "each part along axis 1" in words[0]
     losses = []
-    for part in (0, 5):
+    for part in (slice(0, 4), slice(4, 7)):
         moved = taught.clone()
         moved[:, part] += moved[:, part].std()
         losses.append(float(objective((moved,), X, (taught,))))
-    assert losses == pytest.approx([1 / 7, 1 / 7], rel=0.01)
+    assert losses == pytest.approx([1 / 2, 1 / 2], rel=0.01)
+
+
+@pytest.mark.parametrize("classes", [3, 200])
+def test_training_takes_the_parts_that_distances_are_of(classes: int) -> None:
+    """However many classes there are, which used to end at 128 rows."""
+    taught = torch.cat([300 + normal(6, 4, 50) * 30, normal(6, classes, 50).abs() * 0.05], 1)
+    probe = OutputProbe(("y",), (), (taught,), (taught,), None)
+    objective, _ = objective_for(TuneSettings(), probe, torch.nn.Identity(), None)
+    units = OutputUnits.of(taught.numpy())
+    assert units.starts == (4,)
+    wrong = taught.clone()
+    wrong[:, 4:] = 0
+    of_parts = [
+        float((a - b).square().mean() / a.var(correction=0))
+        for a, b in zip(taught.split((4, classes), 1), wrong.split((4, classes), 1), strict=True)
+    ]
+    assert float(objective((wrong,), X, (taught,))) == pytest.approx(sum(of_parts) / 2, rel=1e-4)
