@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -121,38 +121,38 @@ def choose(
         samples = open_samples(model, settings)
         limits.check(samples)
         known = Ledger(ledger)
-    with clock.phase("blocks"):
-        options = _block_options(model, settings)
-    with scratch() as folder, clock.phase("choose"), workers_of(settings) as workers:
-        with samples_tried(lambda: model, settings):
-            reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
-        variants = OneShot(source, settings.model_dump_json())
-        experiment = Experiment(variants, reference, files.digest(files.model_files(source)))
+    with scratch() as folder, workers_of(settings) as workers:
+        with clock.phase("reference"), samples_tried(lambda: model, settings):
+            reference = ReferenceOutputs.make(model, samples, settings, Path(folder), limits)
+        with clock.phase("blocks"):
+            options = _block_options(model, settings)
+        with clock.phase("choose"):
+            variants = OneShot(source, settings.model_dump_json())
+            experiment = Experiment(variants, reference, files.digest(files.model_files(source)))
 
-        def measure(*trials: Trial) -> list[OutputChange]:
-            return run_trials(experiment, trials, known, workers, clock.tell)
+            def measure(*trials: Trial) -> list[OutputChange]:
+                return run_trials(experiment, trials, known, workers, clock.tell)
 
-        def trial(label: str, blocks: dict[str, str]) -> Trial:
-            return Trial(label, UnifyPlan.of(blocks, settings).to_json())
+            def trial(label: str, blocks: dict[str, str]) -> Trial:
+                return Trial(label, UnifyPlan.of(blocks, settings).to_json())
 
-        alone = [trial(f"{row.layer} in blocks of {row.block}", {row.layer: row.block}) for row in options]
-        remembered = sum(experiment.key(one) in known for one in alone)
-        changes = measure(*alone)
-        options = [BlockOption(r.layer, r.block, r.saved, c.distance) for r, c in zip(options, changes, strict=True)]
+            alone = [trial(f"{row.layer} in blocks of {row.block}", {row.layer: row.block}) for row in options]
+            remembered = sum(experiment.key(one) in known for one in alone)
+            changes = measure(*alone)
+            options = [replace(row, distance=found.distance) for row, found in zip(options, changes, strict=True)]
 
-        def together(made: Sequence[Move[str]]) -> OutputChange:
-            return measure(trial(f"{len(made)} moves together", blocks_after(made, options)))[0]
+            def together(made: Sequence[Move[str]]) -> OutputChange:
+                return measure(trial(f"{len(made)} moves together", blocks_after(made, options)))[0]
 
-        made = _made(model, options, settings, lambda made: limits.allow(together(made), reference.accuracy))
-        if not made:
-            raise TargetOutOfReach(
-                f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"
-                + ("" if settings.target_size is None else ", or a larger --target-size")
-            )
-        plan = UnifyPlan.of(blocks_after(made, options), settings)
-        cost = together(made)
-        gates = _verdicts(limits, cost, reference.accuracy, count(reference.samples, "sample"))
-        return ChosenBlocks(plan, options, cost, reference.accuracy, remembered, gates)
+            made = _made(model, options, settings, lambda made: limits.allow(together(made), reference.accuracy))
+            if not made:
+                raise TargetOutOfReach(
+                    f"no layer can be unified so that {limits}; allow more, or give finer blocks with --ladder"
+                    + ("" if settings.target_size is None else ", or a larger --target-size")
+                )
+            plan, cost = UnifyPlan.of(blocks_after(made, options), settings), together(made)
+            gates = _verdicts(limits, cost, reference.accuracy, count(reference.samples, "sample"))
+            return ChosenBlocks(plan, options, cost, reference.accuracy, remembered, gates)
 
 
 def _verdicts(limits: Limits, found: OutputChange, accuracy: float | None, on: str) -> list[GateRow]:

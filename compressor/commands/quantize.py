@@ -22,6 +22,7 @@ from compressor.steps.gates import judged, unresolved
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.quantize import (
     CALIBRATED_ON_MADE_UP,
+    JudgedOriginal,
     demand_unquantised,
     growth,
     moved_by_quantization,
@@ -76,6 +77,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         tasks = quantize_tasks(source, settings)
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
+        original = JudgedOriginal.of(source, samples, settings)
     tell_sizes(samples.train, clock)
     tell_preparation(samples.train, clock)
     with clock.phase("quantise"), samples_tried(lambda: source, settings):
@@ -83,7 +85,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         task, result = quantised.task, quantised.done.model
         sealed = result.clone()
     with clock.phase("compare"), samples_tried(lambda: source, settings):
-        moved = moved_by_quantization(source, result, samples, settings)
+        moved = moved_by_quantization(source, result, samples, original, settings)
     calibrated = min(settings.samples, len(samples.train)) if task.mode == "static" else 0
     made_up = [CALIBRATED_ON_MADE_UP] if calibrated and not samples.real else []
     report = QuantizeReport(

@@ -17,6 +17,7 @@ from compressor.evaluate.shift_rows import accuracy_rows, likeness_rows, model_r
 from compressor.evaluate.shift_runs import run_shifted
 from compressor.evaluate.shift_samples import robustness_samples
 from compressor.evaluate.shifts import input_statistics
+from compressor.evaluate.stand_in import tell_preparation
 from compressor.metrics.evaluator import Evaluator
 from compressor.results.environment import environment
 from compressor.results.robustness import RobustnessReport
@@ -42,6 +43,7 @@ def robustness(
             pair.demand_comparable(models[0], other)
         rows = model_rows([counts.stats_of_file(opened, settings) for opened in models], settings.compression)
         samples = robustness_samples(models, settings)
+        tell_preparation(samples.dataset, clock)
     with clock.phase("corruptions"):
         inputs = specs(models[0].model)
         ranges = input_statistics((batch.inputs for batch in samples.batches()), inputs)

@@ -57,11 +57,11 @@ def sensitivity(
         analysis = analyse(model, settings)
         demand_matches(settings, model, analysis)
         before = counts.stats_of(model, analysis, size, source)
-    with clock.phase("choose"), samples_tried(lambda: model, settings):
-        cuts = cuts_of_groups(analysis, settings, size, samples)
     with scratch() as folder:
         with clock.phase("reference"), samples_tried(lambda: model, settings):
-            reference = ReferenceOutputs.make(model, samples, settings, Path(folder))
+            reference = ReferenceOutputs.make(model, samples, settings, Path(folder), limits)
+        with clock.phase("choose"), samples_tried(lambda: model, settings):
+            cuts = cuts_of_groups(analysis, settings, size, samples)
         with clock.phase("measure"):
             experiment, trials = experiment_on(source, settings, reference), [cut.trial() for cut in cuts]
             remembered = sum(experiment.key(trial) in known for trial in trials)

@@ -19,6 +19,7 @@ from compressor.data.output_units import OutputUnits, farthest
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened, Placed
+from compressor.evaluate.stand_in import tell_preparation
 from compressor.graph.disk.provenance import changes_outputs, steps_since
 from compressor.graph.ir.evaluate import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
@@ -79,6 +80,8 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         one = Placed(pair.open_model(a), settings.provider)
         two = Placed(pair.open_model(b), settings.provider_b or settings.provider)
         pair.demand_comparable(one.opened, two.opened)
+        if settings.data is not None:
+            tell_preparation(open_data(settings, one.opened.model), clock)
     # Differences are data of the report; whether they are an error is for demand_equal.
     with clock.phase("compare"), samples_tried(lambda: one.opened.model, settings):
         comparison = _compare(one, two, settings)

@@ -16,6 +16,7 @@ from compressor.data import Batch, Dataset, batches, open_data, subset
 from compressor.data.output_units import OutputUnits, farthest
 from compressor.data.spec import too_few
 from compressor.evaluate.stand_in import stand_in
+from compressor.experiments.limits import Limits
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.evaluator import EVAL_OPTION, Evaluator
@@ -57,11 +58,14 @@ class ReferenceOutputs:
     labelled: bool = False
 
     @staticmethod
-    def make(model: ir.Model, dataset: Dataset, settings: DataSettings, folder: Path) -> ReferenceOutputs:
+    def make(
+        model: ir.Model, dataset: Dataset, settings: DataSettings, folder: Path, limits: Limits | None = None
+    ) -> ReferenceOutputs:
         """Runs ``model`` on at most ``settings.samples`` samples of ``dataset``, drawn at random.
 
         Raises:
-            UsageError: there are fewer samples than the model takes at a time, or labels do not fit the first output.
+            UsageError: there are fewer samples than the model takes at a time, labels do not fit the first output, or
+                every loss of the model's metric is beyond ``limits``.
             ModelError: the model does not run on them.
             ProviderUnavailable: the provider asked for is not there.
         """
@@ -100,7 +104,10 @@ class ReferenceOutputs:
                 labelled=batch.labels is not None,
             )
             own = evaluator.asked(LoadedModel(path, session, reference.read)) if evaluator.own else None
-        return replace(reference, accuracy=tally.change(own).accuracy)
+        accuracy = tally.change(own).accuracy
+        if limits is not None and accuracy is not None:
+            evaluator.check_base(limits.max_drop, accuracy)
+        return replace(reference, accuracy=accuracy)
 
     def change(self, model: ir.Model) -> OutputChange:
         """How far the outputs of ``model`` are from the original's, and the metric of it.

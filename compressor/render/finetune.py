@@ -17,6 +17,8 @@ def render_finetune(report: TuneReport, console: Console, *, verbose: bool = Fal
     """Draws the report as a few lines; with ``verbose`` one for every epoch."""
     draw.line(console, f"{report.input or '(in memory)'} -> {report.output or '(not written)'}", style="bold")
     console.print()
+    if report.prepared:
+        draw.line(console, f"Samples: {report.prepared}.")
     for text in report.compared:
         draw.line(console, f"{text[:1].upper()}{text[1:]}.")
     for row in report.epochs if verbose else ():

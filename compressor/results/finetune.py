@@ -37,6 +37,7 @@ class TuneReport(Document):
     output: PathText | None = None
     bytes: int | None = Field(default=None, description="Size of the written file and its external data.")
     compared: list[str] = Field(default=[], description="How each output was compared with the original's.")
+    prepared: str = Field(default="", description="What samples went through before the model saw them.")
     metric_name: str | None = None
     share: bool = Field(default=False, description="The metric is a share.")
     before: Score

@@ -24,7 +24,7 @@ from compressor.graph.ir.nodes import CODES, REALS, operator_key
 from compressor.graph.ir.opsets import version_of
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.graph.tensors.weights import all_finite, weight_bytes
-from compressor.metrics.evaluator import demand_metric, evaluator_for, labels_unread
+from compressor.metrics.evaluator import Evaluator, MeasuredMetric, evaluator_for, labels_unread
 from compressor.operators.quantization_grid import reals_each
 from compressor.operators.table import operator_of
 from compressor.pruning.cut.analysis import prepared_model
@@ -273,12 +273,44 @@ def quantize_samples(source: ir.Model, settings: QuantizeSettings) -> RunSamples
         # A model of a fixed batch is run on whole ones.
         count = max(settings.samples, batch_limit(source) or 0)
         samples = RunSamples(stand_in(normalise(source.clone()), settings, count), judged, real=False)
-    # A gate that cannot be judged is refused before any work.
-    demand_metric(settings, samples.valid, settings.max_drop)
     return samples
 
 
-def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSamples, settings: QuantizeSettings) -> Moved:
+@dataclass(frozen=True)
+class JudgedOriginal:
+    """The metric of an original.
+
+    Attributes:
+        evaluator: measures it.
+        measured: what it is of the original.
+    """
+
+    evaluator: Evaluator
+    measured: MeasuredMetric
+
+    @staticmethod
+    def of(source: ir.Model, samples: RunSamples, settings: QuantizeSettings) -> JudgedOriginal | None:
+        """Measures it, so that a gate that cannot be judged is refused before any work; None without labels.
+
+        Raises:
+            UsageError: the metric cannot be measured, and somebody asked for it; or no loss of it is within a limit.
+        """
+        evaluator = evaluator_for(settings, samples.valid, settings.max_drop)
+        if evaluator is None:
+            return None
+        with samples_tried(lambda: source, settings):
+            measured = evaluator.measure(source, samples.valid, source)
+        evaluator.check_base(settings.max_drop, measured.value)
+        return JudgedOriginal(evaluator, measured)
+
+
+def moved_by_quantization(
+    source: ir.Model,
+    result: ir.Model,
+    samples: RunSamples,
+    original: JudgedOriginal | None,
+    settings: QuantizeSettings,
+) -> Moved:
     """Compares outputs with the original's, and accuracy where there are labels.
 
     Raises:
@@ -292,12 +324,10 @@ def moved_by_quantization(source: ir.Model, result: ir.Model, samples: RunSample
         raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
     accuracy = []
     unlike = given_samples_notes(normalise(source.clone()), samples.train, settings)
-    evaluator = evaluator_for(settings, samples.valid)
-    if evaluator is not None:
-        before = evaluator.measure(source, samples.valid, source)
-        evaluator.check_base(settings.max_drop, before.value)
-        after = evaluator.measure(result, samples.valid, source)
-        accuracy = [evaluator.row(before.value, after.value, before.samples, samples.valid)]
+    evaluator = None if original is None else original.evaluator
+    if original is not None:
+        before, after = original.measured, original.evaluator.measure(result, samples.valid, source)
+        accuracy = [original.evaluator.row(before.value, after.value, before.samples, samples.valid)]
     untold = () if row is not None else (NOT_COMPARED.format(reason="no output can be compared sample by sample"),)
     return Moved(row, accuracy, (*untold, *labels_unread(samples.valid, evaluator), *unlike))
 

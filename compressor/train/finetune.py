@@ -17,6 +17,7 @@ from compressor.core.compare import Tolerance
 from compressor.data import Dataset, augmentation, check_labels, open_parts, split_dataset
 from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
+from compressor.data.prepared import preparation_told
 from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
 from compressor.graph.disk.model_result import ModelResult
 from compressor.graph.form.upcast import is_narrow, widened
@@ -63,6 +64,7 @@ class TuneResult(ModelResult):
         main: whether this process is the one that writes; others hold the same weights.
         judged: what loss and metric before and after are of.
         ran: settings by which it was trained in the end.
+        prepared: what samples went through before the model saw them, in words.
         baseless: that labels tell nothing of the network; whoever trains as a part of more says it of the original.
     """
 
@@ -75,6 +77,7 @@ class TuneResult(ModelResult):
     judged: JudgedSamples | None = None
     baseless: list[str] = field(default_factory=list)
     ran: dict[str, Any] = field(default_factory=dict)
+    prepared: str = ""
 
     def headline(self) -> list[tuple[str, str]]:
         """Loss and metric before and after, and how long it trained."""
@@ -144,7 +147,7 @@ def finetune(
     warnings += [*notes, *history.notes, *_unread(parts, settings), *filled_notes(parts.train)]
     off = _verify(pair, written, seen, settings) if settings.proves and processes.main else None
     told = (parts.judged(settings.samples), _baseless(parts, settings, history), _ran(settings, history, parts))
-    return TuneResult(written, history, compared, off, warnings, processes.main, *told)
+    return TuneResult(written, history, compared, off, warnings, processes.main, *told, preparation_told(parts.train))
 
 
 def _ran(settings: TuneSettings, history: History, parts: Splits) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def tune_report(
         # Read back from the disk: the file has weights outside of it where the model is large.
         bytes=None if output is None else size_on_disk(output),
         compared=result.compared,
+        prepared=result.prepared,
         metric_name=history.metric_name,
         share=history.metric_name in (ACCURACY, AGREEMENT) if evaluator is None else evaluator.share,
         before=_score(history.before),

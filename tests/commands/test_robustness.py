@@ -11,6 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from compressor.commands.robustness import robustness
+from compressor.commands.verify import verify
+from compressor.config import VerifySettings
 from compressor.config.robustness import RobustnessSettings
 from compressor.core import extras
 from compressor.errors import ModelError, ProviderUnavailable, UsageError
@@ -232,3 +234,15 @@ def test_errors_have_their_kinds(tmp_path, a):
     lone = saved(tmp_path / "lone.onnx", "(float[n,4] x) => (int64 y) { y = ArgMax<axis=1>(x) }")
     with pytest.raises(UsageError, match="no output can be compared"):
         robustness(lone, [lone], RobustnessSettings(samples=4, **QUICK))
+
+
+def test_what_samples_go_through_is_told(a: Path, b: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    np.savez(tmp_path / "bytes.npz", x=np.random.default_rng(0).integers(0, 255, (8, 3, 10, 10), np.uint8))
+    asked = {"data": str(tmp_path / "bytes.npz"), "mean": MEAN, "std": STD}
+    robustness(a, [b], RobustnessSettings(**asked, samples=8, **QUICK), said.append)
+    told = "samples: x: bytes divided by 255, --mean 0.5,0.4,0.6 taken off, --std 0.2,0.3,0.25 divided by"
+    assert told in said
+    said.clear()
+    verify(a, b, VerifySettings(**asked), said.append)
+    assert told in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import onnx
 import pytest
 
 import compressor
+from compressor.commands.choose_blocks import choose
 from compressor.commands.prune_file import prune_file
+from compressor.commands.quantize import quantize
 from compressor.commands.sensitivity import sensitivity
 from compressor.commands.verify import verify
 from compressor.config import PruneSettings, TuneSettings, VerifySettings
+from compressor.config.choosing import ChoosingSettings
 from compressor.config.data import DataSettings
+from compressor.config.quantize import QuantizeSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.core.notation import Percent
 from compressor.errors import GateMissed, UsageError
@@ -48,6 +53,9 @@ def weights(model):
 def size(model):
     return weights(model)
 size.higher_is_better = False
+
+def none(model):
+    return 0.0
 
 def seen(model):
     return float(sum(len(batch) for batch in model.batches()))
@@ -212,6 +220,30 @@ def test_a_share_of_nothing_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"1\.00% of rmse is a share of the original's, which is 0 .* in the unit"):
         prune_file(folder / "net.onnx", None, pruned(data="classes.npz", eval="rmse", max_drop="1%"))
     assert prune_file(folder / "net.onnx", None, pruned(data="classes.npz", eval="rmse", max_drop=1e9)).report.accuracy
+
+
+@pytest.mark.parametrize(
+    ("work", "run"),
+    [
+        ("compressor.commands.quantize.made", lambda net, asked: quantize(net, QuantizeSettings.parse(asked))),
+        (
+            "compressor.commands.sensitivity.cuts_of_groups",
+            lambda net, asked: sensitivity(net, SensitivitySettings.parse(asked)),
+        ),
+        (
+            "compressor.commands.choose_blocks._block_options",
+            lambda net, asked: choose(net, ChoosingSettings.parse(asked)),
+        ),
+    ],
+    ids=["quantize", "sensitivity", "unify"],
+)
+def test_a_share_of_nothing_is_refused_before_any_work(
+    work: str, run: Callable[[Path, dict[str, Any]], object], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, lambda *_, **__: pytest.fail("work was done"))
+    asked = {"data": "classes.npz", "eval": "judge:none", "max_drop": "1%", "samples": 8}
+    with pytest.raises(UsageError, match=r"is a share of the original's, which is 0 .* in the unit"):
+        run(folder / "net.onnx", asked if "quantize" in work else {**asked, "jobs": 1})
 
 
 def test_labels_of_real_numbers_name_rmse(folder: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.config import TuneSettings
-from compressor.core.formatting import count
+from compressor.core.formatting import count, there_are
 from compressor.data import Augment, Batch, Dataset, Indices, batches, shuffled
 from compressor.errors import UsageError
 from compressor.train.loop.distributed import Processes
@@ -72,8 +72,8 @@ class BatchSampler:
         self._batch_size, self._judged = settings.batch_size, settings.samples
         count = len(data.train)
         if count < processes.size:
-            found = "no samples" if not count else f"{count} samples for {processes.size} processes"
-            raise UsageError(f"there are {found} to train on; give data with more of them")
+            found = "are no samples" if not count else f"{there_are(count, 'sample')} for {processes.size} processes"
+            raise UsageError(f"there {found} to train on; give data with more of them")
         # With fewer samples than a batch all of them are one batch.
         self.whole = min(self._batch_size * processes.size, count)
         self.steps = count // self.whole
