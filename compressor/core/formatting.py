@@ -42,6 +42,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def there_are(number: int, noun: str) -> str:
+    """What follows on "there": ``is 1 group``, ``are 37 groups``."""
+    return f"{'is' if number == 1 else 'are'} {count(number, noun)}"
+
+
 def metric_value(value: float, *, share: bool) -> str:
     """A metric: ``84.59%`` of shares, ``23.71`` of others; a share that two decimals would call none, ``0.0001%``."""
     if not share:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.core.formatting import there_are
 from compressor.data.batch import Dataset
 from compressor.data.spec import sizes_of
 from compressor.errors import UsageError
@@ -35,8 +36,8 @@ def tidy_labels(labels: Array, count: int, place: str) -> Array:
         UsageError: there are not as many as samples, or they are no numbers, or not finite.
     """
     if labels.ndim == 0 or len(labels) != count:
-        held = len(labels) if labels.ndim else "one"
-        raise UsageError(f"{place}: there are {count} samples and {held} labels; give one label for each sample")
+        held = f"{len(labels)} labels" if labels.ndim else "one label"
+        raise UsageError(f"{place}: there {there_are(count, 'sample')} and {held}; give one label for each sample")
     if labels.dtype.kind not in "biuf":
         raise UsageError(f"{place}: labels are {labels.dtype}; give class numbers (int64) or values (float32)")
     if labels.dtype.kind == "f":

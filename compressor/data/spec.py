@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from compressor.core.formatting import printable
+from compressor.core.formatting import count, printable
 from compressor.errors import UsageError
 from compressor.graph.ir.meta import SAMPLE
 
@@ -114,7 +114,7 @@ def note_sizes(model: ir.Model, data: Dataset) -> None:
 
 def too_few(limit: int | None, samples: Sized) -> UsageError:
     """The error where not one batch of ``limit`` samples, which the model takes, can be filled."""
-    return UsageError(f"the model takes batches of {limit}, the data has {len(samples)} samples; give more")
+    return UsageError(f"the model takes batches of {limit}, the data has {count(len(samples), 'sample')}; give more")
 
 
 def _spec(value: ir.Value) -> InputSpec:

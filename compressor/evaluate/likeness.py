@@ -134,7 +134,9 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
     cut = float(distances[0]) if len(models) > 2 else None
     moved = Share(output=farthest.output, cut=cut, value=float(distances[-1]), low=low, high=high)
     chance = None if scores is None else scores.chance()
-    return OutputsRow(samples=samples, distance=moved, agreement=agreement, chance=chance, drawn=drawn)
+    return OutputsRow(
+        samples=samples, distance=moved, agreement=agreement, chance=chance, compared=len(tallies), drawn=drawn
+    )
 
 
 def _tallies(

@@ -124,8 +124,11 @@ def _free(report: RobustnessReport) -> str:
     allowed, unit = f"at most {report.margin:.2%} of accuracy lost", _UNITS[report.compression]
     if clean.model is None:
         return f"None of the compressed models keeps A's accuracy on the samples as they are, with {allowed}."
-    text = f"With {allowed}, {clean.model} saves {clean.value:.1%} of the {unit} on the samples as they are; under "
-    return f"{text}{title(least.shift, least.level)} it is {least.value:.1%} at most."
+    text = f"With {allowed}, {clean.model} saves {clean.value:.1%} of the {unit} on the samples as they are"
+    # A minimum that is the clean samples' own is under no shift.
+    if least.value >= clean.value:
+        return f"{text}, and no less under any shift."
+    return f"{text}; under {title(least.shift, least.level)} it is {least.value:.1%} at most."
 
 
 def shift_tables(report: RobustnessReport, *, verbose: bool = False) -> list[ShiftTable]:

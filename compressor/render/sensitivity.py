@@ -27,6 +27,8 @@ def render_sensitivity(
     if report.accuracy is not None:
         dense = f"; {metric_name(report)} of the original: {metric_value(report.accuracy, share=report.share)}"
     draw.line(console, f"What can go alone so that {report.limit}; measured on {what}{dense}.")
+    if not all(group.at_safe for group in report.groups):
+        draw.line(console, "Where nothing can go, the smallest ratio lost more; -v shows what each ratio lost.")
     if report.synthetic is not None:
         draw.made_up_line(console, report.synthetic)
     text = f"{count(report.measured, 'measurement')}, {report.jobs} at a time"

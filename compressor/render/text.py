@@ -14,7 +14,7 @@ from compressor.render.opaque import opaque_nodes
 from compressor.render.robustness import show_curves
 from compressor.render.savings import structures
 from compressor.render.undone import show_undone
-from compressor.results.detail import AccuracyRow, OutputsRow, Share
+from compressor.results.detail import AccuracyRow, OutputsRow, Share, off_by
 from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
 
 ROUNDED = 0.1
@@ -97,10 +97,16 @@ def render_inspection(
 def _provenance(console: Console, steps: Sequence[Mapping[str, str]], *, verbose: bool) -> None:
     """The commands that wrote the file, by its own account: a line each, and every fact where it is asked for."""
     for number, facts in enumerate(steps, 1):
-        told = [facts.get("tool", ""), facts.get("command", ""), facts.get("settings", ""), facts.get("accuracy", "")]
+        told = [facts.get("tool", ""), *told_settings(facts), facts.get("accuracy", "")]
         draw.line(console, f"Step {number}: {', '.join(part for part in told if part)}")
         for name, value in facts.items() if verbose else ():
             draw.line(console, f"  {name}: {value}")
+
+
+def told_settings(facts: Mapping[str, str]) -> list[str]:
+    """The command of a step and the settings that were given, if there were any."""
+    settings = facts.get("settings", "")
+    return [facts.get("command", ""), *([settings] if settings not in ("", "{}") else [])]
 
 
 def render_diff(report: DiffReport, console: Console, *, verbose: bool = False) -> None:
@@ -277,8 +283,9 @@ def _outputs(console: Console, row: OutputsRow) -> None:
     """How far outputs are from the original's: the nearest to the truth without labels."""
     parts = []
     if row.agreement is not None:
-        parts.append(f"the largest class is the same in {_share(row.agreement)}{_little(row)}")
-    parts.append(f"outputs are off by {_share(row.distance)} of their norm")
+        which = f" of {row.agreement.output!r}" if row.compared > 1 else ""
+        parts.append(f"the largest class{which} is the same in {_share(row.agreement)}{_little(row)}")
+    parts.append(off_by(_share(row.distance), row.farthest))
     if row.drawn:
         parts.append(f"{', '.join(row.drawn)} left out, as drawn at random")
     seen = ", which recovery saw too" if row.seen else ""

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, metric_value, percentage
 from compressor.render import draw
-from compressor.render.text import metric_title
+from compressor.render.text import metric_title, told_settings
 from compressor.results.verify import Divergence, VerifyReport
 
 
@@ -45,7 +45,7 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
 
 def _meant(console: Console, report: VerifyReport) -> None:
     """How far a model is from what it was made of, which is no fault, and what would make it one."""
-    steps = " and ".join(f"{step.get('command')} {step.get('settings', '')}".rstrip() for step in report.made_by)
+    steps = " and ".join(" ".join(told_settings(step)) for step in report.made_by)
     draw.line(console, f"B differs from A as it is meant to: it says that it was made of A by {steps}.", style="bold")
     worst = max(report.outputs, key=lambda row: row.distance)
     agree = "" if worst.agreement is None else f"; the largest class is the same in {percentage(worst.agreement)}"

@@ -158,6 +158,13 @@ TELLING = 0.6
 """Agreement by chance up to which the agreement of two models is a sign of anything: two balanced classes have 0.5."""
 
 
+def off_by(distance: str, output: str) -> str:
+    """A clause on how far outputs moved; ``output`` names the one that moved most, where there are several."""
+    if output:
+        return f"output {output!r} is off by {distance} of its norm, the most of all"
+    return f"outputs are off by {distance} of their norm"
+
+
 class OutputsRow(Record):
     """How far the outputs of the result are from those of the original."""
 
@@ -172,7 +179,13 @@ class OutputsRow(Record):
         default=None,
         description="Share that would agree by chance: the sum of squared shares of the original's classes.",
     )
+    compared: int = Field(default=1, description="Outputs that were compared.")
     drawn: list[str] = Field(default=[], description="Outputs that are drawn at random, and not in the comparison.")
+
+    @property
+    def farthest(self) -> str:
+        """The output that moved most; empty where there is one alone, which needs no name."""
+        return self.distance.output if self.compared > 1 else ""
 
     @property
     def telling(self) -> bool:

@@ -23,6 +23,7 @@ class ModeRow(Record):
     distance: float | None = Field(
         default=None, description="‖y - y₀‖ / ‖y₀‖ on the samples that both were tried on; null where nothing compares."
     )
+    output: str = Field(default="", description="The output that moved most; empty where there is one alone.")
     agreement: float | None = Field(
         default=None, description="Share of places whose largest class is the original's; null without scores."
     )

@@ -170,9 +170,13 @@ def too_fine(row: AccuracyRow, limit: float) -> list[str]:
     if not open_ or row.samples >= wanted:
         return []
     return [
-        f"--max-drop {metric_value(limit, share=True)} is finer than {row.samples:,} samples tell: {row.metric} of the "
+        f"--max-drop {metric_value(limit, share=True)} is finer than {_told_by(row.samples)}: {row.metric} of the "
         f"result lies between {row.low:.2%} and {row.high:.2%}; about {wanted:,} samples would tell"
     ]
+
+
+def _told_by(samples: int) -> str:
+    return "one sample tells" if samples == 1 else f"{samples:,} samples tell"
 
 
 def demand_gates(report: Report, settings: GatesSection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compressor.channels.plan import PruningPlan
+from compressor.core.formatting import count
 from compressor.graph.disk.provenance import text_digest
 from compressor.results import ProofResult, Report
 
@@ -71,4 +72,6 @@ def _moved(share: float, what: str) -> str:
 
 def accuracy_fact(metric: str, before: float, after: float, samples: int | None) -> str:
     """What a metric says of the original and of the result."""
-    return f"{metric} {before:.4f} before, {after:.4f} after" + ("" if samples is None else f", on {samples} samples")
+    return f"{metric} {before:.4f} before, {after:.4f} after" + (
+        "" if samples is None else f", on {count(samples, 'sample')}"
+    )

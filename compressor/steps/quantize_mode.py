@@ -14,7 +14,7 @@ from compressor.errors import ModelError, NotPossible, ProofFailed
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.operators.table import RULES, operator_of
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
-from compressor.results.detail import OutputsRow
+from compressor.results.detail import OutputsRow, off_by
 from compressor.results.quantize import ModeRow, QuantizedRow
 from compressor.runtime import quantizer
 from compressor.steps.quantize import QuantizeTask, demand_quantised
@@ -138,12 +138,8 @@ def _tried(
         outputs = held.outputs_row(source, [made_model.model], settings)
     except (ModelError, NotPossible, ProofFailed) as error:
         return _Try(task, None, error, ModeRow(mode=task.mode, refused=str(error)))
-    row = ModeRow(
-        mode=task.mode,
-        distance=None if outputs is None else outputs.distance.value,
-        agreement=None if outputs is None or outputs.agreement is None else outputs.agreement.value,
-        quantized=_numbers(made_model.rows, quantized=True) / max(1, _numbers(made_model.rows)),
-    )
+    taken = _numbers(made_model.rows, quantized=True) / max(1, _numbers(made_model.rows))
+    row = _mode_row(task.mode, outputs).model_copy(update={"quantized": taken})
     return _Try(task, made_model, None, row)
 
 
@@ -180,12 +176,19 @@ def _convolutional(task: QuantizeTask) -> bool:
     return 2 * sum(elements(v) for v in kernels) > sum(elements(v) for v in sizes)
 
 
+def _mode_row(mode: str, outputs: OutputsRow | None) -> ModeRow:
+    if outputs is None:
+        return ModeRow(mode=mode)
+    agreement = None if outputs.agreement is None else outputs.agreement.value
+    return ModeRow(mode=mode, distance=outputs.distance.value, output=outputs.farthest, agreement=agreement)
+
+
 def _how_far(row: ModeRow) -> str:
     if row.distance is None:
         return "outputs cannot be compared"
     if row.agreement is not None:
         return f"the largest class is the original's in {percentage(row.agreement)}"
-    return f"outputs are off by {percentage(row.distance)} of their norm"
+    return off_by(percentage(row.distance), row.output)
 
 
 def _off(agreement: float | None, distance: float) -> float:
@@ -205,7 +208,7 @@ def mode_remarks(found: Made, outputs: OutputsRow | None, settings: QuantizeSett
     if outputs is not None:
         agreement = None if outputs.agreement is None else outputs.agreement.value
         if _off(agreement, outputs.distance.value) > FAR_APART:
-            far = _how_far(ModeRow(mode=found.task.mode, distance=outputs.distance.value, agreement=agreement))
+            far = _how_far(_mode_row(found.task.mode, outputs))
             remedy = MODE_REMEDIES["tried" if settings.mode == "auto" else found.task.mode]
             said.append(WRECKED.format(far=far, remedy=remedy))
     return said

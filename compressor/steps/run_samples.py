@@ -16,7 +16,7 @@ from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import stand_in
 from compressor.pruning.criteria import criterion
 from compressor.results.detail import OutputsRow
-from compressor.steps.run_sizes import outputs_against
+from compressor.steps.run_sizes import open_sizes, outputs_against
 
 MADE_UP_TO_TRAIN = MappingProxyType({"finetune": 5000, "distill": 2048})
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
@@ -96,3 +96,10 @@ class RunSamples:
         # Least squares needs hundreds; training learns a few hundred by heart.
         count = max(settings.samples, MADE_UP_TO_TRAIN.get(settings.recover, 0))
         return RunSamples(stand_in(model, settings, count), judged, real=False)
+
+
+def sized(source: ir.Model, settings: PruneSettings, samples: RunSamples | None) -> PruneSettings:
+    """The settings with the sizes of the user's samples for dimensions that are left open, as costs are counted."""
+    if samples is None or not samples.real:
+        return settings
+    return settings.resolved(dims={**open_sizes(source, samples.train, settings), **settings.dims})

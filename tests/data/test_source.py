@@ -154,7 +154,7 @@ def test_defaults_in_the_file_are_no_inputs(tmp_path: Path) -> None:
             "input 'a' and input 'b' share the dimension 'L', but .* 4 in one and 5 in the other",
         ),
         (["float[N,1] x"], {"x": np.zeros((3, 1)), "y": np.zeros(2)}, {}, "3 samples and 2 labels; give one"),
-        (["float[N,1] x"], {"x": np.zeros((3, 1)), "y": np.float32(2)}, {}, "3 samples and one labels; give one"),
+        (["float[N,1] x"], {"x": np.zeros((3, 1)), "y": np.float32(2)}, {}, "3 samples and one label; give one"),
         (["float[N,1] x"], {"x": np.zeros((3, 1)), "y": np.array(list("abc"))}, {}, "labels are <U1; give class numb"),
         (["float[N,1] x"], {"x": np.zeros((3, 1)), "y": np.full(3, np.nan)}, {}, "labels hold NaN"),
         (

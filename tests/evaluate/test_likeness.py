@@ -9,6 +9,7 @@ import pytest
 
 from compressor.config import PruneSettings
 from compressor.evaluate.likeness import outputs_row
+from compressor.results.detail import off_by
 from tests.models import in_memory, model
 from tests.reconstruct.case import Arrays, noise
 
@@ -117,3 +118,16 @@ def test_equal_infinities_are_no_distance_and_other_ones_are_as_far_as_can_be() 
     far = outputs_row([in_memory(proto), in_memory(other)], data, settings, count=20)
     assert far is not None
     assert far.distance.value == np.inf
+
+
+def test_of_several_outputs_the_farthest_is_named() -> None:
+    proto = model(
+        """(float[n,8] x) => (float[n,8,4] y, float[n,8,4] z) <float[4] v, float[4] w, int64[1] a = {2}> {
+            e = Unsqueeze(x, a) y = Mul(e, v) z = Mul(e, w) }"""
+    )
+    row = outputs_row([in_memory(proto), changed(proto, 1)], Arrays(x=noise(20, 8)), PruneSettings(ratio=0.5), count=20)
+    assert row is not None
+    assert row.compared == 2
+    assert off_by("3%", row.farthest) == f"output {row.distance.output!r} is off by 3% of its norm, the most of all"
+    alone = row.model_copy(update={"compared": 1})
+    assert off_by("3%", alone.farthest) == "outputs are off by 3% of their norm"

@@ -93,6 +93,12 @@ def text(found: RobustnessReport, *, verbose: bool = False) -> str:
     return console.file.getvalue()
 
 
+def test_a_saving_that_no_shift_lowers_is_said_to_be_that():
+    found = report()
+    found = found.model_copy(update={"potential": found.potential[:1]})
+    assert findings(found)[-1].endswith("of the parameters on the samples as they are, and no less under any shift.")
+
+
 def test_findings_are_sentences():
     assert findings(report()) == [
         "B is right on 70.0 ±2.0% (A 80.0%) of the samples as they are, on 70.0 ±2.0% (A 80.0%) under all corruptions: "

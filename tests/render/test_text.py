@@ -8,7 +8,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, printable, quantity, share
 from compressor.render.draw import times_smaller
-from compressor.render.text import render_diff, render_inspection, render_report, show_outcome
+from compressor.render.text import render_diff, render_inspection, render_report, show_outcome, told_settings
 from compressor.results import (
     DiffReport,
     FrozenRow,
@@ -391,3 +391,8 @@ def shown_outcome(row):
 )
 def test_a_file_that_grew_is_larger(before: int, after: int, said: str) -> None:
     assert times_smaller(before, after).startswith(f"{said} on disk")
+
+
+def test_a_step_without_settings_shows_none():
+    assert told_settings({"command": "quantize", "settings": "{}"}) == ["quantize"]
+    assert told_settings({"command": "prune", "settings": '{"ratio": 0.5}'}) == ["prune", '{"ratio": 0.5}']

@@ -75,6 +75,7 @@ def test_drops_of_no_share_are_in_their_unit() -> None:
     [
         # All are right, of samples too few to tell one in a hundred.
         (1.0, 1.0, 8, 0.01, "--max-drop 1.00% is finer than 8 samples tell"),
+        (1.0, 1.0, 1, 0.01, "--max-drop 1.00% is finer than one sample tells: "),
         (1.0, 1.0, 8, 1e-6, "--max-drop 0.0001% is finer than 8 samples tell"),
         (1.0, 1.0, 1000, 0.01, ""),
         # Missed by far, whatever chance did.

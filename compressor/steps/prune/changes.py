@@ -29,12 +29,14 @@ class ChangeOptions:
         clock: times what is measured.
         asked: somebody asked for samples to be read; otherwise weights alone do where the model does not run on them.
         how: on what layers are fitted.
+        timed: settings with the sizes at which layers are timed.
     """
 
     settings: PruneSettings
     clock: Clock
     asked: bool
     how: Calibration
+    timed: PruneSettings
 
     def changed(self, cut: CutModel, changes: Mapping[str, LayerChange]) -> tuple[Changed, list[str]]:
         """The smaller model with its changes, beside the dense one; and what the report has to say."""
@@ -63,5 +65,5 @@ def make_changes(cut: CutModel, changes: Mapping[str, LayerChange], making: Chan
         ModelError: a net does not run on the samples that were asked for.
     """
     made, notes = making.changed(cut, changes)
-    changed, more = lowered(made, making.settings, making.clock)
+    changed, more = lowered(made, making.timed, making.clock)
     return changed, [*notes, *more, *left_alone(changed.skipped)]

@@ -26,8 +26,7 @@ from compressor.steps import report_rows
 from compressor.steps.prune.layer_options import LayerOptions, Selected, structure_of
 from compressor.steps.prune.losses import Losses, RunCurves, follows_losses, with_measured_scores
 from compressor.steps.prune.written_file import WrittenFile
-from compressor.steps.run_samples import RunSamples
-from compressor.steps.run_sizes import open_sizes
+from compressor.steps.run_samples import RunSamples, sized
 from compressor.steps.score import measure_depth, measure_for_criterion
 
 if TYPE_CHECKING:
@@ -98,26 +97,21 @@ def means_of(
         settings,
         samples,
         losses,
-        _latency_target(source, _sized(source, settings, samples), clock),
+        _latency_target(source, settings, samples, clock),
         layers,
         file,
         params,
     )
 
 
-def _latency_target(source: ir.Model, settings: PruneSettings, clock: Clock) -> LatencyTarget | None:
+def _latency_target(
+    source: ir.Model, settings: PruneSettings, samples: RunSamples | None, clock: Clock
+) -> LatencyTarget | None:
     if settings.target_latency is None:
         return None
     from compressor.latency import LatencyTarget
 
-    return LatencyTarget(source, settings, clock)
-
-
-def _sized(source: ir.Model, settings: PruneSettings, samples: RunSamples | None) -> PruneSettings:
-    """The settings with the sizes of the user's samples for dimensions that are left open, as costs are counted."""
-    if settings.target_latency is None or samples is None or not samples.real:
-        return settings
-    return settings.resolved(dims={**open_sizes(source, samples.train, settings), **settings.dims})
+    return LatencyTarget(source, sized(source, settings, samples), clock)
 
 
 def ranked(analysis: Analysis, settings: PruneSettings, origin: Origin | None, size: int, means: Means) -> Ranking:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.extras import TRAINING_PACKAGES
+from compressor.core.formatting import there_are
 from compressor.core.machine import cores, free_memory
 from compressor.data.synthetic import Synthetic
 from compressor.data.synthetic.dataset import REMEMBERED
@@ -80,7 +81,7 @@ FEWER = (
     "take about {cost}"
 )
 TOO_FEW = (
-    "weights were not trained after least squares, as there are {given} samples to learn from: from {enough} on a "
+    "weights were not trained after least squares, as there {given} to learn from: from {enough} on a "
     "short training recovers more"
 )
 HEAVIER = 0.1
@@ -188,7 +189,7 @@ def _trains(work: RecoveryWork, available: int | None) -> tuple[bool, list[str]]
         return False, []
     # A handful of the user's own samples would be learnt by heart (docs/recovery.md has what 256 bring).
     if available is not None and available < ENOUGH:
-        return False, [TOO_FEW.format(given=available, enough=ENOUGH)]
+        return False, [TOO_FEW.format(given=there_are(available, "sample"), enough=ENOUGH)]
     return True, []
 
 

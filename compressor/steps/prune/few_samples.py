@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.core.formatting import there_are
 from compressor.data import Batch, Dataset
 from compressor.data.batch import Indices
 from compressor.errors import ModelError, UsageError
@@ -19,7 +20,7 @@ from compressor.steps.run_samples import RunSamples
 AMPLE = 64
 """Given samples from which on they recover as much as made-up ones do, or more (docs/recovery.md has the numbers)."""
 FILLED_UP = (
-    "there are {given} samples to learn from, and least squares needs {few}, so made-up ones were added; more of "
+    "there {given} to learn from, and least squares needs {few}, so made-up ones were added; more of "
     "yours, with --data, recover more"
 )
 
@@ -76,7 +77,7 @@ def with_samples(
         chosen, notes = resolve_defaults(settings, analysis, available=None)
         filled = None if chosen.recover == "none" else _filled(chosen, source, analysis, samples)
         if filled is not None:
-            return chosen, filled, [*notes, FILLED_UP.format(given=available, few=AMPLE)]
+            return chosen, filled, [*notes, FILLED_UP.format(given=there_are(len(samples.train), "sample"), few=AMPLE)]
     chosen, notes = resolve_defaults(settings, analysis, available=available)
     return chosen, samples, notes
 

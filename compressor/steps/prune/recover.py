@@ -19,7 +19,7 @@ from compressor.pruning.orthogonal_weights import orthogonalised
 from compressor.results.detail import Curve, RecoveryRow, UndoneRow
 from compressor.steps.prune.trainer import Trained, Trainer
 from compressor.steps.remarks import left_alone
-from compressor.steps.run_samples import RunSamples
+from compressor.steps.run_samples import RunSamples, sized
 from compressor.steps.run_sizes import run_size
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ class Recovery:
         data = None if samples is None or self.settings.recover == "none" else samples.train
         # Training that matches values inside the original needs channels where they are there.
         how = Calibration(data, self._method, self._options(cut.dense, data), reorder=not self.settings.features)
-        making = ChangeOptions(self.settings, self.clock, samples is not None and samples.asked, how)
+        timed = sized(cut.dense, self.settings, samples)
+        making = ChangeOptions(self.settings, self.clock, samples is not None and samples.asked, how, timed)
         changed, notes = make_changes(cut, changes, making)
         stood_in = [STAND_IN_NOTE] if data is not None and samples is not None and not samples.real else []
         return Recovered(changed.model, changed=changed).fitted(changed.repairs, [*notes, *stood_in])

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compressor.commands.prune import prune
+from compressor.config import PruneSettings
 from compressor.steps.prune import lowering
 from tests.models import in_memory, model
 from tests.reconstruct.case import noise
-from tests.steps.prune.layer_case import masked
+from tests.steps.prune.layer_case import NET, masked, settings_of
 
 
 @pytest.fixture
@@ -54,3 +56,12 @@ def test_times_count_for_the_layer_that_they_belong_to() -> None:
     found = lowering.layers_by_name(source, ["Conv_2"])
     assert found["Conv_0"] == lowering.REST
     assert {found[name] for name in ("Conv_2", "Conv_2.gather", "c", "Add_3", "y")} == {"Conv_2"}
+
+
+def test_layers_are_timed_at_the_sizes_of_the_samples(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[PruneSettings] = []
+    monkeypatch.setattr(lowering, "_faster", lambda changed, nodes, settings: timed.append(settings) or [])
+    source = in_memory(model(NET.replace("float[N,3,8,8] x", "float[N,3,h,k] x")))
+    asked = {"structure": "groups", "target_macs": 0.35, "data": data, "recover": "lstsq", "input_shapes": []}
+    prune(source, settings_of(**asked))
+    assert timed[0].dims == {"h": 8, "k": 8}

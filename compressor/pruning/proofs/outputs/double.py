@@ -22,7 +22,9 @@ MOST_MACS = 2 * 10**8
 """Multiply-accumulates of a run that is worth it: some seconds in numpy."""
 AGREE = Tolerance(1e-9, by_channel=True)
 """Error that is none in double precision, where 2^-52 is 2e-16."""
-IN_DOUBLE = "compared in double precision: with fewer bits rounding decides, and takes this much of the output's range"
+IN_DOUBLE = (
+    "compared in double precision: with fewer bits rounding decides, and takes this much of the range of {outputs}"
+)
 
 
 def judged_in_double(
@@ -47,16 +49,25 @@ def judged_in_double(
     one, two = (_in_double(model, standard.runs) for model in (reference, small))
     if one is None or two is None:
         return evidence, standard
-    plain = replace(standard, runs=one, noise=(), note=IN_DOUBLE)
+    note = IN_DOUBLE.format(outputs=_rounded(evidence.runs, standard))
+    plain = replace(standard, runs=one, noise=(), note=note)
     if not replace(plain, tolerance=AGREE).met_by(two):
         return (evidence, standard) if plain.met_by(two) or not evidence.passed else (Evidence.of(plain, two), plain)
     pairs = [zip(a, b, strict=True) for a, b in zip(standard.runs.outputs, evidence.runs.outputs, strict=True)]
     noise = [[rounding_spread(a, [b]) for a, b in row] for row in pairs]
-    allowed = replace(standard, noise=noise, note=IN_DOUBLE)
+    allowed = replace(standard, noise=noise, note=note)
     # What was not proved for another reason, and statistics that were masked, are as they were.
     missing = [item for item in evidence.not_proved if item.kind is not NotProvedKind.ROUNDING]
     found = replace(Evidence.of(allowed, evidence.runs), not_proved=missing)
     return replace(found, masked_statistics=evidence.masked_statistics), allowed
+
+
+def _rounded(runs: Runs, standard: Standard) -> str:
+    """The outputs that rounding moves by more than is allowed without asking."""
+    rows = replace(standard, noise=()).distances(runs)
+    failing = {name for row in rows for name, gap in zip(runs.names, row, strict=True) if not gap.passed}
+    names = [repr(name) for name in runs.names if name in failing]
+    return f"output{'' if len(names) == 1 else 's'} {', '.join(names)}" if names else "the outputs"
 
 
 def _in_double(model: ir.Model, runs: Runs) -> Runs | None:

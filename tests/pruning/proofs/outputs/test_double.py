@@ -39,7 +39,7 @@ def test_what_doubles_do_not_show_is_rounding(tmp_path: Path) -> None:
     made, standard, evidence = off(PLAIN, tmp_path, 1.001)
     found, allowed = judged_in_double(evidence, standard, made, made.clone())
     assert found.passed
-    assert found.note == IN_DOUBLE
+    assert found.note == IN_DOUBLE.format(outputs="output 'y'")
     assert [item.group for item in found.not_proved] == ["w"]
     assert evidence.runs is not None
     further = [[array * np.float32(1.001) for array in row] for row in evidence.runs.outputs]
