@@ -58,15 +58,24 @@ class OutputUnits:
 
     def scales(self, values: Array) -> tuple[float, ...]:
         """What squared differences are divided by at each position of the axis, so that their mean is that of the
-        parts', each over its own variance in ``values``: of all parts one, however many rows each has. Empty where all
-        is in one unit.
+        parts', of all parts one, however many rows each has. Empty where all is in one unit.
+
+        Each row counts by its own variance in ``values``, as sides of boxes vary less than their places do; one that
+        hardly varies by a share of the largest in its part, so that it is not all that matters.
         """
         parts = self.split(values)
         if len(parts) < 2:
             return ()
-        rows = [part.shape[self.axis] for part in parts]
-        each = [variance(part) * count * len(parts) / sum(rows) for part, count in zip(parts, rows, strict=True)]
-        return tuple(np.repeat(each, rows).tolist())
+        rows = sum(part.shape[self.axis] for part in parts)
+        return tuple(float(size) * len(parts) / rows for part in parts for size in self._of_rows(part))
+
+    def _of_rows(self, part: Array) -> Floats:
+        """Variances of the rows of a part, times their number."""
+        wide = np.moveaxis(part, self.axis, 0).astype(np.float64).reshape(part.shape[self.axis], -1)
+        each = wide.var(axis=1)
+        # Of a part that never varies, the square of its size.
+        least = each.max() / UNITS or variance(part)
+        return np.asarray(np.maximum(each, least) * len(each))
 
     def squares(self, one: Array, two: Array) -> Floats:
         """‖two - one‖² and ‖one‖² of each part, float64[parts, 2]; see :func:`compressor.core.compare.squares`."""
