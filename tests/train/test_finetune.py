@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from compressor.graph.form.upcast import is_narrow, widened
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.split import JudgedSamples, Splits
 from compressor.train.module.intermediate_outputs import with_outputs
+from compressor.train.summary import tune_report
 from tests.models import in_memory, model
 from tests.train.case import in_torch
 from tests.train.training import Memory
@@ -249,3 +251,10 @@ def test_an_ensemble_needs_labels_and_a_loss_that_imitates(given: dict[str, Any]
     held = data() if not given else Memory(dict(data().inputs), np.zeros(48, np.int64))
     with pytest.raises(UsageError, match=words):
         finetune(pruned(net()), settings(teacher_ensemble=2, **given), teacher=in_memory(net()), data=held)
+
+
+def test_what_samples_go_through_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bytes.npz", x=np.random.default_rng(0).integers(0, 255, (16, 3, 6, 6), np.uint8))
+    asked = settings(epochs=1, data=str(tmp_path / "bytes.npz"))
+    result = finetune(pruned(net()), asked, teacher=in_memory(net()))
+    assert tune_report(result, asked).prepared == "x: bytes divided by 255"
