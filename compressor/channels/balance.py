@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.channels.coupling import Coupling
-from compressor.channels.covers import Counts, Covers
+from compressor.channels.covers import Counts, covers
 from compressor.channels.labels import FROZEN, Reason, Term, UnitArray
 
 
@@ -82,7 +82,7 @@ def _pair(coupling: Coupling, splits: list[_Split], score: npt.NDArray[np.float6
     weakest = [sorted(own, key=lambda x: (score[x], x)) for own in members]
     reason = Reason(splits[0].origin, "", "", "rows of a joint axis cannot lose equal counts")
     available = np.asarray([len(own) for own in weakest], np.int64)
-    for each, times in Covers(patterns, [len(s.rows) for s in splits], available):
+    for each, times in covers(patterns, [len(s.rows) for s in splits], available):
         # As many of every pattern as a cover takes of it, for each time that the cover is there.
         chosen = [
             np.asarray(own[: n * times]).reshape(times, n).T for own, n in zip(weakest, each.tolist(), strict=True)

@@ -25,14 +25,24 @@ NO_REST = 1e-8
 """Least squares of small whole numbers, within which a number is zero."""
 
 
-class Covers:
+def covers(patterns: Counts, rows: Sequence[int], available: Counts) -> Iterator[tuple[Counts, int]]:
     """Finds covers among units of some patterns, until none is left.
 
     Args:
         patterns: int64[patterns, rows], how often a unit of each pattern stands in each row.
         rows: of each constraint, in the order in which they lie in ``patterns``.
         available: int64[patterns], units of each.
+
+    Yields:
+        Units of each pattern that go together, int64[patterns], and how often they are there.
     """
+    search = _Search(patterns, rows, available)
+    while (found := search.smallest()) is not None:
+        yield found, search.take(found)
+
+
+class _Search:
+    """Looks for one cover after the other among the units that are left; see :func:`covers`."""
 
     def __init__(self, patterns: Counts, rows: Sequence[int], available: Counts) -> None:
         self._available = available.copy()
@@ -47,15 +57,14 @@ class Covers:
         self._directions = np.concatenate(scaled, axis=1).T
         self._known: dict[int, Counts] = {}
 
-    def __iter__(self) -> Iterator[tuple[Counts, int]]:
-        """Units of each pattern that go together, int64[patterns], and how often they are there."""
-        while (found := self._smallest()) is not None:
-            used = found > 0
-            times = int((self._available[used] // found[used]).min())
-            self._available -= found * times
-            yield found, times
+    def take(self, cover: Counts) -> int:
+        """Takes a cover away as often as it is there; how often that is."""
+        used = cover > 0
+        times = int((self._available[used] // cover[used]).min())
+        self._available -= cover * times
+        return times
 
-    def _smallest(self) -> Counts | None:
+    def smallest(self) -> Counts | None:
         """The cover of the fewest units; one of as many as the widest constraint has rows is taken as it is found."""
         open_ = self._open()
         each = np.isin(np.arange(len(self._available)), open_).astype(np.int64)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.config.gates import GatesSection
-from compressor.config.quantize import QuantizeSettings
+from compressor.config.quantize import DistanceGatesSection, QuantizeSettings
 from compressor.core.compare import at_most
 from compressor.core.formatting import metric_value, quantity
 from compressor.core.intervals import needed
@@ -28,9 +28,8 @@ _WHOLE, _INT8, _INT4 = 32, 8, 4
 def gate_rows(report: Report, settings: GatesSection) -> list[GateRow]:
     """A row for each limit that was set on a file: what was measured, and how it is missed where it is."""
     rows = [] if settings.max_drop is None else _drops(report, settings.max_drop)
-    distance = getattr(settings, "max_distance", None)
-    if distance is not None:
-        rows.append(_moved(report, distance))
+    if isinstance(settings, DistanceGatesSection) and settings.max_distance is not None:
+        rows.append(_moved(report, settings.max_distance))
     if settings.max_size is not None and report.output is not None:
         rows.append(_size(report.input.bytes, report.output.bytes, settings.max_size))
     return rows
