@@ -140,3 +140,10 @@ def weight(source: ir.Model | onnx.ModelProto, name: str) -> NDArray[np.generic]
         assert tensor is not None
         return tensor.numpy()
     return numpy_helper.to_array(next(t for t in source.graph.initializer if t.name == name))
+
+
+def unloadable(source: ir.Model) -> ir.Model:
+    """A copy that ONNX Runtime does not load."""
+    made = source.clone()
+    next(iter(made.graph)).op_type = "NoSuchOperator"
+    return made

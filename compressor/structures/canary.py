@@ -16,9 +16,9 @@ import onnx_ir as ir
 
 from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, tool_fault
-from compressor.pruning.proofs.canary import affordable, is_noticed, tried_in_parts, values_inside
 from compressor.pruning.proofs.outputs.evidence import Noticed, NotProved
 from compressor.pruning.proofs.outputs.standard import Standard, moved_runs, noise_of
+from compressor.pruning.proofs.wrong_models import affordable, is_noticed, tried_in_parts, values_inside
 from compressor.structures.apply import Changed, ChangedLayer
 
 COARSE_ROUNDING = 0.01

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,14 @@ from onnx import numpy_helper
 from compressor.channels.groups import ChannelGroup
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
-from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, NothingToProve, ProofFailed
-from compressor.pruning.proofs import canary
+from compressor.pruning.proofs import canary, wrong_models
 from compressor.pruning.proofs.outputs.evidence import Noticed
-from compressor.pruning.proofs.outputs.standard import Standard
+from compressor.pruning.proofs.wrong_cuts import WrongCuts
 from compressor.results import ProofResult
 from compressor.runtime import sessions
-from compressor.runtime.stored import Answers, run_once
-from tests.models import between, in_memory, model
+from compressor.runtime.stored import Answers
+from tests.models import between, in_memory, model, unloadable
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
 
@@ -77,7 +75,7 @@ def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPat
 
 def test_many_blind_groups_are_looked_behind_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "BLIND_ALONE", 0)
-    monkeypatch.setattr(canary, "EFFORT", 0)
+    monkeypatch.setattr(wrong_models, "EFFORT", 0)
     text = HEAD.replace("head>", "head, float[2,1,1] shift>") + "Sigmoid(far) }"
     proto = model(text.replace("y = ", "far = Add(l, shift)  y = "))
     tensor = next(t for t in proto.graph.initializer if t.name == "shift")
@@ -124,7 +122,7 @@ def test_a_fault_behind_blind_outputs_is_found(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_groups_are_shifted_together_where_that_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "EFFORT", 0)
+    monkeypatch.setattr(wrong_models, "EFFORT", 0)
     found = proved(between("b = Relu(a)"))
     assert (found.noticed, found.not_proved) == (1, [])
     assert len(found.shifted_together) == 2
@@ -143,19 +141,10 @@ def test_a_dead_branch_does_not_count_as_proved_along_with_a_live_one(monkeypatc
     dead = {row.group for row in found.not_proved}
     assert dead
     assert found.shifted_together == []
-    monkeypatch.setattr(canary, "EFFORT", 0)
+    monkeypatch.setattr(wrong_models, "EFFORT", 0)
     found = proved(proto)
     assert dead <= set(found.shifted_together)
     assert not found.not_proved
-
-
-def test_as_many_as_effort_allows_are_shifted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = in_memory(between("b = Relu(a)")).graph
-    monkeypatch.setattr(canary, "NODE_EFFORT", 0)
-    monkeypatch.setattr(canary, "PARAMETER_EFFORT", 0)
-    for runs, alone in {0: 0, 1: 0, 2: 1, 9: 8, 10: 10}.items():
-        monkeypatch.setattr(canary, "EFFORT", 7 * runs)
-        assert canary.affordable(10, graph, 7) == alone
 
 
 def test_the_quick_proof_makes_no_wrong_cut() -> None:
@@ -193,27 +182,12 @@ def test_values_inside_that_overflow_prove_nothing_and_accuse_nobody(monkeypatch
     assert [row.group for row in found.not_proved] == ["w"]
 
 
-def broken(source: ir.Model) -> ir.Model:
-    """A copy that ONNX Runtime does not load."""
-    made = source.clone()
-    next(iter(made.graph)).op_type = "NoSuchOperator"
-    return made
-
-
 def test_a_wrong_cut_that_does_not_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other numbers of a float weight are none that a runtime refuses, and the failure is nobody's model."""
-    monkeypatch.setattr(canary.Case, "_cut_wrongly", lambda case, _: broken(case.small))
+    monkeypatch.setattr(WrongCuts, "put", lambda cuts, _: unloadable(cuts.small))
     found = proved(between("b = Relu(a)"))
     assert found.noticed == 0
     assert {(row.group, row.reason) for row in found.not_proved} == {("w", canary.BLIND), ("v", canary.BLIND)}
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_whole_numbers_may_be_refused(whole: bool, tmp_path: Path) -> None:
-    """Positions that are out of range, say."""
-    source = in_memory(between("b = Relu(a)"))
-    standard = Standard(run_once(source, [], "cpu"), Tolerance(1e-4))
-    assert canary.is_noticed(broken(source), standard, tmp_path, "cpu", whole=whole) == whole
 
 
 def test_what_inside_cannot_be_exposed_is_not_proved(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ProofFailed
 from compressor.pruning.cut.analysis import Analysis, analyse
-from compressor.pruning.proofs import canary
+from compressor.pruning.proofs import wrong_models
 from compressor.reconstruct import ReconstructOptions
 from compressor.steps.prune.prove_changed import prove_changed
 from compressor.structures import canary as layer_canary
@@ -73,7 +73,7 @@ def test_a_layer_written_wrongly_is_noticed() -> None:
 
 
 def test_layers_that_were_shifted_together_are_named(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "EFFORT", 0)
+    monkeypatch.setattr(wrong_models, "EFFORT", 0)
     report = masked("groups", data, lower="always", target_macs=0.35).report
     assert report.proof is not None
     assert len(report.changed) > 1
