@@ -84,6 +84,10 @@ class OutputUnits:
         pairs = zip(self.split(one), self.split(two), strict=True) if alike else [(one, two)] * (1 + len(self.starts))
         return np.asarray([squares(a, b) for a, b in pairs])
 
+    def squares_by_sample(self, values: Floats, samples: int) -> Floats:
+        """‖values‖² of each part and sample, float64[parts, samples]; what is no finite number is the caller's."""
+        return np.stack([np.square(part.reshape(samples, -1)).sum(axis=1) for part in self.split(values)])
+
 
 def are_probabilities(values: Array, axis: int) -> bool:
     """Is no entry negative, and is every sum along the axis one?"""

@@ -43,8 +43,8 @@ class _Tally:
     def add(self, original: Array, found: Sequence[Array], samples: int) -> None:
         one = original.astype(np.float64)
         others = [array.astype(np.float64) for array in found]
-        self.norms.append(self._squares(np.where(np.isinf(one), 0, one), samples))
-        self.gaps.append(np.stack([self._squares(_gap(one, two), samples) for two in others]))
+        self.norms.append(self.units.squares_by_sample(np.where(np.isinf(one), 0, one), samples))
+        self.gaps.append(np.stack([self.units.squares_by_sample(_gap(one, two), samples) for two in others]))
         if self.form.kind == "kl":
             best = one.argmax(self.form.axis)
             # Several positions of a sample (pixels, tokens) count as the share of them that agree.
@@ -63,10 +63,6 @@ class _Tally:
         norms, gaps = np.concatenate(self.norms, axis=1), np.concatenate(self.gaps, axis=2)
         parts = [_Moved(self.form.name, norms[k], gaps[:, k]) for k in range(len(norms))]
         return max(parts, key=lambda part: float(part.distances()[-1]))
-
-    def _squares(self, array: npt.NDArray[np.float64], samples: int) -> npt.NDArray[np.float64]:
-        parts = self.units.split(array)
-        return np.stack([np.square(part.reshape(samples, -1)).sum(axis=1) for part in parts])
 
 
 @dataclass(frozen=True)

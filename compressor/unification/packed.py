@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.graph.ir.nodes import SHORT_REALS
 from compressor.unification.assignment import FREE, PRUNED, UNIFIED, Kinds
 from compressor.unification.layout import Blocking
 from compressor.unification.projections import shared_values
 
-HALF_TYPES = (np.dtype(np.float16), np.dtype(ir.DataType.BFLOAT16.numpy()))
+HALF_TYPES = frozenset(dtype.numpy() for dtype in SHORT_REALS)
 """Types that numpy computes slowly with, or not at all: they are computed with as float32."""
 DIGITS = MappingProxyType({2: 8, 3: 5, 4: 4, 16: 2, 256: 1})
 """Digits of a base that one byte holds."""

@@ -17,6 +17,7 @@ from compressor.graph.form.branches import take_branches
 from compressor.graph.form.copies import leave_out_copies, write_tiles_as_expands
 from compressor.graph.form.plain_picks import write_plain_picks
 from compressor.graph.ir.captures import has_graph, let_go
+from compressor.graph.ir.control_flow import BEFORE_STATE
 from compressor.graph.ir.evaluate import UNPACKS, draws, evaluate
 from compressor.graph.ir.meta import COPY_OF, HANDED_OVER
 from compressor.graph.ir.movement import MOVES
@@ -31,8 +32,6 @@ NEGLIGIBLE = 1 << 12
 """Bytes by which a file may grow for a constant that saves a node, and below which a weight may be copied."""
 CLEANING_ROUNDS = 8
 """Rounds, at most: merging makes identities and the other way round, and a chain of those is rarely longer."""
-LOOP_INPUTS = 2
-"""How many times it goes round, and whether it goes on: inputs that a Loop has to name, empty or not."""
 DRAW = "draw"
 """Attribute that tells random nodes apart for as long as equal ones are looked for."""
 
@@ -51,10 +50,11 @@ def remove_unused(model: ir.Model) -> None:
         # What the bodies of nodes that went read may be dead only now.
         if not [node for node in holders if node.graph is None and let_go(node)]:
             break
-    # The pass drops empty names at the end of inputs. A Loop has to have two inputs, though either may be empty.
+    # The pass drops empty names at the end of inputs. A Loop has to name what stands before its
+    # state, empty or not.
     for node in model.graph.all_nodes():
-        if node.op_type == "Loop" and len(node.inputs) < LOOP_INPUTS:
-            node.resize_inputs(LOOP_INPUTS)
+        if node.op_type == "Loop" and len(node.inputs) < BEFORE_STATE:
+            node.resize_inputs(BEFORE_STATE)
 
 
 def simplify(model: ir.Model, shapes: Shapes) -> None:

@@ -21,6 +21,7 @@ from compressor.errors import ModelError
 from compressor.graph.form.unfuse import unfuse
 from compressor.graph.ir.meta import COPY_OF, OMITTED
 from compressor.graph.ir.nodes import is_standard
+from compressor.graph.ir.opsets import FREE_WEIGHTS
 
 _SCALARS_AND_LISTS: Final = MappingProxyType(
     {
@@ -66,7 +67,7 @@ def normalise(model: ir.Model) -> ir.Model:
     unfuse(model)
     # Before initializers move to the main graph, which holds them by name.
     _name_values(model)
-    if model.ir_version < 4:
+    if model.ir_version < FREE_WEIGHTS:
         _drop_initializers_from_inputs(model)
     for node in list(model.graph.all_nodes()):
         if node.op_type == "Constant" and is_standard(node):
@@ -243,11 +244,11 @@ def _guard_function(function: ir.Function) -> None:
 
 def _drop_initializers_from_inputs(model: ir.Model) -> None:
     for graph in model.graphs():
-        # Nothing else marks a weight as one before IR version 4.
+        # Nothing else marks a weight as one in such a file.
         kept = [value for value in graph.inputs if not value.is_initializer()]
         graph.inputs.clear()
         graph.inputs.extend(kept)
-    model.ir_version = 4
+    model.ir_version = FREE_WEIGHTS
 
 
 def _lift_constant(node: ir.Node) -> None:

@@ -8,9 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.form.normalise import normalise
+from compressor.graph.ir.nodes import REALS, SHORT_REALS
 
-SHORT_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
-FLOATS = SHORT_FLOATS | {ir.DataType.FLOAT, ir.DataType.DOUBLE}
 TYPED = frozenset({"dtype", "output_dtype", "softmax_precision", "to"})
 """Attributes that hold an element type."""
 
@@ -18,10 +17,10 @@ TYPED = frozenset({"dtype", "output_dtype", "softmax_precision", "to"})
 def is_narrow(model: ir.Model) -> bool:
     """Does the model hold weights of 16 bits?"""
     return any(
-        value.const_value is not None and value.const_value.dtype in SHORT_FLOATS
+        value.const_value is not None and value.const_value.dtype in SHORT_REALS
         for graph in model.graphs()
         for value in graph.initializers.values()
-    ) or any(a.type == ir.AttributeType.TENSOR and a.as_tensor().dtype in SHORT_FLOATS for a in _attributes(model))
+    ) or any(a.type == ir.AttributeType.TENSOR and a.as_tensor().dtype in SHORT_REALS for a in _attributes(model))
 
 
 def widened(model: ir.Model, to: ir.DataType = ir.DataType.FLOAT) -> ir.Model:
@@ -60,7 +59,7 @@ def _widened(attribute: ir.Attr, to: ir.DataType) -> ir.Attr:
     if attribute.type == ir.AttributeType.TENSOR:
         return ir.AttrTensor(attribute.name, _wide(attribute.as_tensor(), to))
     # An integer names an element type only in these attributes.
-    typed = attribute.type == ir.AttributeType.INT and attribute.name in TYPED and attribute.as_int() in FLOATS
+    typed = attribute.type == ir.AttributeType.INT and attribute.name in TYPED and attribute.as_int() in REALS
     if typed and _is_narrower(ir.DataType(attribute.as_int()), to):
         return ir.AttrInt64(attribute.name, int(to))
     return attribute
@@ -73,4 +72,4 @@ def _wide(tensor: ir.TensorProtocol, to: ir.DataType) -> ir.TensorProtocol:
 
 
 def _is_narrower(dtype: ir.DataType | None, to: ir.DataType) -> bool:
-    return dtype in FLOATS and dtype.bitwidth < to.bitwidth
+    return dtype in REALS and dtype.bitwidth < to.bitwidth

@@ -11,7 +11,9 @@ import onnx_ir as ir
 
 from compressor.graph.ir.meta import RECORD
 
-REALS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+SHORT_REALS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+"""Element types of real numbers in 16 bits."""
+REALS = SHORT_REALS | {ir.DataType.FLOAT, ir.DataType.DOUBLE}
 """Element types of real numbers that a weight may have."""
 CODES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4})
 """Element types of whole numbers that stand for real ones in quantised weights."""

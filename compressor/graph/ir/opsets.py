@@ -1,4 +1,4 @@
-"""What differs between versions of the standard operator set, read from ONNX's own schemas.
+"""What differs between versions of the standard operator set, read from ONNX's own schemas, and of the format.
 
 ONNX turned attributes into inputs one operator at a time: the bounds of Slice, the sizes of Split, the axes of each
 reduction in another version. Whoever makes or changes such a node names what it says, and its form follows.
@@ -19,6 +19,9 @@ from compressor.graph.ir.nodes import STANDARD, optional_input
 
 SOFTMAX_OF_ONE_AXIS = 13
 """From which Softmax and its like run over one axis, and not over all later ones as well; no schema tells."""
+
+FREE_WEIGHTS = 4
+"""IR version from which on a weight is an input only where callers may override it; before, every one had to be."""
 
 AddConstant = Callable[[str, npt.NDArray[Any]], ir.Value]
 """Makes a constant of what an input of this name says."""

@@ -19,7 +19,6 @@ from compressor.errors import ModelError, tool_fault
 from compressor.graph.disk.joined import ModelOrigin
 from compressor.graph.form.normalise import normalise, with_node_names
 from compressor.graph.sizes.shapes import Shapes, infer
-from compressor.graph.tensors.weights import is_large
 from compressor.pruning.proofs.graphs.constants import demand_same_constants
 from compressor.pruning.proofs.graphs.exact import demand_settings
 from compressor.pruning.proofs.graphs.prepared_wiring import demand_prepared_wiring
@@ -87,7 +86,7 @@ def prove_preparation(
     # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
     spare = chain([inputs.first], inputs.instead())
     try:
-        evidence = same_outputs(original, prepared, wanted, settings, spare, _loud(prepared, inputs))
+        evidence = same_outputs(original, prepared, wanted, settings, spare, inputs.loud)
     except ModelError as error:
         # Shapes in external data, say, which the runtime does not read.
         return [*missing, NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
@@ -105,7 +104,7 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     missing = _demand_same_parts(original.model, cleaned, settings)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both
-    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead(), _loud(cleaned, inputs))
+    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead(), inputs.loud)
     demand_proof(evidence)
     # The original refused one of the probed sizes.
     taken = evidence.runs.feeds if evidence.runs is not None else ()
@@ -152,10 +151,6 @@ def _demand_passed(evidence: Evidence) -> None:
             f"the prepared graph differs from the file that was read: output {evidence.worst!r} is off by "
             f"{evidence.max_rel_err:.2g} of its range (tolerance {evidence.tolerance:g})"
         )
-
-
-def _loud(prepared: ir.Model, inputs: Inputs) -> Feed | None:
-    return None if is_large(prepared.graph) else inputs.loud
 
 
 def _demand_loud(expected: Answers, answers: Answers, loud: Feed, tolerance: Tolerance, model: ir.Model) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compressor.graph.ir.nodes import become_identity, is_standard
+from compressor.graph.ir.nodes import REALS, become_identity, is_standard
 from compressor.operators.operator import Operator
 from compressor.operators.table import operator_of
 from compressor.train.module.graph_module import GraphModule
 
-NARROW_TYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+NARROW_TYPES = REALS - {ir.DataType.DOUBLE}
 
 
 def linearise(model: ir.Model) -> GraphModule:

@@ -8,14 +8,12 @@ import onnx_ir as ir
 
 from compressor.errors import ProofFailed, UsageError, tool_fault
 from compressor.graph.disk.joined import joined_of, split
+from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.runtime.stored import Runs
-
-DEFAULTS = 4
-"""IR version from which on an initializer that is an input is a default; before, every one had to be an input."""
 
 
 def _defaults(model: ir.Model) -> list[str]:
-    return [str(v.name) for v in model.graph.inputs if v.is_initializer()] if model.ir_version >= DEFAULTS else []
+    return [str(v.name) for v in model.graph.inputs if v.is_initializer()] if model.ir_version >= FREE_WEIGHTS else []
 
 
 def lost_defaults(before: ir.Model, after: ir.Model) -> list[str]:

@@ -14,6 +14,7 @@ from compressor.core.compare import is_real
 from compressor.graph.sizes.feeds import demand_tensors, feeds, probe_inputs
 from compressor.graph.sizes.probes import FAR_BUDGET
 from compressor.graph.sizes.shapes import Shapes
+from compressor.graph.tensors.weights import is_large
 from compressor.runtime.stored import Feed
 
 LOUD = 100
@@ -77,10 +78,11 @@ class Inputs:
     def loud(self) -> Feed | None:
         """At the first size, floats many times as large, for nodes that only rare values go through.
 
-        None where no input is of such numbers, or a run would cost more than one at the far size may. Vectors stay, as
+        None where no input is of such numbers, or a run would cost more than one at the far size may, or the model is
+        large. Vectors stay, as
         they may be sizes: factors of a Resize are.
         """
-        if self.shapes.elements_at(self.shapes.inputs) > FAR_BUDGET:
+        if self.shapes.elements_at(self.shapes.inputs) > FAR_BUDGET or is_large(self.model.graph):
             return None
         made = {
             n: np.multiply(a, LOUD, dtype=a.dtype) if is_real(a) and a.ndim > 1 else a for n, a in self.first.items()

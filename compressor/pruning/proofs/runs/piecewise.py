@@ -24,6 +24,7 @@ from compressor.core.machine import free_memory
 from compressor.errors import ModelError
 from compressor.graph.disk import files
 from compressor.graph.disk.stream import placeholder_proto
+from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.walk import nested
 from compressor.graph.tensors.weights import weight_bytes
 from compressor.runtime.stored import Feed, Live, Runnable, Runs, Stored, Tried, WeightChange
@@ -290,8 +291,8 @@ class Piecewise:
         # Types of results are left out; the runtime infers them.
         outputs = [onnx.ValueInfoProto(name=name) for name in piece.outputs]
         graph = helper.make_graph(piece.nodes, "piece", inputs, outputs, headers)
-        # Before version 4 of the format every initializer has to be a graph input as well.
-        message = onnx.ModelProto(ir_version=max(4, self._proto.ir_version), graph=graph)
+        # Its weights are no inputs, whatever the format of the file demanded.
+        message = onnx.ModelProto(ir_version=max(FREE_WEIGHTS, self._proto.ir_version), graph=graph)
         message.opset_import.extend(self._proto.opset_import)
         message.functions.extend(self._proto.functions)
         return message
