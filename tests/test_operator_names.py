@@ -69,4 +69,4 @@ match node.op_type:
     case "Softmax": pass
 """
     assert [name for _, name in named(ast.parse(code))] == ["Conv", "Gemm", "Relu", "Softmax"]
-    assert list(collected(ast.parse("from compressor.graph.ir.evaluate import RANDOM, draws"))) == [(1, "RANDOM")]
+    assert list(collected(ast.parse("from compressor.graph.ir.randomness import RANDOM, draws"))) == [(1, "RANDOM")]

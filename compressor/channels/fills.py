@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.rule import Rule
-from compressor.graph.ir.meta import COPY
+from compressor.graph.ir.meta_keys import COPY
 from compressor.graph.ir.nodes import fill_number, input_of, record_of
 from compressor.graph.sizes.shapes import Shapes
 

@@ -13,7 +13,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Reason, Role, Term, UnitArray
 from compressor.channels.node_operands import NamedOperand
 from compressor.channels.residual import DEPTH, ResidualBlock
-from compressor.graph.ir.metadata import readable
+from compressor.graph.ir.exporter_metadata import readable
 from compressor.graph.ir.nodes import QUANTISED_BEFORE, mostly_codes
 
 MATRIX = 2
@@ -47,7 +47,8 @@ class ChannelGroup:
 
     Attributes:
         name: the initializer that holds the filters, or the module that reads it where its own name says nothing of
-            where it is (:func:`compressor.graph.ir.metadata.readable`); with a suffix where that names several groups.
+            where it is (:func:`~compressor.graph.ir.exporter_metadata.readable`); with a suffix where that names
+            several groups.
         units: int64[n], representatives, in the order of their first position.
         slots: where they live; the first is the one that gives the name.
         width: positions that one unit takes in the first slot (a head of 64 dimensions: 64).

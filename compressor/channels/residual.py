@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from compressor.graph.ir.metadata import readable
+from compressor.graph.ir.exporter_metadata import readable
 from compressor.graph.ir.nodes import input_of
 from compressor.graph.ir.twins import Twins
 

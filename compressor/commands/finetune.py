@@ -11,7 +11,7 @@ from compressor.config import SparsifySettings, TuneSettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.graph.disk import files
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
-from compressor.graph.ir import metadata
+from compressor.graph.ir import exporter_metadata
 from compressor.pruning.proofs import proof
 from compressor.pruning.proofs.graphs.interface_match import demand_teachable
 from compressor.steps.provenance import training_facts
@@ -75,7 +75,7 @@ def finetune_file(
         return result
     if output is not None:
         if not settings.keep_metadata:
-            metadata.strip_metadata(result.model)
+            exporter_metadata.strip_metadata(result.model)
         stamp_provenance(result.model, "finetune", settings, input_digest(result.model, source), training_facts(result))
         with blamed_on(lambda: as_read(source, settings), settings):
             files.save_model(

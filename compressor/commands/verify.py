@@ -21,7 +21,7 @@ from compressor.evaluate import bisect, pair
 from compressor.evaluate.pair import Opened, Placed
 from compressor.evaluate.stand_in import tell_preparation
 from compressor.graph.disk.provenance import changes_outputs, steps_since
-from compressor.graph.ir.evaluate import may_draw
+from compressor.graph.ir.randomness import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.evaluator import evaluator_for
 from compressor.pruning.proofs.outputs.standard import Standard, drawn_outputs

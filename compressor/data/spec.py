@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from compressor.core.formatting import count, printable
 from compressor.errors import UsageError
-from compressor.graph.ir.meta import SAMPLE
+from compressor.graph.ir.meta_keys import SAMPLE
 
 if TYPE_CHECKING:
     from compressor.data.batch import Dataset

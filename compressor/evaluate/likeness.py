@@ -23,7 +23,7 @@ from compressor.data import Batch, Dataset, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.data.output_units import OutputUnits
 from compressor.evaluate.statistics import DRAWS
-from compressor.graph.ir.evaluate import may_draw
+from compressor.graph.ir.randomness import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.pruning.proofs.outputs.standard import REPEATS
 from compressor.results.detail import OutputsRow, Share

@@ -5,7 +5,7 @@ Optional values, random numbers, losses, signals, and operators that nobody has 
 
 from __future__ import annotations
 
-from compressor.graph.ir.evaluate import RANDOM
+from compressor.graph.ir.randomness import RANDOM
 from compressor.operators.facts import FUSION, Host, Normalises
 from compressor.operators.operator import Operator
 

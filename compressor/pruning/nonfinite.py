@@ -18,7 +18,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import NothingToProve
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.proofs.runs.inputs import Inputs
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.runtime.stored import Answers
 
 NONE_SPOILT: UnitArray = np.zeros(0, np.int64)

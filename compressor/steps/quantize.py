@@ -19,7 +19,7 @@ from compressor.graph.disk import files
 from compressor.graph.form import clean
 from compressor.graph.form.normalise import Separation, normalise
 from compressor.graph.form.restore_packed import with_plain_weights
-from compressor.graph.ir import metadata
+from compressor.graph.ir import exporter_metadata
 from compressor.graph.ir.nodes import CODES, REALS, operator_key
 from compressor.graph.ir.opsets import version_of
 from compressor.graph.sizes.batch_limit import batch_limit
@@ -206,7 +206,7 @@ def _asked(
     """What the quantiser is asked for, and notes; raises UsageError for globs that match nothing or leave nothing."""
     # A user may name a weight by itself, as the report does, or by the node that reads it.
     names = {
-        name: {name, metadata.readable(value), *(str(node.name) for node, _ in value.uses())}
+        name: {name, exporter_metadata.readable(value), *(str(node.name) for node, _ in value.uses())}
         for name, value in weights.items()
     }
     for glob in (*settings.include, *settings.exclude):
@@ -247,7 +247,7 @@ def _asked(
     odd = [name for name, tensor in held.items() if tensor is not None and not all_finite(tensor)]
     for name in odd:
         readers = ", ".join(sorted(repr(str(node.name)) for node, _ in weights[name].uses()))
-        notes.append(WEIGHT_NOT_FINITE.format(weight=metadata.readable(weights[name]), nodes=readers))
+        notes.append(WEIGHT_NOT_FINITE.format(weight=exporter_metadata.readable(weights[name]), nodes=readers))
     nodes = tuple(str(node.name) for name in (*left, *odd) for node, _ in weights[name].uses())
     # Half of what one file may hold leaves room for the models that the quantiser writes on the way.
     large = weight_bytes(model) > files.MAX_INLINE_BYTES // 2

@@ -16,7 +16,7 @@ from compressor.core.scratch import scratch
 from compressor.data import batches, subset
 from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
 from compressor.graph.disk import files
-from compressor.graph.ir import metadata
+from compressor.graph.ir import exporter_metadata
 from compressor.graph.ir.nodes import REALS
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.results.quantize import QuantizedRow
@@ -172,7 +172,7 @@ def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSetting
     result.graph.meta.update(task.model.graph.meta)
     result.metadata_props.update(task.model.metadata_props)
     if not settings.keep_metadata:
-        metadata.strip_metadata(result)
+        exporter_metadata.strip_metadata(result)
     # What the file declares is what callers bind to; the optimiser writes down what it infers beside that.
     for one, two in zip(task.model.graph.outputs, result.graph.outputs, strict=True):
         two.shape = one.shape if one.dtype == two.dtype and one.shape is not None else two.shape
@@ -195,7 +195,7 @@ def _rows(before: ir.Model, after: ir.Model) -> list[QuantizedRow]:
     return [
         QuantizedRow(
             name=name,
-            label=metadata.readable(v),
+            label=exporter_metadata.readable(v),
             operator=next(use.node.op_type for use in v.uses()),
             weights=elements(v),
             quantized=name not in kept,

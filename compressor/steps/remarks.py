@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings, RunSettings
 from compressor.core.formatting import count, share
-from compressor.graph.ir.meta import UNFUSED
+from compressor.graph.ir.meta_keys import UNFUSED
 from compressor.pruning.budgets import cost
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.cut.freed import held_by_caches

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError
 from compressor.graph.ir.edit import FreeNames, add_constant
-from compressor.graph.ir.metadata import OWN_PREFIX
+from compressor.graph.ir.exporter_metadata import OWN_PREFIX
 from compressor.graph.ir.opsets import exists, node_of, version_of
 from compressor.unification.assignment import FREE, UNIFIED
 from compressor.unification.moves import LayoutMove, Reshape, shortened

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.errors import tool_fault
-from compressor.graph.ir.metadata import OWN_PREFIX
+from compressor.graph.ir.exporter_metadata import OWN_PREFIX
 from compressor.runtime.stored import run_once
 from compressor.unification.unified import Unified
 

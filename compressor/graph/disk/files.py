@@ -30,7 +30,7 @@ from compressor.graph.disk.slim import without_weights
 from compressor.graph.disk.stream import FileLayout, plan_files
 from compressor.graph.disk.structure import check_header, check_structure
 from compressor.graph.form.normalise import open_negative_sizes
-from compressor.graph.ir.meta import MAPS, SOURCE
+from compressor.graph.ir.meta_keys import MAPS, SOURCE
 from compressor.graph.ir.walk import innermost
 from compressor.graph.tensors.external import check_tensors, embed_nested
 from compressor.graph.tensors.weights import LARGE_MODEL, hold

@@ -20,7 +20,7 @@ from compressor.graph.disk.provenance import copy_last_step
 from compressor.graph.form.normalise import adopt_opsets, normalise
 from compressor.graph.ir.captures import values_of
 from compressor.graph.ir.edit import FreeNames
-from compressor.graph.ir.meta import HANDED_OVER, JOINED
+from compressor.graph.ir.meta_keys import HANDED_OVER, JOINED
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from compressor.errors import CompressorError
-from compressor.graph.ir.meta import MAPS
+from compressor.graph.ir.meta_keys import MAPS
 from compressor.graph.ir.walk import bodies, innermost, quoted, tensors
 
 EXTERNAL_FROM_BYTES: Final = 1024

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from compressor.graph.ir.metadata import OWN_PREFIX
+from compressor.graph.ir.exporter_metadata import OWN_PREFIX
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.opsets import softmax_axes, version_of
 

@@ -19,7 +19,7 @@ from onnx_ir.passes.common import InlinePass
 
 from compressor.errors import ModelError
 from compressor.graph.form.unfuse import unfuse
-from compressor.graph.ir.meta import COPY_OF, OMITTED
+from compressor.graph.ir.meta_keys import COPY_OF, OMITTED
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.opsets import FREE_WEIGHTS
 

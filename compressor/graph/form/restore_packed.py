@@ -8,7 +8,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.form.clean import remove_unused
 from compressor.graph.ir.evaluate import evaluate
-from compressor.graph.ir.metadata import OWN_PREFIX
+from compressor.graph.ir.exporter_metadata import OWN_PREFIX
 from compressor.graph.sizes.shapes import initializer_of
 
 

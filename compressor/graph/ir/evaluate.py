@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -12,43 +11,16 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.ir.captures import has_graph
 
-RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
-                    "Bernoulli", "Dropout"})  # fmt: skip
-"""Operators whose result is not a function of their inputs."""
-SORTS = frozenset({"TopK", "NonMaxSuppression", "Unique"})
-"""Operators that put rows in the order of some numbers, or keep some of them."""
-PLAIN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-"""Whose operators are known to draw nothing but for those of ``RANDOM``."""
 UNPACKS = frozenset({"DequantizeLinear"})
 """What is quantised stays quantised: runtimes look for the node, and the file would grow."""
-
-
-def draws(node: ir.Node) -> bool:
-    """Is its result known to be another one each time it is run?"""
-    return node.op_type in RANDOM
-
-
-def _every_node(model: ir.Model) -> Iterator[ir.Node]:
-    """Nodes of the graph, of its bodies and of functions."""
-    return chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values()))
-
-
-def may_reorder(model: ir.Model) -> bool:
-    """May rounding decide in which order a model gives rows, or which?"""
-    return any(node.op_type in SORTS for node in _every_node(model))
-
-
-def may_draw(model: ir.Model) -> bool:
-    """May outputs of a model be other numbers each time it is run on the same inputs?"""
-    domains = PLAIN_DOMAINS | {domain for domain, _, _ in model.functions}
-    return any(draws(node) or node.domain not in domains for node in _every_node(model))
 
 
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:
     """Outputs of ``node`` for ``feeds`` (input name -> array), or None where the reference cannot run it.
 
     None, too, for bodies, which read from the graph around them, so that the node is no function of its inputs. What
-    :func:`draws` is for the caller to leave out: a Dropout that does nothing is evaluated.
+    draws is for the caller to leave out (:func:`~compressor.graph.ir.randomness.draws`): a Dropout that does nothing is
+    evaluated.
 
     The reference fails on some operators whose axes are an attribute (Unsqueeze); these are run in the form of the
     newest operator set, which takes them as an input.

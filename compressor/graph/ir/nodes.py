@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from compressor.graph.ir.meta import RECORD
+from compressor.graph.ir.meta_keys import RECORD
 
 SHORT_REALS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 """Element types of real numbers in 16 bits."""

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from compressor.core.formatting import printable
 from compressor.errors import UsageError
-from compressor.graph.ir.meta import BATCH
+from compressor.graph.ir.meta_keys import BATCH
 
 
 def limit_batch(model: ir.Model, count: int) -> None:

@@ -15,8 +15,9 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.ir.captures import captured_values, has_graph
 from compressor.graph.ir.control_flow import flow_of
-from compressor.graph.ir.evaluate import UNPACKS, draws, evaluate
+from compressor.graph.ir.evaluate import UNPACKS, evaluate
 from compressor.graph.ir.nodes import dims_of, is_standard
+from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes import body_shapes, data_rules, sequence_shapes, shape_rules
 from compressor.graph.sizes.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Misfit, Size, size_product, symbol
 from compressor.graph.sizes.known import (

@@ -19,7 +19,7 @@ from compressor.graph.form.plain_sequences import write_plain_sequences
 from compressor.graph.form.restore_packed import with_plain_weights
 from compressor.graph.form.shuffles import write_shuffles_as_gathers
 from compressor.graph.form.slopes import widen_operands
-from compressor.graph.ir import metadata
+from compressor.graph.ir import exporter_metadata
 from compressor.graph.ir.edit import copy_of
 from compressor.graph.sizes.shapes import Shapes
 from compressor.graph.tensors.weights import seal
@@ -61,7 +61,7 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
     else:
         clean.remove_dead(model)
     if not settings.keep_metadata:
-        metadata.strip_metadata(model)
+        exporter_metadata.strip_metadata(model)
     return model, shapes
 
 

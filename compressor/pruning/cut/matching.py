@@ -14,7 +14,7 @@ from compressor.config import PruneSettings
 from compressor.core.formatting import printable
 from compressor.core.globs import any_match
 from compressor.errors import UsageError
-from compressor.graph.ir.metadata import readable
+from compressor.graph.ir.exporter_metadata import readable
 from compressor.pruning.cut.analysis import Analysis
 
 SEARCHED = 5000

@@ -15,7 +15,7 @@ from compressor.config import RunSettings
 from compressor.config.proof import ProofSection
 from compressor.errors import ModelError, ProviderUnavailable
 from compressor.graph.ir.captures import has_graph
-from compressor.graph.ir.meta import SAMPLE
+from compressor.graph.ir.meta_keys import SAMPLE
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.sizes.binding import Bound
 from compressor.graph.sizes.dims import Misfit

@@ -36,7 +36,7 @@ from compressor.pruning.proofs.renumbered import Renumbered, Renumbering
 from compressor.pruning.proofs.routes import ModelPair, flows, prove_routes
 from compressor.pruning.proofs.runs.chained import runnable_given
 from compressor.pruning.proofs.runs.inputs import Inputs
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.runtime.stored import Answers, Feed, Runnable
 
 PREPARATION = "preparation"

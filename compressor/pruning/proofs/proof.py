@@ -26,7 +26,7 @@ from compressor.errors import ModelError, tool_fault
 from compressor.graph.disk import files
 from compressor.graph.disk.joined import split
 from compressor.graph.form.normalise import normalise
-from compressor.graph.ir.evaluate import may_draw
+from compressor.graph.ir.randomness import may_draw
 from compressor.graph.sizes.shapes import Shapes, infer
 from compressor.operators.reference import Reference
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
@@ -35,7 +35,8 @@ from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved, NotP
 from compressor.pruning.proofs.outputs.standard import Standard, drawn_of, moved_runs, noise_of, with_tolerance
 from compressor.pruning.proofs.runs.chained import runnable_written
 from compressor.pruning.proofs.runs.inputs import Inputs
-from compressor.pruning.proofs.runs.piecewise import Piecewise, runnable
+from compressor.pruning.proofs.runs.piecewise import Piecewise
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.runtime.stored import Answers, Feed, Runnable, Runs
 
 ABOUT_SIZES = "sizes"

@@ -25,7 +25,7 @@ from compressor.graph.ir.control_flow import Flow, flow_of
 from compressor.graph.ir.nodes import optional_input, tensor_of
 from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved
 from compressor.pruning.proofs.outputs.standard import Standard, with_tolerance
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.runtime.stored import Answers, Feed
 
 ROUTES = 16

@@ -19,7 +19,7 @@ from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.pruning.proofs.outputs.standard import with_tolerance
 from compressor.pruning.proofs.proof import answers_of, tolerance_of
 from compressor.pruning.proofs.runs.inputs import Inputs
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.runtime.stored import Answers, Runnable
 
 

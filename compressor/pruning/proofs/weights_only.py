@@ -25,7 +25,7 @@ from compressor.pruning.proofs.outputs.standard import with_tolerance
 from compressor.pruning.proofs.proof import tolerance_of
 from compressor.pruning.proofs.routes import ModelPair, prove_routes
 from compressor.pruning.proofs.runs.inputs import Inputs
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.runtime.stored import Answers, Feed
 
 RECOVERED = "the recovered model"

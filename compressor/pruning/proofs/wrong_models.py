@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.errors import ModelError
 from compressor.pruning.proofs.outputs.standard import Standard
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Answers, Feed
 

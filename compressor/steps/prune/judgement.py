@@ -9,7 +9,7 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.errors import ModelError
-from compressor.graph.ir.evaluate import may_draw
+from compressor.graph.ir.randomness import may_draw
 from compressor.metrics.evaluator import Evaluator, MeasuredMetric, evaluator_for, labels_unread
 from compressor.results.detail import AccuracyRow, OutputsRow, TrainabilityRow
 from compressor.steps.prune.trainability import trainability_row

@@ -15,7 +15,7 @@ from compressor.pruning.proofs import proof
 from compressor.pruning.proofs.graphs.constants import demand_same_constants
 from compressor.pruning.proofs.outputs.evidence import Evidence, demand_proof
 from compressor.pruning.proofs.proof import MaskedReference
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 
 if TYPE_CHECKING:
     from compressor.structures.apply import Changed

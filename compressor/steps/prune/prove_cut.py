@@ -34,7 +34,7 @@ from compressor.pruning.proofs.outputs.standard import Standard, finite_everywhe
 from compressor.pruning.proofs.preparation import Original, prove_preparation
 from compressor.pruning.proofs.proof import MaskedReference
 from compressor.pruning.proofs.routes import ModelPair, Routed, prove_routes
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.pruning.proofs.second_size import at_second_size
 from compressor.runtime.stored import Runnable
 from compressor.steps.prune.layer_options import structure_of

@@ -28,7 +28,7 @@ import onnx_ir as ir
 from compressor.data import Batch
 from compressor.errors import ModelError, UsageError
 from compressor.graph.ir.edit import add_constant, constant_array, free_name
-from compressor.graph.ir.metadata import OWN_PREFIX
+from compressor.graph.ir.exporter_metadata import OWN_PREFIX
 from compressor.graph.ir.nodes import is_constant, tensor_of
 from compressor.operators.table import operator_of
 from compressor.runtime.taps import tap

@@ -21,11 +21,11 @@ from compressor.core.compare import COARSEST, Tolerance, distance, has_rounding,
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.ir.captures import has_graph, values_of
-from compressor.graph.ir.evaluate import draws
+from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import initializer_of
 from compressor.graph.tensors.weights import same_tensors
 from compressor.pruning.proofs.outputs.evidence import NotProved
-from compressor.pruning.proofs.runs.piecewise import runnable
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 
 FOLDED = Tolerance(1e-5)
 """Folding and the runtime round in different orders: some dozen roundings of 32 bits."""

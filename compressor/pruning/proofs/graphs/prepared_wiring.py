@@ -18,9 +18,9 @@ from compressor.errors import tool_fault
 from compressor.graph.form.normalise import with_node_names
 from compressor.graph.form.plain_sequences import handles_sequences
 from compressor.graph.ir.captures import captured_values, graphs_of, has_graph
-from compressor.graph.ir.evaluate import draws
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import is_standard
+from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import initializer_of
 from compressor.pruning.proofs.graphs.wiring import given_inputs
 from compressor.pruning.proofs.graphs.written import told

@@ -22,7 +22,7 @@ from compressor.core.compare import ArrayDistance, Tolerance, distance, is_finit
 from compressor.core.row_order import in_order_of
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
-from compressor.graph.ir.evaluate import may_draw, may_reorder
+from compressor.graph.ir.randomness import may_draw, may_reorder
 from compressor.graph.tensors.weights import with_weights
 from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
 

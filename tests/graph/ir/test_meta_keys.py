@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import compressor
-from compressor.graph.ir import meta
+from compressor.graph.ir import meta_keys
 
 ROOT = Path(compressor.__file__).parent
 READING = {"get", "pop", "setdefault"}
-KEYS = {name for name in vars(meta) if name.isupper() and name != "OWN_PREFIX"}
+KEYS = {name for name in vars(meta_keys) if name.isupper() and name != "OWN_PREFIX"}
 
 
 def keys(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -47,4 +47,4 @@ def test_keys_of_meta_are_on_the_list() -> None:
 
 
 def test_keys_differ() -> None:
-    assert len({getattr(meta, name) for name in KEYS}) == len(KEYS)
+    assert len({getattr(meta_keys, name) for name in KEYS}) == len(KEYS)

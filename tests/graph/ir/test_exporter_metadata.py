@@ -16,7 +16,7 @@ from compressor.commands.prune_file import prune_file
 from compressor.config import CleanSettings, PruneSettings
 from compressor.errors import UsageError
 from compressor.graph.disk import files
-from compressor.graph.ir import metadata
+from compressor.graph.ir import exporter_metadata
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 TEXT = """<ir_version: 10, opset_import: ["" : 18]>
@@ -120,29 +120,29 @@ def test_a_glob_that_matches_nothing_is_told_what_is_near(tmp_path: Path) -> Non
 )
 def test_the_path_of_a_module(name: str, listed: str | None, path: str) -> None:
     node = ir.node("Relu", [ir.Value(name="x")], name=name, metadata_props={SCOPES: listed} if listed else {})
-    assert metadata.scope(node) == path
+    assert exporter_metadata.scope(node) == path
 
 
 @pytest.mark.parametrize("name", ["encoder.weight", "model/dense/kernel:0", "conv.weight.1"])
 def test_a_name_that_holds_a_path_stays_the_name(name: str) -> None:
     value = ir.Value(name=name)
     ir.node("Relu", [value], name="/other/place/Relu")
-    assert metadata.readable(value) == name
+    assert exporter_metadata.readable(value) == name
 
 
 @pytest.mark.parametrize("name", ["val_3", "onnx::MatMul_7", "val_3.1", "val_3.folded", "12"])
 def test_a_name_without_a_path_is_told_by_its_reader(name: str) -> None:
     value = ir.Value(name=name)
-    assert metadata.readable(value) == name, "nobody reads it"
+    assert exporter_metadata.readable(value) == name, "nobody reads it"
     moved = ir.node("Transpose", [value], name="")
     ir.node("MatMul", [ir.Value(name="x"), moved.outputs[0]], name="/other/place/MatMul")
-    assert metadata.readable(value) == "other.place"
+    assert exporter_metadata.readable(value) == "other.place"
 
 
 def test_tensors_that_models_share_are_not_touched(tmp_path: Path) -> None:
     model = files.load_model(exported(tmp_path / "in.onnx"))
     copy = model.clone()
-    metadata.strip_metadata(copy)
+    exporter_metadata.strip_metadata(copy)
     tensors = [m.graph.initializers["val_92"].const_value for m in (model, copy)]
     assert [t.doc_string for t in tensors if t is not None] == ["a weight", None]
     assert np.array_equal(*(t.numpy() for t in tensors if t is not None))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from compressor.graph.ir.metadata import OWN_PREFIX
+from compressor.graph.ir.exporter_metadata import OWN_PREFIX
 
 UNFUSED: Final = f"{OWN_PREFIX}unfused"
 """Of a model: how many nodes of which operator ``unfuse`` took apart, ``dict[str, int]``."""
