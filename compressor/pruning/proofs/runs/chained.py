@@ -13,7 +13,7 @@ from compressor.errors import ModelError
 from compressor.graph.disk import files
 from compressor.graph.disk.joined import Joined, ModelOrigin, Part, joined_of
 from compressor.graph.tensors.weights import weight_bytes
-from compressor.pruning.proofs.runs.piecewise import runnable, runnable_file
+from compressor.pruning.proofs.runs.whole_or_pieces import runnable, runnable_file
 from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange
 
 

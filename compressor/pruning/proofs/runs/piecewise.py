@@ -20,59 +20,21 @@ import onnx_ir as ir
 from onnx import helper
 
 from compressor.core.arrays import Array
-from compressor.core.machine import free_memory
 from compressor.errors import ModelError
-from compressor.graph.disk import files
 from compressor.graph.disk.stream import placeholder_proto
 from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.walk import nested
 from compressor.graph.tensors.weights import weight_bytes
-from compressor.runtime.stored import Feed, Live, Runnable, Runs, Stored, Tried, WeightChange
+from compressor.runtime.stored import Feed, Live, Runnable, Runs, Tried, WeightChange
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
 
 PIECE_BYTES: Final = 1 << 28
 """Weights of a piece; one weight may be larger."""
-WHOLE_BYTES: Final = 1 << 29
-"""Weights of the largest model that is run as a whole: the runtime and its packed copies take about twice as much."""
-MEMORY_SHARE: Final = 4
-"""The part of the memory that is free now which the weights of a model that is run as a whole may have: a quarter."""
 INLINE_BELOW: Final = 1024
 """Bytes below which a weight is in the message of a piece, where the runtime looks for shapes and axes."""
 NOTE: Final = "models of {size:.1f} GB were run in {count} pieces, as they would not fit into memory beside each other"
-
-
-def runnable(model: ir.Model, folder: Path, provider: str) -> Runnable:
-    """What runs ``model``: as a whole, with its weights where they are, or in pieces where it is too large for that."""
-    if not fits(weight_bytes(model)):
-        return Piecewise(model, folder, provider)
-    # Other providers copy weights to memory of their own, so there is nothing to lend.
-    if provider == "cpu":
-        return ExternalWeights(model, folder)
-    return Stored.write(model, folder, provider)
-
-
-def runnable_file(path: Path, size: int, folder: Path, provider: str, *, optimised: bool = False) -> Runnable:
-    """What runs a model file: the file as it is, or in pieces where it is too large for that.
-
-    Args:
-        path: the file.
-        size: bytes of it and its external data, about.
-        folder: where small files may be put.
-        provider: short or full name.
-        optimised: as of :class:`~compressor.runtime.stored.Stored`.
-    """
-    if fits(size):
-        return Stored(path, provider, optimised=optimised)
-    return Piecewise(files.load_model(path), folder, provider)
-
-
-def fits(size: int) -> bool:
-    """May a model of so many bytes of weights be run as a whole?"""
-    free = free_memory()
-    # Asked anew for each model: what is free changes while reference, cut and file are held beside each other.
-    return size <= (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // MEMORY_SHARE))
 
 
 class ExternalWeights(Runnable):
@@ -102,7 +64,7 @@ class ExternalWeights(Runnable):
         self._path.write_bytes(proto.SerializeToString())
 
     def open(self) -> Live:
-        """A session for it; raises as :meth:`Stored.open`."""
+        """A session for it; raises as :meth:`compressor.runtime.stored.Stored.open`."""
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
         # Live holds these arrays too: the runtime reads them in place and does not keep them alive.

@@ -19,7 +19,7 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.graph.disk import files
 from compressor.graph.tensors import weights
 from compressor.pruning.cut import surgery
-from compressor.pruning.proofs.runs import piecewise
+from compressor.pruning.proofs.runs import piecewise, whole_or_pieces
 from compressor.pruning.proofs.runs.piecewise import ExternalWeights, Piecewise
 from compressor.runtime.stored import Answers, Feed, Stored
 from tests.models import in_memory, model
@@ -30,7 +30,7 @@ SETTINGS = PruneSettings.parse({"ratio": 0.5, "round_to": 1, "recover": "none", 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model is large, and every weight is a piece."""
-    monkeypatch.setattr(piecewise, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(whole_or_pieces, "WHOLE_BYTES", 0)
     monkeypatch.setattr(piecewise, "PIECE_BYTES", 1)
     monkeypatch.setattr(piecewise, "INLINE_BELOW", 1)
     monkeypatch.setattr(weights, "LARGE_MODEL", 1)
