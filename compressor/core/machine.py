@@ -12,6 +12,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def wanted_threads() -> int:
+    """Threads that numerical libraries shall take, as users tell them by ``OMP_NUM_THREADS``; 0 where it says none.
+
+    ONNX Runtime does not look there by itself.
+    """
+    outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # OpenMP: one number a level of nesting
+    return int(outermost) if outermost.isdecimal() else 0
+
+
 LAUNCHERS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers (torch's and accelerate's, several kinds of MPI) say how many processes they started."""
 SLEEPING = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"})

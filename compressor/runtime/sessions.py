@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from compressor.config import PROVIDERS
 from compressor.core.arrays import Array
+from compressor.core.machine import wanted_threads
 from compressor.core.scratch import scratch
 from compressor.errors import DoesNotRun, ModelError, OutOfMemory, ProviderUnavailable
 from compressor.runtime import values
@@ -51,7 +52,7 @@ class Setup:
 
     Attributes:
         optimise: graph optimisations on.
-        threads: threads inside an operator; 0 leaves it to the runtime.
+        threads: threads inside an operator; 0 takes those of ``OMP_NUM_THREADS``, or leaves it to the runtime.
         cuda_graph: the provider records its kernels once and replays them.
         profile: prefix of the file that a profile goes to; None does not profile.
         placement: the session can say which provider took which node.
@@ -204,7 +205,7 @@ def run_session(
 def _options(setup: Setup) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL  # what goes wrong comes as an exception
-    options.intra_op_num_threads = setup.threads
+    options.intra_op_num_threads = setup.threads or wanted_threads()
     if not setup.optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     elif not setup.packed:

@@ -55,6 +55,16 @@ def test_threads_and_optimisation_reach_the_session(path):
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
+@pytest.mark.parametrize(("said", "threads"), [("2", 2), ("2,1", 2), ("", 0), ("many", 0), (None, 0)])
+def test_threads_that_nobody_asks_for_are_those_of_the_environment(path, said, threads, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    options = sessions.start_session(path, "cpu", Setup()).get_session_options()
+    assert options.intra_op_num_threads == threads
+    assert sessions.start_session(path, "cpu", Setup(threads=3)).get_session_options().intra_op_num_threads == 3
+
+
 @pytest.mark.parametrize(
     ("provider", "setup", "asked"),
     [
