@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch start theirs: tests run in several processes
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # commands that tests start would compile the package each time
@@ -17,6 +20,13 @@ from hypothesis import settings
 from compressor.config.recovery import RecoverySection
 
 SEED = 20240607
+MEMORY, ROOM = Path("/dev/shm"), 1 << 30
+"""A file system in memory, and bytes that have to be free there: a run of all tests takes some dozens of megabytes."""
+
+# A proof makes folders that last for a moment. A disk takes milliseconds to remove one, and a prune makes a dozen.
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ["TMPDIR"] = str(MEMORY)  # for the commands that tests start
+    tempfile.tempdir = str(MEMORY)  # for this process, which has asked for a place before
 
 settings.register_profile("shared", deadline=None)  # machines are shared: how long an example takes says nothing
 settings.load_profile("shared")
