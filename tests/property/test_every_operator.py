@@ -83,7 +83,8 @@ def check(model: onnx.ModelProto, rng: np.random.Generator, *, checked: bool) ->
 
 def test_every_record_is_in_a_random_graph() -> None:
     held = set[Key]().union(*(_operators(covering(number)) for number in range(len(chosen()))))
-    assert {name for domain, name in RULES if (domain, name) not in held} == NOT_RUN
+    missing = {name for (domain, name), record in RULES.items() if (domain, name) not in held and not record.whole}
+    assert missing == NOT_RUN
 
 
 FAST = range(0, len(chosen()), 2)

@@ -82,9 +82,15 @@ def _merge_equal(model: ir.Model) -> None:
     drawing = [node for node in model.graph.all_nodes() if draws(node)]
     for number, node in enumerate(drawing):
         node.attributes[DRAW] = ir.AttrInt64(DRAW, number)
+    declared = {graph: [(value, value.type, value.shape) for value in graph.outputs] for graph in model.graphs()}
     CommonSubexpressionEliminationPass()(model)
     for node in drawing:
         del node.attributes[DRAW]
+    # The pass gives a result's name to the value that stays, and not what is declared of it.
+    for graph in model.graphs():
+        for value, (before, dtype, shape) in zip(graph.outputs, declared[graph], strict=True):
+            if value is not before:
+                value.type, value.shape = dtype, shape
 
 
 def tidy(model: ir.Model, *, simplify: bool) -> None:

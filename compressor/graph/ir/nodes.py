@@ -74,16 +74,28 @@ def number_of(node: ir.Node, name: str) -> float:
 
 
 def default_number(op_type: str, name: str) -> float:
-    """What ONNX's schema of an operator says of an attribute that is left out; the same in all its versions.
+    """What ONNX's schema of an operator says of a float attribute that is left out; the same in all its versions.
+
+    Raises:
+        KeyError: the operator has no such attribute, or none that may be left out.
+    """
+    attribute = default_attribute(op_type, name)
+    if not attribute.HasField("f"):
+        raise KeyError(name)
+    # The schema holds float32; the shortest decimal that it stands for is what the standard's page says.
+    return float(str(np.float32(attribute.f)))
+
+
+def default_attribute(op_type: str, name: str) -> onnx.AttributeProto:
+    """What ONNX's schema of an operator says of an attribute that is left out.
 
     Raises:
         KeyError: the operator has no such attribute, or none that may be left out.
     """
     attribute = onnx.defs.get_schema(op_type).attributes[name]
-    if attribute.required or not attribute.default_value.HasField("f"):
+    if attribute.required or not attribute.default_value.name:
         raise KeyError(name)
-    # The schema holds float32; the shortest decimal that it stands for is what the standard's page says.
-    return float(str(np.float32(attribute.default_value.f)))
+    return attribute.default_value
 
 
 def is_constant(node: ir.Node) -> bool:

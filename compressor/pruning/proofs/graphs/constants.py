@@ -137,7 +137,7 @@ def _demand_computed(before: ir.Model, computed: dict[ir.Value, list[_Claim]], p
 
 def _holds(claim: _Claim, array: Array) -> bool:
     """Is a constant what ONNX Runtime computed, in type, shape and numbers?"""
-    found = claim.tensor.numpy()
+    found = _as_run(claim.tensor)
     if found.dtype != array.dtype:
         return not claim.named
     if found.shape != array.shape:
@@ -148,6 +148,14 @@ def _holds(claim: _Claim, array: Array) -> bool:
         except ValueError:
             return True
     return _same_numbers(array, found)
+
+
+def _as_run(tensor: ir.TensorProtocol) -> Array:
+    """A tensor as ONNX Runtime gives it: texts, which files hold as bytes of UTF-8, are ``str`` there."""
+    array = tensor.numpy()
+    if tensor.dtype != ir.DataType.STRING:
+        return array
+    return np.asarray([text.decode() for text in array.ravel()], object).reshape(array.shape)
 
 
 def _same_numbers(expected: Array, found: Array) -> bool:

@@ -7,7 +7,7 @@ output. What is sliced and copied needs no run, so it is compared whole, with a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 
 import numpy as np
@@ -18,27 +18,27 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.core.arrays import Array
 from compressor.core.compare import same_bits
 from compressor.errors import tool_fault
-from compressor.graph.ir.nodes import default_number, is_standard
+from compressor.graph.ir.nodes import default_attribute, is_standard
 from compressor.graph.tensors.weights import DerivedTensor, paired_weights, parts
+from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.written import told
 
-NUMBERS_AND_NAMES = frozenset(
-    {
-        ir.AttributeType.FLOAT,
-        ir.AttributeType.FLOATS,
-        ir.AttributeType.STRING,
-        ir.AttributeType.STRINGS,
-        ir.AttributeType.TENSOR,
-    }
-)
-"""Types of attributes that hold no size: those of whole numbers are what a repair changes."""
+COUNTS = frozenset({ir.AttributeType.INT, ir.AttributeType.INTS})
+GRAPHS = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
+MayFollow = Callable[[ir.Node, str], bool]
+
+
+def never(_: ir.Node, __: str) -> bool:
+    """No whole number among settings may be another one."""
+    return False
 
 
 def demand_exact(cut: ChannelMask, small: ir.Model) -> None:
     """Holds the weights of a smaller model against those of the one that was cut, bit by bit, and settings of nodes.
 
     Constants that a repair made have names of their own, and are for the runs to judge, as are whole numbers in
-    attributes. An epsilon, a slope or a mode is what it was: runs see a small change of it only above their tolerance.
+    attributes that follow what goes. An epsilon, a slope or a mode is what it was: runs see a small change of it only
+    above their tolerance.
 
     Args:
         cut: what went, of the model that was analysed.
@@ -47,7 +47,12 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> None:
     Raises:
         ProofFailed: one holds something else.
     """
-    demand_settings(cut.coupling.graph, small.graph)
+
+    def may_follow(node: ir.Node, name: str) -> bool:
+        record = operator_of(node)
+        return touched(cut, node) and (name in record.sizes.values() or record.repaired is not None)
+
+    demand_settings(cut.coupling.graph, small.graph, may_follow=may_follow)
     for value, whole, kept in paired_weights(cut.coupling.graph, small.graph):
         # One object is equal to itself, and nothing was cut of it.
         if whole is kept:
@@ -56,16 +61,24 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> None:
             raise tool_fault(f"weight {value.name!r} of the smaller model does not hold what stays of the original's")
 
 
-def demand_settings(before: ir.Graph, after: ir.Graph, called: str = "the smaller model") -> None:
+def touched(cut: ChannelMask, node: ir.Node) -> bool:
+    """Did channels go of what a node reads or makes?"""
+    return any(value is not None and cut.factors(value) for value in (*node.inputs, *node.outputs))
+
+
+def demand_settings(
+    before: ir.Graph, after: ir.Graph, called: str = "the smaller model", may_follow: MayFollow = never
+) -> None:
     """Holds settings of nodes against those of nodes of the same name and operator in another graph.
 
     Args:
         before: the graph as it was.
         after: the graph that was made of it.
         called: what messages call that one.
+        may_follow: may a whole number, an attribute of this name of a node of the graph as it was, follow what went?
 
     Raises:
-        ProofFailed: a number, a text or a tensor is another, or one was put in that is not the operator's default.
+        ProofFailed: a setting is another, or one was put in that is not the operator's default.
     """
     count = Counter(node.name for node in before.all_nodes())
     nodes = {str(node.name): node for node in before.all_nodes() if count[node.name] == 1 and node.name}
@@ -74,25 +87,27 @@ def demand_settings(before: ir.Graph, after: ir.Graph, called: str = "the smalle
         if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):
             continue
         for name, attribute in twin.attributes.items():
+            if attribute.type in GRAPHS or (attribute.type in COUNTS and may_follow(twin, name)):
+                continue
             left = node.attributes.get(name)
-            kept = attribute.is_ref() or (left is not None and _stands_for(left, attribute))
-            if attribute.type in NUMBERS_AND_NAMES and not kept:
+            if not attribute.is_ref() and (left is None or not _stands_for(left, attribute)):
                 raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is not what the original has")
         for name in node.attributes.keys() - twin.attributes.keys():
-            if not _is_default(node, name):
+            if not _is_default(node, name) and not may_follow(twin, name):
                 raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
 
 
 def _is_default(node: ir.Node, name: str) -> bool:
-    """Is a float what ONNX says of one that is left out? What has no default, as a scale of attention, is for runs."""
+    """Is an attribute what ONNX says of one that is left out? A float without a default, as attention's scale, is for
+    runs."""
     attribute = node.attributes[name]
-    if attribute.type != ir.AttributeType.FLOAT or not is_standard(node):
+    if not is_standard(node):
         return True
     try:
-        default = default_number(node.op_type, name)
+        default = default_attribute(node.op_type, name)
     except (KeyError, onnx.defs.SchemaError):
-        return True
-    return bool(np.float32(attribute.as_float()) == np.float32(default))
+        return attribute.type == ir.AttributeType.FLOAT
+    return told(attribute) == told(ir.serde.deserialize_attribute(default))
 
 
 def _stands_for(left: ir.Attr, whole: ir.Attr) -> bool:

@@ -1,14 +1,15 @@
 """Nodes of the prepared graph read what the same nodes of the file read: no run is needed to see it.
 
 Preparing writes some nodes anew, as what a runtime fused, calls of functions, or one of two that are equal; the others
-it leaves. Between nodes that both graphs have, what was written anew may read nothing but what the file's nodes read
-there, and where nothing stands in the prepared graph, the file may have had only what passes a value on.
+it leaves. Where a node of both graphs reads what another node of both makes, nothing may stand between but what moves
+data or passes it on. Where the file's node is gone, what stands there instead may depend on no more than that did, and
+is an equal node or written anew.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -20,8 +21,11 @@ from compressor.graph.form.plain_sequences import handles_sequences
 from compressor.graph.ir.captures import captured_values, graphs_of, has_graph
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import is_standard
+from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.tensors.weights import same_tensors
+from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.wiring import given_inputs
 from compressor.pruning.proofs.graphs.written import told
 
@@ -45,7 +49,7 @@ def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
     named = with_node_names(original)
     named.graph.sort()
     _demand_operators(_by_name(named.graph), _by_name(prepared.graph))
-    old, new = _sides(named.graph, prepared.graph)
+    old, new = _sides(named, prepared)
     _demand_results(old, new, named.graph, prepared.graph, "the prepared graph")
     for name, node in new.shared.items():
         twin = old.shared[name]
@@ -55,7 +59,8 @@ def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
             rest = iter(wanted)
             held = all(any(_agree(old, new, value, mine) for value in rest) for mine in found)
         else:
-            held = all(_agree(old, new, value, mine) for value, mine in zip_longest(wanted, found))
+            pairs = list(zip_longest(wanted, found))
+            held = all(_agree(old, new, *pair) or _asks_for_less(old, new, node, pair) for pair in pairs)
         if not held:
             raise tool_fault(
                 f"node {name!r} ({node.op_type}) of the prepared graph reads other values than in the file"
@@ -63,16 +68,20 @@ def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
         for k, (body, made) in enumerate(zip(graphs_of(twin), graphs_of(node), strict=True)):
             _demand_results(old, new, body, made, f"body {k} of {name!r} in the prepared graph")
     for name, value in new.rewritten.items():
-        known = old.rewritten.get(name)
-        if known is not None and not new.read_behind(value) <= old.reach(known):
+        maker = value.producer()
+        assert maker is not None  # values that nodes make
+        if not new.follows_from(_all_read(maker), old.behind(old.rewritten[name])):
             raise tool_fault(f"{name!r} of the prepared graph is made of other values than in the file")
 
 
 def _demand_operators(before: dict[str, ir.Node], after: dict[str, ir.Node]) -> None:
-    """Raises ProofFailed where a node became another operator, but of those that only move data."""
+    """Raises ProofFailed where a node became another operator, but for one that only moves data.
+
+    That may have the name of one that is gone, as an equal one gives what it gave; who reads it is asked elsewhere.
+    """
     for name, node in after.items():
         twin = before.get(name)
-        if twin is None or _kind(twin) == _kind(node) or (only_moves(node) and only_moves(twin)):
+        if twin is None or _kind(twin) == _kind(node) or only_moves(node):
             continue
         raise tool_fault(f"node {name!r} of the prepared graph is a {node.op_type}, was a {twin.op_type} in the file")
 
@@ -87,25 +96,61 @@ def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | No
     """May ``found`` of the prepared graph stand where the file's nodes read ``wanted``?"""
     if found is None or wanted is None:
         return found is wanted
-    if initializer_of(found) is not None:
+    front = old.front(wanted)
+    if new.is_fixed(found):
+        # What a caller may set is for no constant.
+        free = any(value.producer() is None and old.place(value) is not None for value in front)
+        return not free and _is_same_count(wanted, found)
+    sources, places = new.moved_from(found), old.places(front)
+    if all(new.place(value) in places for value in sources):
         return True
-    place = new.place(found)
-    if place is not None:
-        return place in old.in_front(wanted)
-    return new.read_behind(found) <= old.reach(wanted)
+    makers = [node for value in front if (node := value.producer()) is not None and not _passes_on(node)]
+    gone = [node for node in makers if not old.shares(node)]
+    # What was taken apart may have become anything, and what is gone was merged with an equal node or written anew.
+    # Where the file's node is still there, a reader may have a copy of it.
+    anything, kinds = any(_may_hand_on(node) for node in gone), {_kind(node) for node in gone or makers}
+    for value in sources:
+        maker = value.producer()
+        written_anew = bool(gone) and maker is not None and not new.shares(maker)
+        equal = maker is not None and _kind(maker) in kinds
+        if not (written_anew or anything or equal or new.place(value) in old.moved(wanted)):
+            return False
+    return new.follows_from(sources, old.behind(wanted))
 
 
-def _sides(original: ir.Graph, prepared: ir.Graph) -> tuple[_Side, _Side]:
+def _is_same_count(wanted: ir.Value, found: ir.Value) -> bool:
+    """Is a constant what the file holds there? Floats are asked elsewhere, as is what was folded."""
+    before, after = wanted.const_value, found.const_value
+    if before is None or after is None or after.dtype.is_floating_point() or before.dtype != after.dtype:
+        return True
+    return tuple(before.shape) != tuple(after.shape) or same_tensors(before, after)
+
+
+def _asks_for_less(old: _Side, new: _Side, node: ir.Node, pair: tuple[ir.Value | None, ir.Value | None]) -> bool:
+    """May a node that makes copies be asked for another shape, which follows from the one that it was asked for?
+
+    Of copies that their readers would make by broadcasting fewer are made.
+    """
+    wanted, found = pair
+    record = operator_of(node)
+    if wanted is None or found is None or not (record.spreads or record.one_number):
+        return False
+    return new.is_fixed(found) or new.follows_from([found], old.behind(wanted))
+
+
+def _sides(original: ir.Model, prepared: ir.Model) -> tuple[_Side, _Side]:
     """Both graphs with what they share: nodes of one name and operator, and values of one name made anew."""
-    first, second = _by_name(original), _by_name(prepared)
+    graphs = original.graph, prepared.graph
+    first, second = map(_by_name, graphs)
     names = [name for name, node in first.items() if name in second and _kind(node) == _kind(second[name])]
     shared = [{name: nodes[name] for name in names} for nodes in (first, second)]
-    made = [_made_by_others(graph, own) for graph, own in zip((original, prepared), shared, strict=True)]
+    made = [_made_by_others(graph, own) for graph, own in zip(graphs, shared, strict=True)]
     both = made[0].keys() & made[1].keys()
     rewritten = [{name: values[name] for name in both} for values in made]
+    bodies = [_places_of_bodies(own) for own in shared]
     return (
-        _Side(shared[0], rewritten[0], _places_of_bodies(shared[0]), _equal_values(original)),
-        _Side(shared[1], rewritten[1], _places_of_bodies(shared[1]), {}),
+        _Side(shared[0], rewritten[0], bodies[0], _equal_values(graphs[0]), original.ir_version >= FREE_WEIGHTS),
+        _Side(shared[1], rewritten[1], bodies[1], {}, overridable=True),
     )
 
 
@@ -134,7 +179,7 @@ def _places_of_bodies(shared: dict[str, ir.Node]) -> dict[ir.Value, SharedPlace]
     }
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Side:
     """One of the two graphs.
 
@@ -143,65 +188,99 @@ class _Side:
         rewritten: values by name that other nodes make in the other graph.
         bodies: places of what enters bodies of shared nodes.
         equal: values that equal nodes make of the same values.
+        overridable: a caller may set weights that are inputs.
     """
 
-    shared: dict[str, ir.Node]
-    rewritten: dict[str, ir.Value]
-    bodies: dict[ir.Value, SharedPlace]
-    equal: dict[ir.Value, list[ir.Value]]
+    shared: Mapping[str, ir.Node]
+    rewritten: Mapping[str, ir.Value]
+    bodies: Mapping[ir.Value, SharedPlace]
+    equal: Mapping[ir.Value, Sequence[ir.Value]]
+    overridable: bool
+
+    def shares(self, node: ir.Node) -> bool:
+        """Does the other graph have the node, too?"""
+        return self.shared.get(str(node.name)) is node
+
+    def is_fixed(self, value: ir.Value) -> bool:
+        """Is it a constant that nobody can set?"""
+        return initializer_of(value) is not None or (value.is_initializer() and not self.overridable)
 
     def place(self, value: ir.Value) -> SharedPlace | None:
         """Where a value comes from, if the other graph has that, too."""
         node = value.producer()
         if node is None:
-            return self.bodies.get(value, ("input", str(value.name), 0))
-        if self.shared.get(str(node.name)) is node:
+            return None if self.is_fixed(value) else self.bodies.get(value, ("input", str(value.name), 0))
+        if self.shares(node):
             return "node", str(node.name), value.index() or 0
         return ("value", str(value.name), 0) if self.rewritten.get(str(value.name)) is value else None
 
-    def read_behind(self, value: ir.Value) -> set[SharedPlace]:
-        """Places that the nodes read which make a value, through nodes that the other graph does not have."""
-        return self._behind(value, through=_nothing)
-
-    def reach(self, value: ir.Value) -> set[SharedPlace]:
-        """The same and the value's own, and what only moves data, which preparing may do for each reader by itself."""
-        return set(self.in_front(value)) | self._behind(value, through=_moves)
-
-    def in_front(self, value: ir.Value) -> Iterator[SharedPlace]:
-        """The places of a value and of those that what is gone from the other graph only passed on to it."""
-        waiting, seen = [value], set[ir.Value]()
-        while waiting:
-            last = waiting.pop()
-            if last in seen:
-                continue
-            seen.add(last)
-            yield from (place for twin in self._equal(last) if (place := self.place(twin)) is not None)
-            node = last.producer()
-            if node is None:
-                continue
-            if may_pass_on(node):
-                waiting += [v for v in (node.inputs if joins(node) else node.inputs[:1]) if v is not None]
-            elif self.shared.get(str(node.name)) is not node and _may_hand_on(node):
-                waiting += _all_read(node)
-
-    def _behind(self, value: ir.Value, through: Callable[[ir.Node], bool]) -> set[SharedPlace]:
-        """Where a value comes from: in front of nodes that make it and are gone, or are gone through all the same."""
-        waiting, seen, found = [value], set[ir.Value](), set[SharedPlace]()
-        while waiting:
-            last = waiting.pop()
-            if last in seen or initializer_of(last) is not None:
-                continue
-            seen.add(last)
-            node = last.producer()
-            if last is not value:
-                found.update(place for twin in self._equal(last) if (place := self.place(twin)) is not None)
-            if node is not None and (last is value or self.place(last) is None or through(node)):
-                waiting += _all_read(node)
-        return found
-
-    def _equal(self, value: ir.Value) -> list[ir.Value]:
+    def twins(self, value: ir.Value) -> Sequence[ir.Value]:
         """The value, and others that equal nodes make of the same."""
         return self.equal.get(value, [value])
+
+    def front(self, value: ir.Value) -> list[ir.Value]:
+        """The value, what is passed on to it, and what nodes read that are gone and may have handed that on."""
+
+        def through(node: ir.Node) -> list[ir.Value]:
+            if _passes_on(node):
+                return _moved_by(node)
+            return _all_read(node) if not self.shares(node) and _may_hand_on(node) else []
+
+        return _walk([value], through)
+
+    def moved_from(self, value: ir.Value) -> list[ir.Value]:
+        """What nodes that the other graph does not have only moved to where the value is."""
+        found = _walk([value], lambda node: _moved_by(node) if self._moves(node) else [])
+        ends = [v for v in found if (node := v.producer()) is None or not self._moves(node)]
+        return [v for v in ends if not self.is_fixed(v)]
+
+    def _moves(self, node: ir.Node) -> bool:
+        return _passes_on(node) or (not self.shares(node) and only_moves(node))
+
+    def moved(self, value: ir.Value) -> set[SharedPlace]:
+        """Places that a value is moved from, whoever has the nodes that do it."""
+        return self.places(_walk([value], lambda node: _moved_by(node) if only_moves(node) or _passes_on(node) else []))
+
+    def behind(self, value: ir.Value) -> set[SharedPlace]:
+        """Places of a value, of equal ones, and of all that it is made of by nodes that are gone or only move data."""
+
+        def through(node: ir.Node) -> list[ir.Value]:
+            gone = not self.shares(node) or only_moves(node) or _passes_on(node) or handles_sequences(node)
+            return _all_read(node) if gone else []
+
+        return self.places(_walk([value], through))
+
+    def places(self, values: Iterable[ir.Value]) -> set[SharedPlace]:
+        """The places of values, and of equal ones."""
+        return {place for value in values for twin in self.twins(value) if (place := self.place(twin)) is not None}
+
+    def follows_from(self, values: Iterable[ir.Value], known: Container[SharedPlace]) -> bool:
+        """Does nothing but what is known there, and constants, go into these values?"""
+        waiting, seen = list(values), set[ir.Value]()
+        while waiting:
+            last = waiting.pop()
+            if last in seen or self.is_fixed(last) or self.place(last) in known:
+                continue
+            seen.add(last)
+            node = last.producer()
+            if node is None:
+                return False
+            waiting += _all_read(node)
+        return True
+
+
+def _walk(values: Iterable[ir.Value], through: Callable[[ir.Node], list[ir.Value]]) -> list[ir.Value]:
+    """These values and what stands in front of them, as far as one comes through nodes."""
+    waiting, seen = list(values), dict[ir.Value, None]()
+    while waiting:
+        last = waiting.pop()
+        if last in seen:
+            continue
+        seen[last] = None
+        node = last.producer()
+        if node is not None:
+            waiting += through(node)
+    return list(seen)
 
 
 def _may_hand_on(node: ir.Node) -> bool:
@@ -209,12 +288,15 @@ def _may_hand_on(node: ir.Node) -> bool:
     return has_graph(node) or not is_standard(node) or handles_sequences(node)
 
 
-def _nothing(_: ir.Node) -> bool:
-    return False
+def _passes_on(node: ir.Node) -> bool:
+    """Does a node give what it reads? Of what is joined that is so where all else has no elements."""
+    parts = [v for v in node.inputs if v is not None and (v.const_value is None or v.const_value.size)]
+    return may_pass_on(node) and (len(parts) == 1 or not joins(node))
 
 
-def _moves(node: ir.Node) -> bool:
-    return only_moves(node) or may_pass_on(node) or handles_sequences(node)
+def _moved_by(node: ir.Node) -> list[ir.Value]:
+    """What a node moves or passes on: its first input, or all where it joins them."""
+    return [v for v in (node.inputs if joins(node) else node.inputs[:1]) if v is not None]
 
 
 def _all_read(node: ir.Node) -> list[ir.Value]:
@@ -233,7 +315,7 @@ def _equal_values(graph: ir.Graph) -> dict[ir.Value, list[ir.Value]]:
         if draws(node) or has_graph(node) or not node.inputs:
             continue
         first = node.inputs[0] if node.inputs else None
-        if may_pass_on(node) and first is not None and len(given_inputs(node)) == 1:
+        if _passes_on(node) and first is not None and len(given_inputs(node)) == 1:
             numbers[node.outputs[0]] = _number(first, numbers, known)
             continue
         reads = tuple(None if v is None else _number(v, numbers, known) for v in node.inputs)

@@ -14,9 +14,11 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
-from compressor.graph.ir.captures import graphs_of, values_of
+from compressor.graph.ir.captures import graphs_of, has_graph
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
-from compressor.pruning.proofs.graphs.exact import stays
+from compressor.operators.facts import Host
+from compressor.operators.table import operator_of
+from compressor.pruning.proofs.graphs.exact import stays, touched
 
 MayStand = Callable[[ir.TensorProtocol, ir.Value | None], bool]
 """May a constant stand for that of a value, or where nothing was (None)?"""
@@ -28,8 +30,9 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
     """Holds who reads what in a smaller model against the model that was cut.
 
     A node may read what a repair made, under a new name, of the value that it read; what stood in front of nodes that
-    passed it on and are gone; and a constant that is equal to the one that it read. Whole numbers are for the runs to
-    judge, as repairs change them.
+    passed it on and are gone; and a constant that is equal to the one that it read. What a repair puts in only moves
+    data. Whole numbers are for the runs to judge where channels went, and in the arithmetic of sizes, as repairs change
+    them; elsewhere they stay.
 
     Args:
         cut: what went, of the model that was analysed.
@@ -40,11 +43,36 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
     """
 
     def fits(kept: ir.TensorProtocol, wanted: ir.Value | None) -> bool:
-        whole = None if wanted is None else wanted.const_value
-        return wanted is not None and whole is not None and stays(whole, kept, cut.mask(wanted))
+        held = None if wanted is None else wanted.const_value
+        mask = cut.mask(wanted)
+        # What a caller may set is no constant, but where it lost channels.
+        free = wanted is not None and wanted.is_graph_input() and mask is None
+        return held is not None and not free and stays(held, kept, mask)
 
     blocks = {block.sum: block.branch for block in cut.blocks}
-    _Wiring.of(cut.coupling.graph, blocks, fits).demand_all(small.graph, "the smaller model")
+
+    def is_integer(value: ir.Value) -> bool:
+        dtype = cut.coupling.shapes.dtype(value)
+        return dtype is not None and dtype.is_integer()
+
+    def counts(node: ir.Node, value: ir.Value | None) -> bool:
+        # How often a body runs, and which one, no repair changes.
+        if has_graph(node) or (value is not None and not is_integer(value)):
+            return False
+        record = operator_of(node)
+        if record.on_host >= Host.ARITHMETIC and all(is_integer(made) for made in node.outputs):
+            return True
+        # Places that were picked are numbered anew where they are constants, and sizes also where they are computed.
+        asked = any(given is value and k in record.host for k, given in enumerate(node.inputs))
+        return (value is None or value.const_value is not None or asked) and touched(cut, node)
+
+    _Wiring.of(cut.coupling.graph, blocks, Allowed(fits, counts, _hands_on)).demand_all(
+        small.graph, "the smaller model"
+    )
+
+
+def _hands_on(node: ir.Node) -> bool:
+    return operator_of(node).hands_on
 
 
 def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
@@ -59,12 +87,32 @@ def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
     Raises:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
-    _Wiring.of(before.graph, {}, lambda _, __: True).demand_all(after.graph, "the recovered model")
+
+    def adds(node: ir.Node) -> bool:
+        return bool(operator_of(node).addends) or _hands_on(node)
+
+    allowed = Allowed(lambda _, wanted: wanted is None or not wanted.is_graph_input(), lambda _, __: False, adds)
+    _Wiring.of(before.graph, {}, allowed).demand_all(after.graph, "the recovered model")
 
 
 def _place(value: ir.Value) -> OutputPlace:
     node = value.producer()
     return (str(value.name), -1) if node is None else (str(node.name), value.index() or 0)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What may be other than it was.
+
+    Attributes:
+        fits: asked of floats, by what the other graph holds and what this one reads there.
+        counts: may a node of this graph read other whole numbers in the place of a value?
+        put_in: may a node that this graph does not have stand between?
+    """
+
+    fits: MayStand
+    counts: Callable[[ir.Node, ir.Value | None], bool]
+    put_in: Callable[[ir.Node], bool]
 
 
 @dataclass(frozen=True)
@@ -74,22 +122,19 @@ class _Wiring:
     Attributes:
         graph: whose wiring it is.
         nodes: all of them by name.
-        owned: names of what no node makes, bodies included.
         blocks: sums that may go, and the number of the input that goes with each.
-        fits: asked of floats, by what the other graph holds and what this one reads there.
+        allowed: what may be other than it was.
     """
 
     graph: ir.Graph
     nodes: dict[str, ir.Node]
-    owned: frozenset[str]
     blocks: Mapping[ir.Node, int]
-    fits: MayStand
+    allowed: Allowed
 
     @staticmethod
-    def of(graph: ir.Graph, blocks: Mapping[ir.Node, int], fits: MayStand) -> _Wiring:
+    def of(graph: ir.Graph, blocks: Mapping[ir.Node, int], allowed: Allowed) -> _Wiring:
         """The wiring of a graph; the rest as the attributes."""
-        owned = frozenset(str(value.name) for value in values_of(graph) if value.producer() is None)
-        return _Wiring(graph, {str(node.name): node for node in graph.all_nodes()}, owned, blocks, fits)
+        return _Wiring(graph, {str(node.name): node for node in graph.all_nodes()}, blocks, allowed)
 
     def demand_all(self, other: ir.Graph, called: str) -> None:
         """Raises ProofFailed where another graph, which messages call so, reads or gives something else."""
@@ -102,17 +147,21 @@ class _Wiring:
     def demand(self, node: ir.Node, twin: ir.Node, called: str) -> None:
         """Raises ProofFailed where a node reads something else than its twin in this graph."""
         wanted, found = given_inputs(twin), given_inputs(node)
+
+        def stands(new: ir.Value | None, old: ir.Value | None) -> bool:
+            return self.stands_for(new, [old], counts=self.allowed.counts(twin, old))
+
         if (node.domain, node.op_type) != (twin.domain, twin.op_type):
             # A repair may move what another node of the same work gives, and call that one by the name of this.
             if not only_moves(node):
                 raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
-            held = all(self.stands_for(new, wanted) for new in found)
+            held = all(self.stands_for(new, wanted, counts=True) for new in found)
         elif joins(twin):
             # Parts of which nothing is left go.
             rest = iter(wanted)
-            held = all(any(self.stands_for(new, [old]) for old in rest) for new in found)
+            held = all(any(stands(new, old) for old in rest) for new in found)
         else:
-            held = all(self.stands_for(new, [old]) for old, new in zip_longest(wanted, found))
+            held = all(stands(new, old) for old, new in zip_longest(wanted, found))
         if not held:
             raise tool_fault(f"node {node.name!r} ({node.op_type}) of {called} reads other values than it did")
         for old, new in zip(graphs_of(twin), graphs_of(node), strict=True):
@@ -124,21 +173,22 @@ class _Wiring:
             if not self.stands_for(new, [old]):
                 raise tool_fault(f"output {old.name!r} of {owner} comes from elsewhere than it did")
 
-    def stands_for(self, new: ir.Value | None, wanted: Sequence[ir.Value | None]) -> bool:
-        """May a value of the other graph stand where this one has one of these?"""
+    def stands_for(self, new: ir.Value | None, wanted: Sequence[ir.Value | None], *, counts: bool = False) -> bool:
+        """May a value of the other graph stand where this one has one of these? ``counts``: as other whole numbers."""
         if new is None:
             return None in wanted
         known = [old for old in wanted if old is not None]
-        # What a repair computes of sizes is for the runs to judge.
+        # What a repair computes of sizes is for the runs to judge, as are numbers in what it put in.
         return all(
             any(_place(value) in self._in_front(old) for old in known)
-            or (value is not new and _is_whole(value))
+            or (counts and bool(known))
+            or ((counts or value is not new) and value.is_initializer() and _is_whole(value))
             or (value.is_initializer() and self._constant_for(value, known))
-            for value in self._sources(new)
+            for value in self._sources(new, counts)
         )
 
-    def _sources(self, value: ir.Value) -> Iterator[ir.Value]:
-        """The value itself, or what nodes that a repair put in made it of."""
+    def _sources(self, value: ir.Value, counts: bool) -> Iterator[ir.Value]:
+        """The value itself, or what nodes that a repair put in made it of; ``counts``: arithmetic of sizes, too."""
         waiting, seen = [value], set[ir.Value]()
         while waiting:
             last = waiting.pop()
@@ -146,20 +196,23 @@ class _Wiring:
                 continue
             seen.add(last)
             node = last.producer()
-            if node is not None and str(node.name) not in self.nodes:
+            if (
+                node is not None
+                and str(node.name) not in self.nodes
+                and ((counts and _is_whole(last)) or self.allowed.put_in(node))
+            ):
                 waiting += [v for v in node.inputs if v is not None]
             else:
                 yield last
 
     def _constant_for(self, new: ir.Value, wanted: Sequence[ir.Value]) -> bool:
-        """May a constant stand there: whole numbers, a number that a repair made, or what stays of one of these?"""
+        """May a constant stand there: what stays of one of these?"""
         kept = new.const_value
-        if kept is None or _is_whole(new):
-            return kept is not None
+        if kept is None:
+            return False
         # One of the same name is compared with all weights.
-        if any(old.name == new.name or self.fits(kept, old) for old in wanted) or self.fits(kept, None):
-            return True
-        return str(new.name) not in self.owned and kept.size == 1
+        places: Sequence[ir.Value | None] = wanted or [None]
+        return any(self.allowed.fits(kept, old) or (old is not None and old.name == new.name) for old in places)
 
     def _in_front(self, value: ir.Value) -> Iterator[OutputPlace]:
         """The value's place, and those of values that nodes only pass on to it, or add a block to that goes."""
