@@ -175,12 +175,23 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
+def _is_text(path: str) -> bool:
+    """Are the bytes of a path those of a text?"""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
     if str(path) == "-":
         raise UsageError(f"{flag}: only --json can be written to stdout; name a file")
     # A name that is too long would fail only once the work is done.
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    if flag in _OUTPUTS and not _is_text(str(path.absolute())):
+        raise UsageError(f"{flag}: ONNX Runtime opens only paths that are UTF-8; choose another place")
     if not path.parent.is_dir():
         raise UsageError(f"{flag}: folder {path.parent} does not exist; create it or choose another place")
     if path.is_dir():

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from compressor.config import BenchSettings, RunSettings
 from compressor.core.clock import Clock, Progress
-from compressor.core.machine import wanted_threads
 from compressor.errors import GateMissed, UsageError
 from compressor.evaluate import pair
 from compressor.evaluate.timings import timed_run
@@ -42,7 +41,7 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
         providers=provider,
         io_binding=settings.io_binding and provider in latency.DEVICES,
         cuda_graph=settings.cuda_graph,
-        threads=settings.threads or wanted_threads(),
+        threads=settings.threads,
         a=stats[0],
         b=stats[1] if len(stats) > 1 else None,
         runs=[run for run, _ in runs],

@@ -15,7 +15,7 @@ Threads = Annotated[
     Field(
         ge=0,
         le=MOST_THREADS,
-        description="Threads inside an operator; 0 takes as many as OMP_NUM_THREADS says, or all cores without it.",
+        description="Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores.",
     ),
 ]
 Jobs = Annotated[

@@ -65,7 +65,7 @@ class BenchKeywords(TypedDict, total=False):
     memory: bool
     """Measure the memory of each model in a process of its own."""
     threads: int
-    """Threads inside an operator; 0 takes as many as OMP_NUM_THREADS says, or all cores without it."""
+    """Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."""
     io_binding: bool
     """On an accelerator, keep inputs and outputs in its memory, so that copies are not timed."""
     cuda_graph: bool
@@ -323,7 +323,7 @@ class PruneKeywords(TypedDict, total=False):
     batch: int
     """Samples in one run that is timed, where the model leaves that open."""
     threads: int
-    """Threads inside an operator; 0 takes as many as OMP_NUM_THREADS says, or all cores without it."""
+    """Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."""
     latency_cache: str | PathLike[str] | None
     """Folder that keeps measured operator times for later runs. Default: in the user's cache folder."""
     target_macs: float | str | None
@@ -742,7 +742,7 @@ class SensitivityKeywords(TypedDict, total=False):
     batch: int
     """Samples in one run that is timed, where the model leaves that open."""
     threads: int
-    """Threads inside an operator; 0 takes as many as OMP_NUM_THREADS says, or all cores without it."""
+    """Threads inside an operator; 0 leaves it to ONNX Runtime, which takes all cores."""
     latency_cache: str | PathLike[str] | None
     """Folder that keeps measured operator times for later runs. Default: in the user's cache folder."""
     target_macs: float | str | None

@@ -12,7 +12,6 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.core.arrays import Floats
-from compressor.core.machine import wanted_threads
 from compressor.core.scratch import scratch
 from compressor.evaluate import pair
 from compressor.evaluate.statistics import speed_up
@@ -87,7 +86,7 @@ class RuntimeTimer:
             "cores": self._surroundings.cores,
             "runtime": {name: version for name, version in packages if name.startswith("onnxruntime")},
             "provider": self._provider,
-            "threads": self._settings.threads or wanted_threads(),
+            "threads": self._settings.threads,
             "inputs": {name: list(array.shape) for name, array in self._feeds.items()},
         }
 

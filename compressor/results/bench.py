@@ -85,7 +85,7 @@ class BenchReport(RunDocument):
     providers: str = Field(description="The execution provider asked for, by its full name.")
     io_binding: bool = Field(description="Inputs and outputs were in the accelerator's memory.")
     cuda_graph: bool
-    threads: int = Field(description="Threads inside an operator; 0 where nothing says how many: the runtime's choice.")
+    threads: int = Field(description="Threads inside an operator; 0 stands for the runtime's choice.")
     a: ModelStats
     b: ModelStats | None
     runs: list[BenchRun]

@@ -52,7 +52,8 @@ class Setup:
 
     Attributes:
         optimise: graph optimisations on.
-        threads: threads inside an operator; 0 takes those of ``OMP_NUM_THREADS``, or leaves it to the runtime.
+        threads: threads inside an operator; 0 leaves it to the runtime, as users of the model do whose times are taken;
+            None takes what ``OMP_NUM_THREADS`` says, or also leaves it.
         cuda_graph: the provider records its kernels once and replays them.
         profile: prefix of the file that a profile goes to; None does not profile.
         placement: the session can say which provider took which node.
@@ -65,7 +66,7 @@ class Setup:
     """
 
     optimise: bool = True
-    threads: int = 0
+    threads: int | None = None
     cuda_graph: bool = False
     profile: Path | None = None
     placement: bool = False
@@ -205,7 +206,7 @@ def run_session(
 def _options(setup: Setup) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL  # what goes wrong comes as an exception
-    options.intra_op_num_threads = setup.threads or wanted_threads()
+    options.intra_op_num_threads = wanted_threads() if setup.threads is None else setup.threads
     if not setup.optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     elif not setup.packed:

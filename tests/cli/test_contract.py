@@ -152,6 +152,7 @@ PLACES = {
     "output stdout": (2, ("net.onnx", "-o", "-"), "only --json can be written to stdout"),
     "plan to stdout": (2, ("net.onnx", "--plan-out", "-"), "only --json can be written to stdout"),
     "output of no folder": (2, ("net.onnx", "-o", "no/out.onnx"), "does not exist"),
+    "output no text": (2, ("net.onnx", "-o", os.fsdecode(b"\xff.onnx")), "only paths that are UTF-8"),
     "JSON of a long name": (2, ("net.onnx", "--json", LONG), "File name too long"),
 }
 

@@ -62,7 +62,9 @@ def test_threads_that_nobody_asks_for_are_those_of_the_environment(path, said, t
         monkeypatch.setenv("OMP_NUM_THREADS", said)
     options = sessions.start_session(path, "cpu", Setup()).get_session_options()
     assert options.intra_op_num_threads == threads
-    assert sessions.start_session(path, "cpu", Setup(threads=3)).get_session_options().intra_op_num_threads == 3
+    for asked in (0, 3):  # what is timed does not follow the environment
+        session = sessions.start_session(path, "cpu", Setup(threads=asked))
+        assert session.get_session_options().intra_op_num_threads == asked
 
 
 @pytest.mark.parametrize(

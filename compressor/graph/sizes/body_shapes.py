@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.graph.ir.control_flow import BEFORE_STATE, Flow, Slices, sliced_shape
@@ -68,6 +69,8 @@ def _enter(flow: Flow, walker: Walker) -> None:
     for value, dtype in zip(flow.counters, (ir.DataType.INT64, ir.DataType.BOOL), strict=False):
         known.shapes[value], known.dtypes[value] = (), dtype
         walker.assign_symbols(value)
+    for condition in flow.counters[1:]:
+        known.data[condition] = np.asarray(True)  # an iteration that is not wanted does not run
     for state in flow.states:
         known.shapes[state.inside] = known.shapes.get(state.before)
         known.dtypes[state.inside] = known.dtypes.get(state.before)
@@ -198,8 +201,8 @@ def _most(node: ir.Node, walker: Walker) -> Dim:
     """How often a Loop may run, or a choice where that is not known either."""
     limit = None if node.inputs[0] is None else walker.data(node.inputs[0])
     count = 0 if limit is None or limit.size != 1 else int(limit.ravel()[0])
-    # 0 would make an empty axis of what is stacked, and 1 one that is broadcast: neither shows how the graph goes on.
-    return count if 1 < count <= BODY_ITERATIONS else TURNS
+    # 0 would make an empty axis of what is stacked, which does not show how the graph goes on.
+    return count if 1 <= count <= BODY_ITERATIONS else TURNS
 
 
 def _length(part: Slices, walker: Walker) -> Dim | None:

@@ -257,3 +257,10 @@ def test_whole_entries_that_a_constant_picks_are_picked_by_the_plain_operator(in
     cleaned, _ = prepared_model(source, RunSettings())
     assert [node.op_type for node in cleaned.graph] == [left]
     np.testing.assert_array_equal(run_once(cleaned, [feed], "cpu").outputs[0][0], expected)
+
+
+def test_results_that_are_equal_keep_what_is_declared_of_them() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[n,4] x) => (float[n,4] y, float[n,4] z) { a = Relu(x)  b = Relu(x)  y = Neg(a)  z = Identity(b) }"""
+    source = prepared_model(in_memory(onnx.parser.parse_model(text)), RunSettings())[0]
+    assert [(str(v.shape), v.dtype) for v in source.graph.outputs] == [("[n,4]", ir.DataType.FLOAT)] * 2

@@ -255,3 +255,17 @@ def test_one_side_of_a_spectrum_is_the_default() -> None:
         )
     )
     assert shapes(values(source)["y"]) == run_all(source, inputs_of(source, shapes.inputs))["y"].shape == (3, 5, 9, 2)
+
+
+def test_a_loop_of_one_turn_stacks_one() -> None:
+    """The condition is only handed on: inside a body it holds, or the body would not run."""
+    for condition in ("yes", ""):
+        text = f"""<ir_version: 10, opset_import: ["" : 18]>
+            g (float[m,4] x) => (float[m,4] y) <int64 one = {{1}}, bool yes = {{1}}, int64[1] axis = {{0}}> {{
+            a = Loop(one, {condition})<body = b (int64 k, bool c) => (bool d, float[m,4] p) {{
+                p = Relu(x)  d = Identity(c) }}>
+            y = Squeeze(a, axis) }}"""
+        source, shapes = bound(onnx.parser.parse_model(text))
+        found = shapes(values(source)["a"])
+        assert found is not None
+        assert found[0] == 1

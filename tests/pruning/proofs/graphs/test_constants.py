@@ -174,3 +174,18 @@ def test_every_reader_is_asked() -> None:
             a = Add(x, one)  y = Mul(a, other) }""")
     with pytest.raises(ProofFailed, match="'t' was folded to other numbers"):
         demand_same_constants(source, made, "cpu")
+
+
+def test_texts() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    g (int64[n] i) => (string[n] y) { a = Constant<value_strings=["b", "c"]>()  t = Identity(a)  y = Gather(t, i) }"""
+    made = read(text)
+    names = ir.Value(name="t", const_value=ir.StringTensor(np.asarray([b"b", b"c"], object), name="t"))
+    gather = next(node for node in made.graph if node.op_type == "Gather")
+    gather.inputs[0].name = "t.folded"  # type: ignore[union-attr]
+    made.graph.register_initializer(names)
+    gather.replace_input_with(0, names)
+    assert not demand_same_constants(read(text), made, "cpu")
+    names.const_value = ir.StringTensor(np.asarray([b"b", b"d"], object), name="t")
+    with pytest.raises(ProofFailed, match="'t' was folded to other numbers"):
+        demand_same_constants(read(text), made, "cpu")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -9,13 +13,21 @@ from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.proofs.graphs.prepared_wiring import demand_prepared_wiring
-from tests.models import in_memory, model
+from tests.models import in_memory
 
 BRANCH = "then_branch = t () => (float[n,6] p) { p = Neg(x) }, else_branch = e () => (float[n,6] q) { q = Abs(x) }"
+PASSING = BRANCH.replace("Neg", "Identity")
 WRITTEN_ANEW = {
     "elements of sequences": """s = SequenceConstruct(a, b)  one = Constant<value_int=1>()
         zero = Constant<value_int=0>()  c = SequenceAt(s, one)  d = SequenceAt(s, zero)  y = Sub(c, d)""",
     "equal nodes": "c = Relu(a)  d = Relu(a)  e = Neg(c)  f = Neg(d)  y = Sub(e, f)",
+    "equal results": "c = Relu(a)  y = Identity(c)  d = Relu(a)  z = Identity(d)",
+    "one of several results": """c, , , d = com.microsoft.SkipLayerNormalization(a, b, gamma)  e = Neg(d)
+        y = Sub(c, e)""",
+    "a call that is equal to a node": "c = loc.Act(a)  d = LeakyRelu(a)  e = Neg(c)  f = Neg(d)  y = Sub(e, f)",
+    "a shape with fewer copies": """t = Shape(a)  m = Expand(bias, t)  c = Add(a, m)  y = Mul(c, b)""",
+    "a switch that passes on": f"""yes = Constant<value_int=1>()  c = Cast<to=9>(yes)  d = If(c)<{PASSING}>
+        e = Relu(d)  f = Relu(x)  h = Neg(f)  i = Sub(e, h)  y = Sub(i, a)""",
     "what only passes on": "c = Identity(a)  d = Dropout(c)  e = Concat<axis=1>(d)  y = Sub(e, b)",
     "the branch that runs": f"yes = Constant<value_int=1>()  c = Cast<to=9>(yes)  d = If(c)<{BRANCH}>  y = Sub(d, a)",
     "copies for each reader": """t = Constant<value_ints=[1,6]>()  o = Constant<value_ints=[-1,1,6]>()
@@ -28,9 +40,17 @@ WRITTEN_ANEW = {
 
 def written(nodes: str) -> ir.Model:
     """A model of these nodes between a, b, x and y; values inside have no types, as in files of many exporters."""
-    text = f"""(float[n,6] x) => (float[n,6] y) <float[6,6] w, float[6,6] v, float[1,6] bias> {{
-        a = MatMul(x, w)  b = MatMul(x, v)  {nodes} }}"""
-    return in_memory(model(text))
+    more = ", float[n,6] z" if " z = " in nodes else ""
+    text = f"""<ir_version: 10, opset_import: ["" : 18, "loc" : 1, "com.microsoft" : 1]>
+        g (float[n,6] x) => (float[n,6] y{more}) <float[6,6] w, float[6,6] v, float[1,6] bias, float[6] gamma> {{
+        a = MatMul(x, w)  b = MatMul(x, v)  {nodes} }}
+        <domain: "loc", opset_import: ["" : 18]> Act (p) => (q) {{ q = LeakyRelu(p) }}"""
+    made = onnx.parser.parse_model(text)
+    for name, shape in {"w": (6, 6), "v": (6, 6), "bias": (1, 6), "gamma": (6,)}.items():
+        numbers = np.linspace(-1, 1, prod(shape), dtype=np.float32).reshape(shape)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(numbers, name))
+    del made.graph.value_info[:]
+    return in_memory(made)
 
 
 @pytest.mark.parametrize("nodes", WRITTEN_ANEW.values(), ids=WRITTEN_ANEW.keys())

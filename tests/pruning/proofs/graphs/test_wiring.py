@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
@@ -48,12 +50,24 @@ def another_result(graph: ir.Graph) -> None:
     graph.outputs[1] = node(graph, "z").outputs[0]
 
 
+def at_most_a_thousand(graph: ir.Graph) -> None:
+    """A bound that a node between has."""
+    most = ir.Value(name="thousand", const_value=ir.tensor(np.asarray(1000, np.float32)))
+    graph.initializers["thousand"] = most
+    last = node(graph, "s")
+    part = ir.node("Min", [last.outputs[0], most], name="part")
+    last.outputs[0].replace_all_uses_with(part.outputs[0])
+    part.replace_input_with(0, last.outputs[0])
+    last.append(part)
+
+
 FAULTS: dict[Callable[[ir.Graph], None], str] = {
     another_bound: "reads other values|is not what the file holds",
     passed_over: "reads other values",
     another_operator: "is a GreaterOrEqual, was a Greater",
     another_value: "reads other values",
     another_result: "comes from elsewhere",
+    at_most_a_thousand: "reads other values",
 }
 
 
@@ -78,6 +92,55 @@ def test_what_no_input_of_the_proof_shows(
     plant(monkeypatch, fault, preparing=preparing)
     with pytest.raises(ProofFailed, match=FAULTS[fault]):
         prune(in_memory(model(RARE)), SETTINGS)
+
+
+COUNTED = """(float[n,6] x, float[3] given) => (float[n,k] y, int64[n,k] i, float[n,3] z)
+    <float[6,16] w, float[16,3] v, int64[1] k = {2}, float[3] given = {1, 2, 3}> {
+    a = MatMul(x, w)  r = Relu(a)  m = MatMul(r, v)  z = Add(m, given)  y, i = TopK(m, k) }"""
+
+
+def one_more(graph: ir.Graph) -> None:
+    node(graph, "y").replace_input_with(1, whole_number(graph, [3]))
+
+
+def computed(graph: ir.Graph) -> None:
+    top = node(graph, "y")
+    part = ir.node("Min", [top.inputs[1], whole_number(graph, [40])], name="part")
+    top.prepend(part)
+    top.replace_input_with(1, part.outputs[0])
+
+
+def from_the_bottom(graph: ir.Graph) -> None:
+    node(graph, "y").attributes["largest"] = ir.AttrInt64("largest", 0)
+
+
+def unsorted(graph: ir.Graph) -> None:
+    node(graph, "y").attributes["sorted"] = ir.AttrInt64("sorted", 0)
+
+
+def a_copy_of_the_default(graph: ir.Graph) -> None:
+    value = ir.Value(name="copy", const_value=ir.tensor(np.asarray([1, 2, 3], np.float32), name="copy"))
+    graph.initializers["copy"] = value
+    node(graph, "z").replace_input_with(1, value)
+
+
+def whole_number(graph: ir.Graph, numbers: list[int]) -> ir.Value:
+    value = ir.Value(name="number", const_value=ir.tensor(np.asarray(numbers, np.int64), name="number"))
+    graph.initializers["number"] = value
+    return value
+
+
+ANYWHERE = (one_more, from_the_bottom, unsorted, a_copy_of_the_default)
+
+
+@pytest.mark.parametrize(("fault", "preparing"), [(computed, False), *product(ANYWHERE, [False, True])])
+def test_whole_numbers_and_defaults_where_nothing_goes(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None], preparing: bool
+) -> None:
+    assert prune(in_memory(model(COUNTED)), SETTINGS).report.proof
+    plant(monkeypatch, fault, preparing=preparing)
+    with pytest.raises(ProofFailed, match=r"reads other|none that the original has|none in the result|is off by"):
+        prune(in_memory(model(COUNTED)), SETTINGS)
 
 
 LINEAR = """(float[n,6] x) => (float[m,3] y) <float[6,16] w, float[16,3] v> {
