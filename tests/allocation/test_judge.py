@@ -68,7 +68,7 @@ def test_exact_is_what_the_output_really_changes_by(kind: str) -> None:
         form, read = view.form, values[view.layer.x]
         rows = form.rows(read, gradients[view.layer.y].shape, np.arange(form.count(gradients[view.layer.y].shape)))
         expected.append(np.einsum("goi,gpi->", change, rows - mean[:, None]))
-    scale = run._loss._scales[0]
+    scale = float(run._loss._scales[0])
     assert found.losses()[0] == pytest.approx(np.mean(np.square(expected)) / scale**2, rel=1e-4)
 
 

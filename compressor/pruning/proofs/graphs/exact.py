@@ -23,7 +23,8 @@ from compressor.graph.tensors.weights import DerivedTensor, paired_weights, part
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.written import told
 
-COUNTS = frozenset({ir.AttributeType.INT, ir.AttributeType.INTS})
+_COUNTS = frozenset({ir.AttributeType.INT, ir.AttributeType.INTS})
+LISTS = frozenset({ir.AttributeType.FLOATS, ir.AttributeType.STRINGS})
 GRAPHS = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
 MayFollow = Callable[[ir.Node, str], bool]
 
@@ -50,7 +51,9 @@ def demand_exact(cut: ChannelMask, small: ir.Model) -> None:
 
     def may_follow(node: ir.Node, name: str) -> bool:
         record = operator_of(node)
-        return touched(cut, node) and (name in record.sizes.values() or record.repaired is not None)
+        follows = name in record.sizes.values() or record.repaired is not None
+        held = node.attributes.get(name)
+        return touched(cut, node) and (follows or (held is not None and held.type in LISTS))
 
     demand_settings(cut.coupling.graph, small.graph, may_follow=may_follow)
     for value, whole, kept in paired_weights(cut.coupling.graph, small.graph):
@@ -87,10 +90,12 @@ def demand_settings(
         if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):
             continue
         for name, attribute in twin.attributes.items():
-            if attribute.type in GRAPHS or (attribute.type in COUNTS and may_follow(twin, name)):
+            if attribute.type in GRAPHS or (attribute.type in _COUNTS and may_follow(twin, name)):
                 continue
             left = node.attributes.get(name)
-            if not attribute.is_ref() and (left is None or not _stands_for(left, attribute)):
+            if not attribute.is_ref() and (
+                left is None or not _stands_for(left, attribute, shorter=may_follow(twin, name))
+            ):
                 raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is not what the original has")
         for name in node.attributes.keys() - twin.attributes.keys():
             if not _is_default(node, name) and not may_follow(twin, name):
@@ -98,21 +103,21 @@ def demand_settings(
 
 
 def _is_default(node: ir.Node, name: str) -> bool:
-    """Is an attribute what ONNX says of one that is left out? A float without a default, as attention's scale, is for
-    runs."""
-    attribute = node.attributes[name]
-    if not is_standard(node):
-        return True
+    """Is an attribute what ONNX says of one that is left out?"""
     try:
-        default = default_attribute(node.op_type, name)
+        default = default_attribute(node.op_type, name) if is_standard(node) else None
     except (KeyError, onnx.defs.SchemaError):
-        return attribute.type == ir.AttributeType.FLOAT
-    return told(attribute) == told(ir.serde.deserialize_attribute(default))
+        return False
+    return default is not None and told(node.attributes[name]) == told(ir.serde.deserialize_attribute(default))
 
 
-def _stands_for(left: ir.Attr, whole: ir.Attr) -> bool:
-    """Is a setting what it was? A list may have lost entries, as one of numbers by channel does."""
-    if told(left) == told(whole) or whole.type not in (ir.AttributeType.FLOATS, ir.AttributeType.STRINGS):
+def _stands_for(left: ir.Attr, whole: ir.Attr, *, shorter: bool) -> bool:
+    """Is a setting what it was? A list may be ``shorter`` where channels went, as one of numbers by channel is."""
+    if (
+        told(left) == told(whole)
+        or not shorter
+        or whole.type not in (ir.AttributeType.FLOATS, ir.AttributeType.STRINGS)
+    ):
         return told(left) == told(whole)
     entries = iter(whole.value)
     return left.type == whole.type and all(any(entry == wanted for entry in entries) for wanted in left.value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import onnx_ir as ir
@@ -18,6 +19,7 @@ import onnx_ir as ir
 from compressor.errors import tool_fault
 from compressor.graph.form.normalise import with_node_names
 from compressor.graph.form.plain_sequences import handles_sequences
+from compressor.graph.form.unfuse import FUSED
 from compressor.graph.ir.captures import captured_values, graphs_of, has_graph
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import is_standard
@@ -25,6 +27,7 @@ from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import initializer_of
 from compressor.graph.tensors.weights import same_tensors
+from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.wiring import given_inputs
 from compressor.pruning.proofs.graphs.written import told
@@ -56,8 +59,9 @@ def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
         wanted, found = given_inputs(twin), given_inputs(node)
         if joins(twin):
             # Constants without elements go.
-            rest = iter(wanted)
-            held = all(any(_agree(old, new, value, mine) for value in rest) for mine in found)
+            wanted = [value for value in wanted if not _is_empty(value)]
+            found = [value for value in found if not _is_empty(value)]
+            held = len(wanted) == len(found) and all(map(partial(_agree, old, new), wanted, found))
         else:
             pairs = list(zip_longest(wanted, found))
             held = all(_agree(old, new, *pair) or _asks_for_less(old, new, node, pair) for pair in pairs)
@@ -98,24 +102,37 @@ def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | No
         return found is wanted
     front = old.front(wanted)
     if new.is_fixed(found):
-        # What a caller may set is for no constant.
-        free = any(value.producer() is None and old.place(value) is not None for value in front)
-        return not free and _is_same_count(wanted, found)
+        return old.may_be_known(wanted) and _is_same_count(wanted, found)
     sources, places = new.moved_from(found), old.places(front)
     if all(new.place(value) in places for value in sources):
         return True
     makers = [node for value in front if (node := value.producer()) is not None and not _passes_on(node)]
     gone = [node for node in makers if not old.shares(node)]
-    # What was taken apart may have become anything, and what is gone was merged with an equal node or written anew.
-    # Where the file's node is still there, a reader may have a copy of it.
-    anything, kinds = any(_may_hand_on(node) for node in gone), {_kind(node) for node in gone or makers}
+    # What was taken apart may have become anything, and what is gone was merged with an equal node. Where the file's
+    # node is still there, a reader may have a copy of it, and its own of what only moves data.
+    anything = any(_is_taken_apart(node) for node in gone)
     for value in sources:
         maker = value.producer()
-        written_anew = bool(gone) and maker is not None and not new.shares(maker)
-        equal = maker is not None and _kind(maker) in kinds
-        if not (written_anew or anything or equal or new.place(value) in old.moved(wanted)):
+        equal = maker is not None and any(_does_the_same(old, new, node, maker) for node in gone or makers)
+        if not (anything or equal or new.place(value) in old.moved(wanted)):
             return False
     return new.follows_from(sources, old.behind(wanted))
+
+
+def _is_taken_apart(node: ir.Node) -> bool:
+    return _may_hand_on(node) or (node.domain, node.op_type) in FUSED
+
+
+def _does_the_same(old: _Side, new: _Side, node: ir.Node, maker: ir.Node) -> bool:
+    """Are two nodes of one kind, with equal settings, that read the same?"""
+    settings = [{name: told(value) for name, value in each.attributes.items()} for each in (node, maker)]
+    if _kind(node) != _kind(maker) or settings[0] != settings[1] or has_graph(node):
+        return False
+    return all(_agree(old, new, *pair) for pair in zip_longest(given_inputs(node), given_inputs(maker)))
+
+
+def _is_empty(value: ir.Value | None) -> bool:
+    return value is not None and value.const_value is not None and value.const_value.size == 0
 
 
 def _is_same_count(wanted: ir.Value, found: ir.Value) -> bool:
@@ -204,6 +221,23 @@ class _Side:
     def is_fixed(self, value: ir.Value) -> bool:
         """Is it a constant that nobody can set?"""
         return initializer_of(value) is not None or (value.is_initializer() and not self.overridable)
+
+    def may_be_known(self, value: ir.Value) -> bool:
+        """Does a value follow from constants and sizes alone? What a caller may set is no constant."""
+        waiting, seen = [value], set[ir.Value]()
+        while waiting:
+            last = waiting.pop()
+            if last in seen or self.is_fixed(last):
+                continue
+            seen.add(last)
+            node = last.producer()
+            if node is None:
+                return False
+            # Of several results of a function or a branch one may be a constant of it.
+            inside = not self.shares(node) and _may_hand_on(node) and (node.domain, node.op_type) not in FUSED
+            if operator_of(node).on_host < Host.ALWAYS and not inside:
+                waiting += _all_read(node)
+        return True
 
     def place(self, value: ir.Value) -> SharedPlace | None:
         """Where a value comes from, if the other graph has that, too."""
@@ -314,7 +348,7 @@ def _equal_values(graph: ir.Graph) -> dict[ir.Value, list[ir.Value]]:
         # Constant nodes become weights, which nobody makes one of.
         if draws(node) or has_graph(node) or not node.inputs:
             continue
-        first = node.inputs[0] if node.inputs else None
+        first = node.inputs[0]
         if _passes_on(node) and first is not None and len(given_inputs(node)) == 1:
             numbers[node.outputs[0]] = _number(first, numbers, known)
             continue

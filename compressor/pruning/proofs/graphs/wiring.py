@@ -15,13 +15,13 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import graphs_of, has_graph
-from compressor.graph.ir.movement import joins, may_pass_on, only_moves
+from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.exact import stays, touched
 
-MayStand = Callable[[ir.TensorProtocol, ir.Value | None], bool]
-"""May a constant stand for that of a value, or where nothing was (None)?"""
+MayStand = Callable[[ir.Value, ir.Value | None], bool]
+"""May a constant stand for a value, or where nothing was (None)?"""
 OutputPlace = tuple[str, int]
 """Name of a node and number of its output; of what no node makes the name of the value, and -1."""
 
@@ -42,12 +42,12 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
 
-    def fits(kept: ir.TensorProtocol, wanted: ir.Value | None) -> bool:
+    def fits(kept: ir.Value, wanted: ir.Value | None) -> bool:
         held = None if wanted is None else wanted.const_value
         mask = cut.mask(wanted)
         # What a caller may set is no constant, but where it lost channels.
         free = wanted is not None and wanted.is_graph_input() and mask is None
-        return held is not None and not free and stays(held, kept, mask)
+        return held is not None and kept.const_value is not None and not free and stays(held, kept.const_value, mask)
 
     blocks = {block.sum: block.branch for block in cut.blocks}
 
@@ -66,13 +66,18 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
         asked = any(given is value and k in record.host for k, given in enumerate(node.inputs))
         return (value is None or value.const_value is not None or asked) and touched(cut, node)
 
-    _Wiring.of(cut.coupling.graph, blocks, Allowed(fits, counts, _hands_on)).demand_all(
-        small.graph, "the smaller model"
-    )
+    def gone(value: ir.Value) -> bool:
+        mask = cut.mask(value)
+        return mask is not None and not mask.any()
+
+    allowed = Allowed(fits, counts, _puts_elsewhere, gone)
+    _Wiring.of(cut.coupling.graph, blocks, allowed).demand_all(small.graph, "the smaller model")
 
 
-def _hands_on(node: ir.Node) -> bool:
-    return operator_of(node).hands_on
+def _puts_elsewhere(node: ir.Node) -> bool:
+    """Are all entries of its outputs entries of its inputs, or zeros between them?"""
+    movement = operator_of(node).movement
+    return movement not in (None, Movement.TYPE)
 
 
 def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
@@ -89,9 +94,15 @@ def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
     """
 
     def adds(node: ir.Node) -> bool:
-        return bool(operator_of(node).addends) or _hands_on(node)
+        return bool(operator_of(node).addends) or _puts_elsewhere(node)
 
-    allowed = Allowed(lambda _, wanted: wanted is None or not wanted.is_graph_input(), lambda _, __: False, adds)
+    def fits(kept: ir.Value, wanted: ir.Value | None) -> bool:
+        # What may be trained or fitted is a weight, or a bias where there was none.
+        if str(kept.name) in before.graph.initializers or (wanted is not None and wanted.is_graph_input()):
+            return False
+        return wanted is None or wanted.const_value is not None
+
+    allowed = Allowed(fits, lambda _, __: False, adds, lambda _: False)
     _Wiring.of(before.graph, {}, allowed).demand_all(after.graph, "the recovered model")
 
 
@@ -108,11 +119,13 @@ class Allowed:
         fits: asked of floats, by what the other graph holds and what this one reads there.
         counts: may a node of this graph read other whole numbers in the place of a value?
         put_in: may a node that this graph does not have stand between?
+        gone: is nothing left of a value of this graph?
     """
 
     fits: MayStand
     counts: Callable[[ir.Node, ir.Value | None], bool]
     put_in: Callable[[ir.Node], bool]
+    gone: Callable[[ir.Value], bool]
 
 
 @dataclass(frozen=True)
@@ -153,19 +166,26 @@ class _Wiring:
 
         if (node.domain, node.op_type) != (twin.domain, twin.op_type):
             # A repair may move what another node of the same work gives, and call that one by the name of this.
-            if not only_moves(node):
+            known = only_moves(twin) or twin in self.blocks or self._moves_work_of(node, twin)
+            if not only_moves(node) or not known:
                 raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
             held = all(self.stands_for(new, wanted, counts=True) for new in found)
         elif joins(twin):
             # Parts of which nothing is left go.
-            rest = iter(wanted)
-            held = all(any(stands(new, old) for old in rest) for new in found)
+            rest, dropped = list(wanted), list[ir.Value | None]()
+            held = True
+            for new in found:
+                while rest and not stands(new, rest[0]):
+                    dropped.append(rest.pop(0))
+                held = held and bool(rest)
+                rest = rest[1:]
+            held = held and all(value is not None and self.allowed.gone(value) for value in (*dropped, *rest))
         else:
             held = all(stands(new, old) for old, new in zip_longest(wanted, found))
         if not held:
             raise tool_fault(f"node {node.name!r} ({node.op_type}) of {called} reads other values than it did")
-        for old, new in zip(graphs_of(twin), graphs_of(node), strict=True):
-            self.demand_results(old, new, f"a body of {node.name!r} in {called}")
+        for body, made in zip(graphs_of(twin), graphs_of(node), strict=True):
+            self.demand_results(body, made, f"a body of {node.name!r} in {called}")
 
     def demand_results(self, wanted: ir.Graph, found: ir.Graph, owner: str) -> None:
         """Raises ProofFailed where a graph or a body gives something else than its twin in this graph."""
@@ -183,7 +203,7 @@ class _Wiring:
             any(_place(value) in self._in_front(old) for old in known)
             or (counts and bool(known))
             or ((counts or value is not new) and value.is_initializer() and _is_whole(value))
-            or (value.is_initializer() and self._constant_for(value, known))
+            or (value.is_initializer() and self._constant_for(value, known if value is new else []))
             for value in self._sources(new, counts)
         )
 
@@ -205,14 +225,17 @@ class _Wiring:
             else:
                 yield last
 
+    def _moves_work_of(self, node: ir.Node, twin: ir.Node) -> bool:
+        """Is what a node moves made by one that does the same as its twin?"""
+        sources = self._sources(node.inputs[0], counts=False) if node.inputs[0] is not None else ()
+        makers = [maker for value in sources if (maker := value.producer()) is not None]
+        return any((maker.domain, maker.op_type) == (twin.domain, twin.op_type) for maker in makers)
+
     def _constant_for(self, new: ir.Value, wanted: Sequence[ir.Value]) -> bool:
         """May a constant stand there: what stays of one of these?"""
-        kept = new.const_value
-        if kept is None:
-            return False
-        # One of the same name is compared with all weights.
         places: Sequence[ir.Value | None] = wanted or [None]
-        return any(self.allowed.fits(kept, old) or (old is not None and old.name == new.name) for old in places)
+        # One of the same name is compared with all weights.
+        return any(self.allowed.fits(new, old) or (old is not None and old.name == new.name) for old in places)
 
     def _in_front(self, value: ir.Value) -> Iterator[OutputPlace]:
         """The value's place, and those of values that nodes only pass on to it, or add a block to that goes."""

@@ -15,6 +15,7 @@ from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning.cut import analysis, surgery
 from compressor.pruning.proofs import preparation
+from compressor.pruning.proofs.graphs.wiring import demand_same_wiring
 from tests.models import in_memory, model
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
@@ -61,6 +62,15 @@ def at_most_a_thousand(graph: ir.Graph) -> None:
     last.append(part)
 
 
+def nothing_any_more(graph: ir.Graph) -> None:
+    """A node that passes on what it read, under its name."""
+    bound = node(graph, "d")
+    made = ir.node("Identity", [bound.inputs[0]], name=bound.name)
+    bound.prepend(made)
+    bound.outputs[0].replace_all_uses_with(made.outputs[0])
+    graph.remove(bound, safe=True)
+
+
 FAULTS: dict[Callable[[ir.Graph], None], str] = {
     another_bound: "reads other values|is not what the file holds",
     passed_over: "reads other values",
@@ -68,6 +78,7 @@ FAULTS: dict[Callable[[ir.Graph], None], str] = {
     another_value: "reads other values",
     another_result: "comes from elsewhere",
     at_most_a_thousand: "reads other values",
+    nothing_any_more: "is a Identity, was a Clip|reads other values",
 }
 
 
@@ -92,6 +103,53 @@ def test_what_no_input_of_the_proof_shows(
     plant(monkeypatch, fault, preparing=preparing)
     with pytest.raises(ProofFailed, match=FAULTS[fault]):
         prune(in_memory(model(RARE)), SETTINGS)
+
+
+TWICE = """(float[n,6] x) => (float[n,3] y) <float[6,16] w, float[16,3] v, float low = {-90}, float high = {90},
+    float higher = {9000}, float[1] most = {95}, float[16] fill> {
+    a = MatMul(x, w)  big = Greater(a, most)  b = Where(big, fill, a)  c = Clip(b, low, higher)  d = Clip(c, low, high)
+    y = MatMul(d, v) }"""
+
+
+def one_of_two(graph: ir.Graph) -> None:
+    """The tighter of two nodes of one kind."""
+    node(graph, "d").outputs[0].replace_all_uses_with(node(graph, "c").outputs[0])
+
+
+def renamed(graph: ir.Graph) -> None:
+    bound = node(graph, "d")
+    bound.name = "another"
+    bound.replace_input_with(2, node(graph, "c").inputs[2])
+
+
+def a_constant(graph: ir.Graph) -> None:
+    """What is rarely there is always zero."""
+    zero = ir.Value(name="zero", const_value=ir.tensor(np.zeros(16, np.float32), name="zero"))
+    graph.initializers["zero"] = zero
+    node(graph, "c").replace_input_with(0, zero)
+
+
+@pytest.mark.parametrize("fault", [one_of_two, renamed, a_constant])
+def test_preparing_leaves_nodes_of_one_kind_apart(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None]
+) -> None:
+    assert prune(in_memory(model(TWICE)), SETTINGS).report.proof
+    plant(monkeypatch, fault, preparing=True)
+    with pytest.raises(ProofFailed, match=r"of the prepared graph (reads|is made)|is not what the file holds"):
+        prune(in_memory(model(TWICE)), SETTINGS)
+
+
+def test_recovery_leaves_bounds_where_they_are() -> None:
+    before = in_memory(model(TWICE))
+    demand_same_wiring(before, before.clone())
+    after = before.clone()
+    node(after.graph, "d").replace_input_with(2, node(after.graph, "c").inputs[2])
+    with pytest.raises(ProofFailed, match="of the recovered model reads other values"):
+        demand_same_wiring(before, after)
+    after = before.clone()
+    node(after.graph, "d").replace_input_with(0, node(after.graph, "c").inputs[1])
+    with pytest.raises(ProofFailed, match="of the recovered model reads other values"):
+        demand_same_wiring(before, after)
 
 
 COUNTED = """(float[n,6] x, float[3] given) => (float[n,k] y, int64[n,k] i, float[n,3] z)
