@@ -20,7 +20,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         "max_drop": "let {stage} change less, or train longer (finetune with more epochs)",
         "max_distance": "let {stage} change less, or train longer (finetune with more epochs)",
-        "max_size": "remove more (a larger ratio, or target_size), or add a stage {add}",
+        "max_size": "remove more (a larger ratio, or target_size), or {add}",
         "min_speedup": "remove more (a larger ratio, or target_latency), or choose by time (objective: latency)",
         "max_latency": "remove more (a larger ratio, or target_latency), or choose by time (objective: latency)",
     }
@@ -51,7 +51,7 @@ def demand_limits(document: Document | None, gates: Iterable[GateRow], costliest
         document: of a stage; None for the recipe.
         gates: as they were judged.
         costliest: the stage that lost most of what a metric says.
-        smaller: the stage that may be added to make the file smaller.
+        smaller: what to do to the stages to make the file smaller.
 
     Raises:
         GateMissed: a gate is missed.

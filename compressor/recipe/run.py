@@ -265,6 +265,6 @@ class _Run:
 
 
 def smaller_by(stages: Iterable[str]) -> str:
-    """The stage that may be added to make a file smaller, and where: none on real weights follows integers."""
+    """What makes a file smaller yet: a palette of few values takes less than integers do, and the two do not add up."""
     quantised = next((name for name in stages if STAGES[stage_kind(name)].quantises), None)
-    return "unify or quantize" if quantised is None else f"unify in front of stage {quantised!r}"
+    return "add a stage unify or quantize" if quantised is None else f"put unify in the place of stage {quantised!r}"

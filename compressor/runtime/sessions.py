@@ -117,8 +117,14 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
     return session
 
 
+UNKNOWN_OPERATOR = "is not a registered function/op"
+"""What ONNX Runtime says of an operator that it does not have."""
+
+
 def _no_kernel(error: Exception) -> str:
-    """The remedy where the runtime knows an operator and computes it in another version, or elsewhere, only."""
+    """The remedy where the runtime has no kernel: it has one of another version, or for another device, or none at all."""
+    if UNKNOWN_OPERATOR in str(error):
+        return "; a model with operators of your own is cut without being run with --no-verify --recover none"
     if "NOT_IMPLEMENTED" not in str(error):
         return ""
     return (

@@ -166,7 +166,7 @@ def _chosen(tries: Sequence[_Try]) -> tuple[_Try, str]:
         return first, f"with it {_how_far(first.row)}"
     said = f"with it {_how_far(first.row)}, with {done.row.mode} {_how_far(done.row)}"
     nearer = done.off is not None and first.off is not None and done.off < first.off
-    return first, f"{said}, and it is the faster one" if nearer else said
+    return first, f"{said}; {first.row.mode} is the faster one" if nearer else said
 
 
 def _convolutional(task: QuantizeTask) -> bool:

@@ -224,7 +224,7 @@ def test_every_gate_has_a_remedy() -> None:
         (
             "data: data.npz\ngates: {max_size: 1%}",
             "prune: {ratio: 0.5}\nquantize: {samples: 8}",
-            r"^the recipe: the file has .*target_size\), or add a stage unify in front of stage 'quantize'; see",
+            r"^the recipe: the file has .*target_size\), or put unify in the place of stage 'quantize'; see",
         ),
         ("gates: {max_latency: 1us}", f"prune: {{ratio: 0.5}}\n{QUICK_BENCH}", r"^the recipe: a run takes .* 0.001 ms"),
     ],

@@ -32,8 +32,8 @@ MOST_MEASURED = 512
 RATIOS_COUNTED = 41
 """Ratios at which multiply-accumulates are counted for a run of several steps."""
 NO_VIEW = (
-    "every group of channels is also read by what is no linear layer, such as a recurrent one, so that nothing tells "
-    "what they are worth to the outputs; widths follow no measured losses"
+    "every group of channels is also read by what is no linear layer, such as a recurrent or a quantised one, so that "
+    "nothing tells what they are worth to the outputs; widths follow no measured losses"
 )
 NOT_READ = "widths follow no measured losses: {reason}"
 NO_GRADIENTS = (
