@@ -122,7 +122,7 @@ UNKNOWN_OPERATOR = "is not a registered function/op"
 
 
 def _no_kernel(error: Exception) -> str:
-    """The remedy where the runtime has no kernel: it has one of another version, or for another device, or none at all."""
+    """The remedy where the runtime has no kernel, or one of another version or for another device alone."""
     if UNKNOWN_OPERATOR in str(error):
         return "; a model with operators of your own is cut without being run with --no-verify --recover none"
     if "NOT_IMPLEMENTED" not in str(error):
