@@ -42,7 +42,7 @@ class OutputForm:
     Attributes:
         index: its number among the outputs.
         kind: by the divergence of Kullback and Leibler, by the squared difference, or not at all.
-        axis: of the classes.
+        axis: of the classes, or of the parts that are in units of their own.
         probabilities: entries are probabilities, else scores of any size.
         variance: of the original's numbers.
         scales: where parts along ``axis`` are in units of their own, what squares are divided by at each position there

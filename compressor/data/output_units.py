@@ -57,8 +57,8 @@ class OutputUnits:
         return cast("list[Array]", np.split(values, self.starts, self.axis))
 
     def scales(self, values: Array) -> tuple[float, ...]:
-        """What squared differences are divided by at each position of the axis, so that their mean is that of the
-        parts', of all parts one, however many rows each has. Empty where all is in one unit.
+        """What squared differences are divided by at each position of the axis, so that each part counts alike in their
+        mean, however many rows it has. Empty where all is in one unit.
 
         Each row counts by its own variance in ``values``, as sides of boxes vary less than their places do; one that
         hardly varies by a share of the largest in its part, so that it is not all that matters.

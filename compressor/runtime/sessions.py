@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: the one place that imports it."""
+"""Sessions of ONNX Runtime: how they are set up, started and run, and what it says where it refuses a model."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ def prove_preparation(
     """Proves that normalising, folding and unfusing changed no output: of the file itself, where there is one.
 
     Both are run at the second size, and far from it where more than the batch is open: a size that was taken for a
-    constant shows there. Constants are compared one by one, and branches as far as their nodes
-    keep theirs.
+    constant shows there. Constants, settings and who reads what are compared node by node; branches, in runs, where
+    their nodes keep their names.
 
     Args:
         original: what came in.

@@ -1,9 +1,9 @@
 """The proof: the smaller model gives what the original gives when the removed channels do not count.
 
 Every model that is compared is a graph of its own, written before anything is cut, and is run in ONNX Runtime on the
-same seeded inputs, at two sizes where dimensions are symbolic. Four things are held against each other: the file as it
-was read and the prepared graph; the masked graph and the smaller one; a smaller one that is cut wrongly on purpose; the
-smaller one and the file that was written. Weights are compared bit by bit besides
+same seeded inputs, at several sizes where dimensions are symbolic. Four things are held against each other: the file as
+it was read and the prepared graph; the masked graph and the smaller one; a smaller one that is cut wrongly on purpose;
+the smaller one and the file that was written. Weights are compared bit by bit besides
 (:mod:`compressor.pruning.proofs.graphs.exact`), and what recovery leaves with what was proved
 (:mod:`compressor.pruning.proofs.weights_only`).
 """

@@ -1,8 +1,8 @@
-"""Constants of a graph that was made of another are those of the other: no run is needed to see it.
+"""Constants of a graph that was made of another are those of the other: no run of a model is needed to see it.
 
-Runs show what inputs reach: a row of a table that no token asks for, or a bound that nothing exceeds, moves no output.
-What both graphs hold is compared to the bit, whatever it is called by now; what folding computed is held against what
-ONNX Runtime makes of the same nodes of the file.
+Runs of it show what inputs reach: a row of a table that no token asks for, or a bound that nothing exceeds, moves no
+output. What both graphs hold is compared to the bit, whatever it is called by now; what folding computed is held
+against what ONNX Runtime makes of the same nodes of the file.
 """
 
 from __future__ import annotations

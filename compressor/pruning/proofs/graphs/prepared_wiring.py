@@ -35,6 +35,9 @@ from compressor.pruning.proofs.graphs.written import told
 SharedPlace = tuple[str, str, int]
 """What both graphs have: kind, name of a node or value, and which output of the node."""
 
+EQUAL_NODES = 32
+"""Nodes, one behind the other, that are compared by what they read; more of them are for the runs."""
+
 
 def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
     """Holds who reads what in a prepared graph against the file that it was made of.
@@ -96,8 +99,10 @@ def _demand_results(old: _Side, new: _Side, wanted: ir.Graph, found: ir.Graph, o
             raise tool_fault(f"output {value.name!r} of {owner} comes from elsewhere than in the file")
 
 
-def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | None) -> bool:
-    """May ``found`` of the prepared graph stand where the file's nodes read ``wanted``?"""
+def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | None, depth: int = EQUAL_NODES) -> bool:
+    """May ``found`` of the prepared graph stand where the file's nodes read ``wanted``? So many equal nodes are looked
+    through, one behind the other.
+    """
     if found is None or wanted is None:
         return found is wanted
     front = old.front(wanted)
@@ -113,7 +118,7 @@ def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | No
     anything = any(_is_taken_apart(node) for node in gone)
     for value in sources:
         maker = value.producer()
-        equal = maker is not None and any(_does_the_same(old, new, node, maker) for node in gone or makers)
+        equal = maker is not None and any(_does_the_same(old, new, node, maker, depth) for node in gone or makers)
         if not (anything or equal or new.place(value) in old.moved(wanted)):
             return False
     return new.follows_from(sources, old.behind(wanted))
@@ -123,12 +128,13 @@ def _is_taken_apart(node: ir.Node) -> bool:
     return _may_hand_on(node) or (node.domain, node.op_type) in FUSED
 
 
-def _does_the_same(old: _Side, new: _Side, node: ir.Node, maker: ir.Node) -> bool:
+def _does_the_same(old: _Side, new: _Side, node: ir.Node, maker: ir.Node, depth: int) -> bool:
     """Are two nodes of one kind, with equal settings, that read the same?"""
     settings = [{name: told(value) for name, value in each.attributes.items()} for each in (node, maker)]
     if _kind(node) != _kind(maker) or settings[0] != settings[1] or has_graph(node):
         return False
-    return all(_agree(old, new, *pair) for pair in zip_longest(given_inputs(node), given_inputs(maker)))
+    pairs = zip_longest(given_inputs(node), given_inputs(maker))
+    return depth == 0 or all(_agree(old, new, *pair, depth - 1) for pair in pairs)
 
 
 def _is_empty(value: ir.Value | None) -> bool:
@@ -200,6 +206,9 @@ def _places_of_bodies(shared: dict[str, ir.Node]) -> dict[ir.Value, SharedPlace]
 class _Side:
     """One of the two graphs.
 
+    In the file ``MatMul -> a -> Identity -> b -> Gelu -> c -> Relu``, of which a prepared graph has MatMul and Relu,
+    ``b`` has ``a`` in front, whose place is that of MatMul; what ``c`` reads is behind it: ``a`` and ``b``.
+
     Attributes:
         shared: nodes that the other has, too, by name.
         rewritten: values by name that other nodes make in the other graph.
@@ -254,13 +263,12 @@ class _Side:
 
     def front(self, value: ir.Value) -> list[ir.Value]:
         """The value, what is passed on to it, and what nodes read that are gone and may have handed that on."""
+        return _walk([value], lambda node: self._handed_on(node, _passes_on))
 
-        def through(node: ir.Node) -> list[ir.Value]:
-            if _passes_on(node):
-                return _moved_by(node)
-            return _all_read(node) if not self.shares(node) and _may_hand_on(node) else []
-
-        return _walk([value], through)
+    def _handed_on(self, node: ir.Node, moves: Callable[[ir.Node], bool]) -> list[ir.Value]:
+        if moves(node):
+            return _moved_by(node)
+        return _all_read(node) if not self.shares(node) and _may_hand_on(node) else []
 
     def moved_from(self, value: ir.Value) -> list[ir.Value]:
         """What nodes that the other graph does not have only moved to where the value is."""
@@ -273,7 +281,8 @@ class _Side:
 
     def moved(self, value: ir.Value) -> set[SharedPlace]:
         """Places that a value is moved from, whoever has the nodes that do it."""
-        return self.places(_walk([value], lambda node: _moved_by(node) if only_moves(node) or _passes_on(node) else []))
+        found = _walk([value], lambda node: self._handed_on(node, lambda n: only_moves(n) or _passes_on(n)))
+        return self.places(found)
 
     def behind(self, value: ir.Value) -> set[SharedPlace]:
         """Places of a value, of equal ones, and of all that it is made of by nodes that are gone or only move data."""

@@ -28,6 +28,9 @@ WRITTEN_ANEW = {
     "a shape with fewer copies": """t = Shape(a)  m = Expand(bias, t)  c = Add(a, m)  y = Mul(c, b)""",
     "a switch that passes on": f"""yes = Constant<value_int=1>()  c = Cast<to=9>(yes)  d = If(c)<{PASSING}>
         e = Relu(d)  f = Relu(x)  h = Neg(f)  i = Sub(e, h)  y = Sub(i, a)""",
+    "a shuffle of what a branch gives": f"""yes = Constant<value_int=1>()  k = Cast<to=9>(yes)  c = If(k)<{BRANCH}>
+        i = Constant<value_ints=[0,2,3]>()  o = Constant<value_ints=[0,6]>()  d = Reshape(c, i)
+        e = Transpose<perm=[0,2,1]>(d)  f = Reshape(e, o)  y = Add(f, a)""",
     "what only passes on": "c = Identity(a)  d = Dropout(c)  e = Concat<axis=1>(d)  y = Sub(e, b)",
     "the branch that runs": f"yes = Constant<value_int=1>()  c = Cast<to=9>(yes)  d = If(c)<{BRANCH}>  y = Sub(d, a)",
     "copies for each reader": """t = Constant<value_ints=[1,6]>()  o = Constant<value_ints=[-1,1,6]>()
