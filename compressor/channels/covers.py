@@ -80,7 +80,11 @@ class _Search:
                 best = found
             if best is not None and best.sum() <= self._widest:
                 break
-        return each if best is None and level else best
+        if best is not None or level:
+            return each if best is None else best
+        # All that is left may be level where no part of it was found to be.
+        rest = np.where(each > 0, self._available, 0)
+        return None if not rest.any() or (rest @ self._uneven).any() else rest // np.gcd.reduce(rest)
 
     def _open(self) -> Counts:
         """Patterns of which units are left, without those in a constraint that has an empty row."""

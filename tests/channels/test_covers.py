@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from compressor.channels.covers import SEARCH_PATTERNS, covers
@@ -23,6 +23,7 @@ def is_level(taken: Counts, given_patterns: Counts, rows: list[int]) -> bool:
 
 
 @settings(max_examples=150, deadline=None)
+@example([[0, 1, 2, 0, 0], [1, 0, 1, 0, 0], [2, 2, 0, 0, 1], [0, 0, 1, 2, 0], [0, 2, 1, 0, 0]], [1, 3, 2, 1, 1], [3, 2])
 @given(patterns, st.lists(st.integers(1, 3), min_size=5, max_size=5), st.sampled_from([[5], [3, 2], [2, 3]]))
 def test_covers_are_level_and_take_all_where_all_are_level(
     found: list[list[int]], available: list[int], rows: list[int]

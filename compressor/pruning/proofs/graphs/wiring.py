@@ -55,16 +55,25 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
         dtype = cut.coupling.shapes.dtype(value)
         return dtype is not None and dtype.is_integer()
 
-    def counts(node: ir.Node, value: ir.Value | None) -> bool:
+    def is_size(value: ir.Value) -> bool:
+        maker = value.producer()
+        return maker is not None and operator_of(maker).on_host == Host.ALWAYS and touched(cut, maker)
+
+    def counts(node: ir.Node | None, value: ir.Value | None) -> bool:
         # How often a body runs, and which one, no repair changes.
-        if has_graph(node) or (value is not None and not is_integer(value)):
+        if (node is not None and has_graph(node)) or (value is not None and not is_integer(value)):
+            return False
+        if value is not None and is_size(value):
+            return True
+        if node is None:
             return False
         record = operator_of(node)
         if record.on_host >= Host.ARITHMETIC and all(is_integer(made) for made in node.outputs):
             return True
         # Places that were picked are numbered anew where they are constants, and sizes also where they are computed.
         asked = any(given is value and k in record.host for k, given in enumerate(node.inputs))
-        return (value is None or value.const_value is not None or asked) and touched(cut, node)
+        known = value is None or cut.coupling.shapes.const(value) is not None
+        return (known or asked) and touched(cut, node)
 
     def gone(value: ir.Value) -> bool:
         mask = cut.mask(value)
@@ -117,13 +126,13 @@ class Allowed:
 
     Attributes:
         fits: asked of floats, by what the other graph holds and what this one reads there.
-        counts: may a node of this graph read other whole numbers in the place of a value?
+        counts: may a node of this graph, or its caller (None), read other whole numbers in the place of a value?
         put_in: may a node that this graph does not have stand between?
         gone: is nothing left of a value of this graph?
     """
 
     fits: MayStand
-    counts: Callable[[ir.Node, ir.Value | None], bool]
+    counts: Callable[[ir.Node | None, ir.Value | None], bool]
     put_in: Callable[[ir.Node], bool]
     gone: Callable[[ir.Value], bool]
 
@@ -190,7 +199,7 @@ class _Wiring:
     def demand_results(self, wanted: ir.Graph, found: ir.Graph, owner: str) -> None:
         """Raises ProofFailed where a graph or a body gives something else than its twin in this graph."""
         for old, new in zip(wanted.outputs, found.outputs, strict=True):
-            if not self.stands_for(new, [old]):
+            if not self.stands_for(new, [old], counts=self.allowed.counts(None, old)):
                 raise tool_fault(f"output {old.name!r} of {owner} comes from elsewhere than it did")
 
     def stands_for(self, new: ir.Value | None, wanted: Sequence[ir.Value | None], *, counts: bool = False) -> bool:
