@@ -155,7 +155,7 @@ def test_most_cases_are_claimed() -> None:
     claimed = [case for case in everything if _claimed(case)]
     excepted = [case for case in claimed if _excepted(case.name)]
     print(f"{len(claimed)} of {len(everything)} cases claimed, {len(excepted)} of them left out")
-    assert len(claimed) - len(excepted) >= 1780
+    assert len(claimed) - len(excepted) >= 1760
     assert {case.name[5] for case in everything} <= set(ascii_lowercase)
 
 
