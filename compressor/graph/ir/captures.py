@@ -1,10 +1,30 @@
-"""What the subgraphs of a node read from around it."""
+"""What stands behind values: what nodes read, their subgraphs from around them, and who made that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 import onnx_ir as ir
+
+
+def walk_back(
+    values: Iterable[ir.Value], before: Callable[[ir.Value], Iterable[ir.Value | None]]
+) -> Iterator[ir.Value]:
+    """These values and those that stand before them, each once; ``before`` says what does, of each that is met."""
+    waiting, seen = list(values), set[ir.Value]()
+    while waiting:
+        last = waiting.pop()
+        if last not in seen:
+            seen.add(last)
+            yield last
+            waiting += [value for value in before(last) if value is not None]
+
+
+def nodes_by_name(graph: ir.Graph) -> dict[str, ir.Node]:
+    """Nodes of ``graph`` and of bodies in it whose names no other has."""
+    count = Counter(node.name for node in graph.all_nodes())
+    return {str(node.name): node for node in graph.all_nodes() if node.name and count[node.name] == 1}
 
 
 def has_graph(node: ir.Node) -> bool:

@@ -6,7 +6,6 @@ output. What is sliced and copied needs no run, so it is compared whole, with a 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import reduce
 
@@ -18,6 +17,7 @@ from compressor.channels.channel_mask import ChannelMask, Mask
 from compressor.core.arrays import Array
 from compressor.core.compare import same_bits
 from compressor.errors import tool_fault
+from compressor.graph.ir.captures import nodes_by_name
 from compressor.graph.ir.nodes import default_attribute, is_standard
 from compressor.graph.tensors.weights import DerivedTensor, paired_weights, parts
 from compressor.operators.table import operator_of
@@ -83,8 +83,7 @@ def demand_settings(
     Raises:
         ProofFailed: a setting is another, or one was put in that is not the operator's default.
     """
-    count = Counter(node.name for node in before.all_nodes())
-    nodes = {str(node.name): node for node in before.all_nodes() if count[node.name] == 1 and node.name}
+    nodes = nodes_by_name(before)
     for node in after.all_nodes():
         twin = nodes.get(str(node.name))
         if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):

@@ -8,7 +8,6 @@ is an equal node or written anew.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from compressor.errors import tool_fault
 from compressor.graph.form.normalise import with_node_names
 from compressor.graph.form.plain_sequences import handles_sequences
 from compressor.graph.form.unfuse import FUSED
-from compressor.graph.ir.captures import captured_values, graphs_of, has_graph
+from compressor.graph.ir.captures import captured_values, graphs_of, has_graph, nodes_by_name, walk_back
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.opsets import FREE_WEIGHTS
@@ -54,7 +53,7 @@ def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
     """
     named = with_node_names(original)
     named.graph.sort()
-    _demand_operators(_by_name(named.graph), _by_name(prepared.graph))
+    _demand_operators(nodes_by_name(named.graph), nodes_by_name(prepared.graph))
     old, new = _sides(named, prepared)
     _demand_results(old, new, named.graph, prepared.graph, "the prepared graph")
     for name, node in new.shared.items():
@@ -115,11 +114,11 @@ def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | No
     gone = [node for node in makers if not old.shares(node)]
     # What was taken apart may have become anything, and what is gone was merged with an equal node. Where the file's
     # node is still there, a reader may have a copy of it, and its own of what only moves data.
-    anything = any(_is_taken_apart(node) for node in gone)
+    anything, moved = any(_is_taken_apart(node) for node in gone), old.moved(wanted)
     for value in sources:
         maker = value.producer()
         equal = maker is not None and any(_does_the_same(old, new, node, maker, depth) for node in gone or makers)
-        if not (anything or equal or new.place(value) in old.moved(wanted)):
+        if not (anything or equal or new.place(value) in moved):
             return False
     return new.follows_from(sources, old.behind(wanted))
 
@@ -130,11 +129,14 @@ def _is_taken_apart(node: ir.Node) -> bool:
 
 def _does_the_same(old: _Side, new: _Side, node: ir.Node, maker: ir.Node, depth: int) -> bool:
     """Are two nodes of one kind, with equal settings, that read the same?"""
-    settings = [{name: told(value) for name, value in each.attributes.items()} for each in (node, maker)]
-    if _kind(node) != _kind(maker) or settings[0] != settings[1] or has_graph(node):
+    if _kind(node) != _kind(maker) or has_graph(node) or _settings(node) != _settings(maker):
         return False
     pairs = zip_longest(given_inputs(node), given_inputs(maker))
     return depth == 0 or all(_agree(old, new, *pair, depth - 1) for pair in pairs)
+
+
+def _settings(node: ir.Node) -> tuple[tuple[str, object], ...]:
+    return tuple(sorted((name, told(attribute)) for name, attribute in node.attributes.items()))
 
 
 def _is_empty(value: ir.Value | None) -> bool:
@@ -164,7 +166,7 @@ def _asks_for_less(old: _Side, new: _Side, node: ir.Node, pair: tuple[ir.Value |
 def _sides(original: ir.Model, prepared: ir.Model) -> tuple[_Side, _Side]:
     """Both graphs with what they share: nodes of one name and operator, and values of one name made anew."""
     graphs = original.graph, prepared.graph
-    first, second = map(_by_name, graphs)
+    first, second = map(nodes_by_name, graphs)
     names = [name for name, node in first.items() if name in second and _kind(node) == _kind(second[name])]
     shared = [{name: nodes[name] for name in names} for nodes in (first, second)]
     made = [_made_by_others(graph, own) for graph, own in zip(graphs, shared, strict=True)]
@@ -181,11 +183,6 @@ def _made_by_others(graph: ir.Graph, shared: dict[str, ir.Node]) -> dict[str, ir
     """What nodes make that the other graph does not have, by name."""
     nodes = [node for node in graph.all_nodes() if shared.get(str(node.name)) is not node]
     return {str(value.name): value for node in nodes for value in node.outputs if value.name}
-
-
-def _by_name(graph: ir.Graph) -> dict[str, ir.Node]:
-    count = Counter(str(node.name) for node in graph.all_nodes())
-    return {str(node.name): node for node in graph.all_nodes() if count[str(node.name)] == 1}
 
 
 def _kind(node: ir.Node) -> tuple[str, str, str, int]:
@@ -233,20 +230,16 @@ class _Side:
 
     def may_be_known(self, value: ir.Value) -> bool:
         """Does a value follow from constants and sizes alone? What a caller may set is no constant."""
-        waiting, seen = [value], set[ir.Value]()
-        while waiting:
-            last = waiting.pop()
-            if last in seen or self.is_fixed(last):
-                continue
-            seen.add(last)
+
+        def before(last: ir.Value) -> list[ir.Value]:
             node = last.producer()
-            if node is None:
-                return False
+            if node is None or self.is_fixed(last) or operator_of(node).on_host == Host.ALWAYS:
+                return []
             # Of several results of a function or a branch one may be a constant of it.
             inside = not self.shares(node) and _may_hand_on(node) and (node.domain, node.op_type) not in FUSED
-            if operator_of(node).on_host < Host.ALWAYS and not inside:
-                waiting += _all_read(node)
-        return True
+            return [] if inside else _all_read(node)
+
+        return all(last.producer() is not None or self.is_fixed(last) for last in walk_back([value], before))
 
     def place(self, value: ir.Value) -> SharedPlace | None:
         """Where a value comes from, if the other graph has that, too."""
@@ -263,7 +256,7 @@ class _Side:
 
     def front(self, value: ir.Value) -> list[ir.Value]:
         """The value, what is passed on to it, and what nodes read that are gone and may have handed that on."""
-        return _walk([value], lambda node: self._handed_on(node, _passes_on))
+        return _walk(value, lambda node: self._handed_on(node, _passes_on))
 
     def _handed_on(self, node: ir.Node, moves: Callable[[ir.Node], bool]) -> list[ir.Value]:
         if moves(node):
@@ -272,7 +265,7 @@ class _Side:
 
     def moved_from(self, value: ir.Value) -> list[ir.Value]:
         """What nodes that the other graph does not have only moved to where the value is."""
-        found = _walk([value], lambda node: _moved_by(node) if self._moves(node) else [])
+        found = _walk(value, lambda node: _moved_by(node) if self._moves(node) else [])
         ends = [v for v in found if (node := v.producer()) is None or not self._moves(node)]
         return [v for v in ends if not self.is_fixed(v)]
 
@@ -281,7 +274,7 @@ class _Side:
 
     def moved(self, value: ir.Value) -> set[SharedPlace]:
         """Places that a value is moved from, whoever has the nodes that do it."""
-        found = _walk([value], lambda node: self._handed_on(node, lambda n: only_moves(n) or _passes_on(n)))
+        found = _walk(value, lambda node: self._handed_on(node, lambda n: only_moves(n) or _passes_on(n)))
         return self.places(found)
 
     def behind(self, value: ir.Value) -> set[SharedPlace]:
@@ -291,7 +284,7 @@ class _Side:
             gone = not self.shares(node) or only_moves(node) or _passes_on(node) or handles_sequences(node)
             return _all_read(node) if gone else []
 
-        return self.places(_walk([value], through))
+        return self.places(_walk(value, through))
 
     def places(self, values: Iterable[ir.Value]) -> set[SharedPlace]:
         """The places of values, and of equal ones."""
@@ -299,31 +292,25 @@ class _Side:
 
     def follows_from(self, values: Iterable[ir.Value], known: Container[SharedPlace]) -> bool:
         """Does nothing but what is known there, and constants, go into these values?"""
-        waiting, seen = list(values), set[ir.Value]()
-        while waiting:
-            last = waiting.pop()
-            if last in seen or self.is_fixed(last) or self.place(last) in known:
-                continue
-            seen.add(last)
+
+        def ends(last: ir.Value) -> bool:
+            return self.is_fixed(last) or self.place(last) in known
+
+        def before(last: ir.Value) -> list[ir.Value]:
             node = last.producer()
-            if node is None:
-                return False
-            waiting += _all_read(node)
-        return True
+            return [] if node is None or ends(last) else _all_read(node)
+
+        return all(last.producer() is not None or ends(last) for last in walk_back(values, before))
 
 
-def _walk(values: Iterable[ir.Value], through: Callable[[ir.Node], list[ir.Value]]) -> list[ir.Value]:
-    """These values and what stands in front of them, as far as one comes through nodes."""
-    waiting, seen = list(values), dict[ir.Value, None]()
-    while waiting:
-        last = waiting.pop()
-        if last in seen:
-            continue
-        seen[last] = None
+def _walk(value: ir.Value, through: Callable[[ir.Node], list[ir.Value]]) -> list[ir.Value]:
+    """The value and what stands before it, as far as one comes through nodes."""
+
+    def before(last: ir.Value) -> list[ir.Value]:
         node = last.producer()
-        if node is not None:
-            waiting += through(node)
-    return list(seen)
+        return [] if node is None else through(node)
+
+    return list(walk_back([value], before))
 
 
 def _may_hand_on(node: ir.Node) -> bool:
@@ -362,7 +349,7 @@ def _equal_values(graph: ir.Graph) -> dict[ir.Value, list[ir.Value]]:
             numbers[node.outputs[0]] = _number(first, numbers, known)
             continue
         reads = tuple(None if v is None else _number(v, numbers, known) for v in node.inputs)
-        settings = tuple(sorted((name, told(attribute)) for name, attribute in node.attributes.items()))
+        settings = _settings(node)
         for place, value in enumerate(node.outputs):
             numbers[value] = known.setdefault((_kind(node), reads, settings, place), len(known))
             groups.setdefault(numbers[value], []).append(value)

@@ -6,7 +6,7 @@ rare inputs alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
-from compressor.graph.ir.captures import graphs_of, has_graph
+from compressor.graph.ir.captures import graphs_of, has_graph, walk_back
 from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
@@ -218,21 +218,15 @@ class _Wiring:
 
     def _sources(self, value: ir.Value, counts: bool) -> Iterator[ir.Value]:
         """The value itself, or what nodes that a repair put in made it of; ``counts``: arithmetic of sizes, too."""
-        waiting, seen = [value], set[ir.Value]()
-        while waiting:
-            last = waiting.pop()
-            if last in seen:
-                continue
-            seen.add(last)
+
+        def before(last: ir.Value) -> Iterable[ir.Value | None] | None:
             node = last.producer()
-            if (
-                node is not None
-                and str(node.name) not in self.nodes
-                and ((counts and _is_whole(last)) or self.allowed.put_in(node))
-            ):
-                waiting += [v for v in node.inputs if v is not None]
-            else:
-                yield last
+            if node is None or str(node.name) in self.nodes:
+                return None
+            return node.inputs if (counts and _is_whole(last)) or self.allowed.put_in(node) else None
+
+        found = walk_back([value], lambda last: before(last) or ())
+        return (last for last in found if before(last) is None)
 
     def _moves_work_of(self, node: ir.Node, twin: ir.Node) -> bool:
         """Is what a node moves made by one that does the same as its twin?"""
@@ -248,19 +242,16 @@ class _Wiring:
 
     def _in_front(self, value: ir.Value) -> Iterator[OutputPlace]:
         """The value's place, and those of values that nodes only pass on to it, or add a block to that goes."""
-        waiting, seen = [value], set[ir.Value]()
-        while waiting:
-            last = waiting.pop()
-            if last in seen:
-                continue
-            seen.add(last)
-            yield _place(last)
+
+        def before(last: ir.Value) -> Iterable[ir.Value | None]:
             node = last.producer()
             if node is not None and node in self.blocks:
-                waiting += [v for k, v in enumerate(node.inputs) if v is not None and k != self.blocks[node]]
-            elif node is not None and may_pass_on(node):
-                parts = node.inputs if joins(node) else node.inputs[:1]
-                waiting += [v for v in parts if v is not None]
+                return [v for k, v in enumerate(node.inputs) if k != self.blocks[node]]
+            if node is None or not may_pass_on(node):
+                return ()
+            return node.inputs if joins(node) else node.inputs[:1]
+
+        return map(_place, walk_back([value], before))
 
 
 def given_inputs(node: ir.Node) -> list[ir.Value | None]:

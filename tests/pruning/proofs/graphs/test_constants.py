@@ -182,7 +182,9 @@ def test_texts() -> None:
     made = read(text)
     names = ir.Value(name="t", const_value=ir.StringTensor(np.asarray([b"b", b"c"], object), name="t"))
     gather = next(node for node in made.graph if node.op_type == "Gather")
-    gather.inputs[0].name = "t.folded"  # type: ignore[union-attr]
+    table = gather.inputs[0]
+    assert table is not None
+    table.name = "t.folded"
     made.graph.register_initializer(names)
     gather.replace_input_with(0, names)
     assert not demand_same_constants(read(text), made, "cpu")
