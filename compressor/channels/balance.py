@@ -29,6 +29,11 @@ class _Split:
     origin: str
 
 
+def is_balanced(coupling: Coupling) -> bool:
+    """Does no joint term ask for equal rows any more?"""
+    return not _splits(coupling)
+
+
 def balance(coupling: Coupling, score: npt.NDArray[np.float64]) -> Coupling:
     """Merges units until every joint term keeps equal rows; ``score[unit]`` ranks them (higher is kept).
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.core.beside import beside
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
 
@@ -156,6 +158,40 @@ class Stored(Runnable):
     def changed(self, change: WeightChange, folder: Path) -> Stored:
         """The same with other weights, written to ``folder``."""
         return Stored.write(change(ir.load(self.path)), folder, self.provider)
+
+
+class _Opening(Runnable):
+    """A model that is opened on a thread of its own from now on."""
+
+    def __init__(self, stored: Runnable) -> None:
+        self._stored = stored
+        self._wait: Callable[[], Open] | None = beside(stored.open)
+
+    def open(self) -> Open:
+        """Waits for it; raises as it does. Handed out once and not kept, so that it ends with whoever holds it."""
+        wait, self._wait = self._wait, None
+        return self._stored.open() if wait is None else wait()
+
+    def changed(self, change: WeightChange, folder: Path) -> Runnable:
+        """The same with other weights."""
+        return self._stored.changed(change, folder)
+
+    def end(self) -> None:
+        """Waits until no thread is in the runtime any more."""
+        if self._wait is not None:
+            with suppress(Exception):
+                self._wait()
+
+
+@contextmanager
+def opening(stored: Runnable) -> Iterator[Runnable]:
+    """A model that is made ready to run while the block does something else first, such as running another one."""
+    opened = _Opening(stored)
+    try:
+        yield opened
+    finally:
+        # A process that ends while a thread is in the runtime may crash.
+        opened.end()
 
 
 @dataclass(frozen=True)

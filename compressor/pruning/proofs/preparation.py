@@ -37,7 +37,7 @@ from compressor.pruning.proofs.routes import ModelPair, flows, prove_routes
 from compressor.pruning.proofs.runs.chained import runnable_given
 from compressor.pruning.proofs.runs.inputs import Inputs
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
-from compressor.runtime.stored import Answers, Feed, Runnable
+from compressor.runtime.stored import Answers, Feed, Runnable, opening
 
 PREPARATION = "preparation"
 
@@ -208,11 +208,11 @@ def same_outputs(
         ModelError: the original takes none of the inputs.
     """
     tolerance = tolerance_of(settings)
-    with scratch() as folder:
+    with scratch() as folder, opening(runnable(prepared, folder, settings.provider)) as made:
         given = _runnable(original, prepared, folder, settings)
         expected = Answers.to_some(given, inputs, instead)
         # Only on feeds that the original takes: what it refuses, the model may refuse too.
-        answers = answers_of(runnable(prepared, folder, settings.provider), expected.runs.feeds)
+        answers = answers_of(made, expected.runs.feeds)
         evidence = Evidence.of(*with_tolerance(expected, answers, tolerance, original.model))
         if not evidence.passed or settings.verify != "full":
             return evidence

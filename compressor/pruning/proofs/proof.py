@@ -37,7 +37,7 @@ from compressor.pruning.proofs.runs.chained import runnable_written
 from compressor.pruning.proofs.runs.inputs import Inputs
 from compressor.pruning.proofs.runs.piecewise import Piecewise
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
-from compressor.runtime.stored import Answers, Feed, Runnable, Runs
+from compressor.runtime.stored import Answers, Feed, Runnable, Runs, opening
 
 ABOUT_SIZES = "sizes"
 """What an entry of what is not proved is about that is about no group."""
@@ -118,10 +118,12 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     wanted = inputs.for_masks(sized=sized) if settings.verify == "full" or sized else inputs.both
     # Two runs are enough, and a third where one is far off; more are offered for models that refuse some sizes.
     enough = 2 if inputs.far is None else 3
-    expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=enough)
-    taken = list(expected.runs.feeds)
-    # The second size is run though nothing can be compared there: a size that was baked into the smaller model fails.
-    answers = answers_of(small, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
+    with opening(small) as opened:
+        expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=enough)
+        taken = list(expected.runs.feeds)
+        # The second size is run though nothing can be compared there: a size that was baked into the smaller model
+        # fails.
+        answers = answers_of(opened, [*taken, *inputs.both[1:]] if sized and taken[0] is inputs.first else taken)
     if masked.masks is not None and len(answers.runs.outputs) > len(taken):
         _demand_shapes(answers.runs, masked.masks.cut.coupling, shapes)
     # Without the run at the second size, which has no counterpart.
