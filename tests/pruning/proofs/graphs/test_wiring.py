@@ -152,6 +152,16 @@ def test_recovery_leaves_bounds_where_they_are() -> None:
         demand_same_wiring(before, after)
 
 
+def test_a_branch_that_is_gone_is_told() -> None:
+    branches = """then_branch = one () => (float[n,6] p) { p = Relu(x) },
+        else_branch = two () => (float[n,6] q) { q = Neg(x) }"""
+    before = in_memory(model(f"(bool c, float[n,6] x) => (float[n,6] y) {{ y = If(c) <{branches}> }}"))
+    after = before.clone()
+    del node(after.graph, "y").attributes["else_branch"]
+    with pytest.raises(ProofFailed, match="has 1 bodies, had 2"):
+        demand_same_wiring(before, after)
+
+
 COUNTED = """(float[n,6] x, float[3] given) => (float[n,k] y, int64[n,k] i, float[n,3] z)
     <float[6,16] w, float[16,3] v, int64[1] k = {2}, float[3] given = {1, 2, 3}> {
     a = MatMul(x, w)  r = Relu(a)  m = MatMul(r, v)  z = Add(m, given)  y, i = TopK(m, k) }"""
