@@ -108,9 +108,9 @@ def row(network: Network, key: dict[str, Any], count: int, folder: Path) -> dict
     return {**key, "accuracy": share, "samples": samples, "agreement": agreement, **spent}
 
 
-def keys(networks: list[Network], shares: list[float], seeds: int) -> Iterator[tuple[Network, dict[str, Any]]]:
-    cells = [(given, arm) for given, arms in ARMS.items() for arm in arms]
-    for seed, network, macs, (given, arm) in product(range(seeds), networks, shares, cells):
+def keys(networks: list[Network], options: argparse.Namespace) -> Iterator[tuple[Network, dict[str, Any]]]:
+    cells = [(given, arm) for given in options.given for arm in ARMS[given]]
+    for seed, network, macs, (given, arm) in product(range(options.seeds), networks, options.macs, cells):
         yield network, {"network": network.name, "macs": macs, "given": given, "arm": arm, "seed": seed}
 
 
@@ -122,6 +122,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--mean", default="")
     parser.add_argument("--std", default="")
     parser.add_argument("--macs", type=float, nargs="+", default=[0.7, 0.5, 0.3])
+    parser.add_argument("--given", nargs="+", choices=list(ARMS), default=list(ARMS), help="rows by what is given")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--samples", type=int, default=2000, help="test samples")
     parser.add_argument("--out", type=Path, required=True)
@@ -157,7 +158,7 @@ def main() -> None:
             if key not in done:
                 share, samples = judged(files.load_model(network.path), network, options.samples)
                 rows.append({**key, "accuracy": share, "samples": samples})
-        for network, key in keys(found, options.macs, options.seeds):
+        for network, key in keys(found, options):
             if key in done:
                 continue
             rows.append(row(network, key, options.samples, Path(folder)))
