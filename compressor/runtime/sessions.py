@@ -60,8 +60,8 @@ class Setup:
         polite: threads stop spinning when a run ends, so that a session at rest takes no time from another.
         waits: threads wait without spinning, which costs a fifth less processor time in short runs, and latency in
             others; for results, not for times.
-        lent: arrays in place of external initializers, by name; read where they are, so that they have to stay as long
-            as the session.
+        lent: arrays in place of external initializers, by name; of their shapes and types, which the runtime does not
+            ask. The CPU reads them where they are, so that they have to stay as long as the session.
         packed: weights may be copied into a form that kernels read faster; not worth it for one or two runs.
     """
 
@@ -102,7 +102,15 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
         said = "" if name == CPU else _preloaded()
         try:
             # From a path, so that the runtime finds external data beside it and a large model fits.
-            session = ort.InferenceSession(str(path), _options(setup), providers=_chosen(name, setup))
+            options, lent = _options(setup), [(key, values.to_runtime(array)) for key, array in setup.lent.items()]
+            if name == CPU:
+                # In place: what is added as external initializers is copied, though it lies in the same memory. The
+                # options do not keep what is lent alive, so that it has to last until the session has it.
+                for key, value in lent:
+                    options.add_initializer(key, value)
+            elif lent:
+                options.add_external_initializers(*map(list, zip(*lent, strict=True)))
+            session = ort.InferenceSession(str(path), options, providers=_chosen(name, setup))
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
             _demand_memory(error)
             raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}{_no_kernel(error)}") from None
@@ -223,8 +231,6 @@ def _options(setup: Setup) -> ort.SessionOptions:
         options.profile_file_prefix = str(setup.profile)
     if setup.placement:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if setup.lent:
-        options.add_external_initializers(list(setup.lent), [values.to_runtime(array) for array in setup.lent.values()])
     if not setup.packed:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if setup.waits:

@@ -34,6 +34,8 @@ PIECE_BYTES: Final = 1 << 28
 """Weights of a piece; one weight may be larger."""
 INLINE_BELOW: Final = 1024
 """Bytes below which a weight is in the message of a piece, where the runtime looks for shapes and axes."""
+_FILE: Final = "model.onnx"
+"""What a written graph is called in its folder."""
 NOTE: Final = "models of {size:.1f} GB were run in {count} pieces, as they would not fit into memory beside each other"
 
 
@@ -60,7 +62,7 @@ class ExternalWeights(Runnable):
         for header in proto.graph.initializer:
             _place(header, weights.get(header.name), lent=header.name in self._weights)
         # A folder for each, as several models of one proof are written to the same place.
-        self._path = Path(tempfile.mkdtemp(dir=folder)) / "model.onnx"
+        self._path = Path(tempfile.mkdtemp(dir=folder)) / _FILE
         self._path.write_bytes(proto.SerializeToString())
 
     def open(self) -> Live:
@@ -96,8 +98,8 @@ def _place(header: onnx.TensorProto, tensor: ir.TensorProtocol | None, *, lent: 
     header.ClearField("data_location")
     if lent:
         header.data_location = onnx.TensorProto.EXTERNAL
-        # The runtime wants some location and never opens it, as the session has the weight under this name.
-        header.external_data.add(key="location", value="lent")
+        # The runtime wants a file and reads nothing of it, as the session has the weight under this name.
+        header.external_data.add(key="location", value=_FILE)
     else:
         header.raw_data = tensor.tobytes()
 
@@ -230,7 +232,7 @@ class Piecewise:
 
         message = self._message(piece, given, lent)
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
-            path = Path(place) / "piece.onnx"
+            path = Path(place) / _FILE
             path.write_bytes(message.SerializeToString())
             setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
             return start_session(path, self._provider, setup)

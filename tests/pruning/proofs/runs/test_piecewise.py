@@ -86,6 +86,17 @@ def test_feeds_that_a_model_does_not_take_are_left_out(tmp_path: Path) -> None:
         pieces.run([wrong])
 
 
+def test_weights_are_read_where_they_are(tmp_path: Path) -> None:
+    made = in_memory(model("(float[2,32] x) => (float[2,32] y) <float[32,32] w> { y = MatMul(x, w) }"))
+    array = np.eye(32, dtype=np.float32)
+    made.graph.initializers["w"].const_value = ir.tensor(array, name="w")
+    live = ExternalWeights(made, tmp_path).open()
+    x = np.ones((2, 32), np.float32)
+    np.testing.assert_array_equal(live.run([{"x": x}]).outputs[0][0], x)
+    array *= 2
+    np.testing.assert_array_equal(live.run([{"x": x}]).outputs[0][0], 2 * x, "the runtime made a copy")
+
+
 @pytest.mark.usefixtures("small_limits")
 @pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16"])
 def test_weights_are_lent_in_any_type(kind: str, tmp_path: Path) -> None:
