@@ -237,6 +237,16 @@ class Answers:
         runs = Runs(parts[0].names, [f for p in parts for f in p.feeds], [o for p in parts for o in p.outputs])
         return Answers(stored, live, runs)
 
+    def apart(self, feed: Feed | None) -> tuple[Answers, Answers | None]:
+        """The runs without that of one feed, and that by itself; as they are where it is none of several."""
+        runs = self.runs
+        place = next((k for k, given in enumerate(runs.feeds) if given is feed), None)
+        if place is None or len(runs.feeds) == 1:
+            return self, None
+        rest = Runs(runs.names, [*runs.feeds], [*runs.outputs])
+        alone = Runs(runs.names, [rest.feeds.pop(place)], [rest.outputs.pop(place)])
+        return replace(self, runs=rest), replace(self, runs=alone)
+
 
 def run_once(model: ir.Model, feeds: Sequence[Feed], provider: str, *, optimise: bool = True) -> Runs:
     """Runs a model in memory, written to a temporary folder for as long; raises as :meth:`Stored.run`."""

@@ -6,14 +6,13 @@ Normalising, folding and unfusing are proved here, with the file itself as the r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.config import RunSettings
-from compressor.core.compare import Tolerance
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.disk.joined import ModelOrigin
@@ -153,22 +152,6 @@ def _demand_passed(evidence: Evidence) -> None:
         )
 
 
-def _demand_loud(expected: Answers, answers: Answers, loud: Feed, tolerance: Tolerance, model: ir.Model) -> None:
-    """Raises ProofFailed where numbers that are many times as large give something else.
-
-    By itself, as what rounding does to those would excuse anything in runs of ordinary numbers.
-    """
-    try:
-        wanted = replace(expected, runs=expected.live.run([loud]))
-    except ModelError:
-        return  # numbers that it does not take
-    try:
-        given = replace(answers, runs=answers.live.run([loud]))
-    except ModelError as error:
-        raise tool_fault(f"a model made from the original fails: {error}") from None
-    _demand_passed(Evidence.of(*with_tolerance(wanted, given, tolerance, model)))
-
-
 def _unlike(original: Original, prepared: ir.Model, inputs: Inputs, settings: RunSettings) -> list[NotProved]:
     if inputs.unlike is None:
         return []
@@ -207,17 +190,21 @@ def same_outputs(
         ProofFailed: the model does not run where the original does, or differs on what is loud.
         ModelError: the original takes none of the inputs.
     """
-    tolerance = tolerance_of(settings)
+    tolerance, full = tolerance_of(settings), settings.verify == "full"
     with scratch() as folder, opening(runnable(prepared, folder, settings.provider)) as made:
         given = _runnable(original, prepared, folder, settings)
-        expected = Answers.to_some(given, inputs, instead)
+        # All at once, since a model that is run in pieces is read once for all of them.
+        expected = Answers.to_some(given, [*inputs, loud] if loud is not None and full else inputs, instead)
         # Only on feeds that the original takes: what it refuses, the model may refuse too.
         answers = answers_of(made, expected.runs.feeds)
+        expected, of_loud = expected.apart(loud)
+        answers, loudly = answers.apart(loud)
         evidence = Evidence.of(*with_tolerance(expected, answers, tolerance, original.model))
-        if not evidence.passed or settings.verify != "full":
+        if not evidence.passed or not full:
             return evidence
-        if loud is not None:
-            _demand_loud(expected, answers, loud, tolerance, original.model)
+        # By itself, as what rounding does to large numbers would excuse anything in runs of ordinary ones.
+        if of_loud is not None and loudly is not None:
+            _demand_passed(Evidence.of(*with_tolerance(of_loud, loudly, tolerance, original.model)))
         # Routes go by names of nodes, which the prepared graph was given in the same way.
         known = with_node_names(original.model) if flows(prepared.graph) else original.model
         models = ModelPair(known, prepared)
