@@ -81,7 +81,7 @@ def demand_settings(
         may_follow: may a whole number, an attribute of this name of a node of the graph as it was, follow what went?
 
     Raises:
-        ProofFailed: a setting is another, or one was put in that is not the operator's default.
+        ProofFailed: a setting is another; one that is left out is the operator's default.
     """
     nodes = nodes_by_name(before)
     for node in after.all_nodes():
@@ -91,23 +91,25 @@ def demand_settings(
         for name, attribute in twin.attributes.items():
             if attribute.type in GRAPHS or (attribute.type in _COUNTS and may_follow(twin, name)):
                 continue
-            left = node.attributes.get(name)
+            left = node.attributes.get(name) or _default(twin, name)
             if not attribute.is_ref() and (
                 left is None or not _stands_for(left, attribute, shorter=may_follow(twin, name))
             ):
                 raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is not what the original has")
         for name in node.attributes.keys() - twin.attributes.keys():
-            if not _is_default(node, name) and not may_follow(twin, name):
+            default = _default(node, name)
+            known = default is not None and told(default) == told(node.attributes[name])
+            if not known and not may_follow(twin, name):
                 raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
 
 
-def _is_default(node: ir.Node, name: str) -> bool:
-    """Is an attribute what ONNX says of one that is left out?"""
+def _default(node: ir.Node, name: str) -> ir.Attr | None:
+    """What ONNX says of an attribute that is left out; None where it says nothing."""
     try:
         default = default_attribute(node.op_type, name) if is_standard(node) else None
     except (KeyError, onnx.defs.SchemaError):
-        return False
-    return default is not None and told(node.attributes[name]) == told(ir.serde.deserialize_attribute(default))
+        return None
+    return None if default is None else ir.serde.deserialize_attribute(default)
 
 
 def _stands_for(left: ir.Attr, whole: ir.Attr, *, shorter: bool) -> bool:

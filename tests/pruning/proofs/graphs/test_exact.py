@@ -130,3 +130,11 @@ def test_arrays_of_an_analysed_model_cannot_be_edited() -> None:
     assert tensor is not None
     with pytest.raises(ValueError, match="read-only"):
         tensor.numpy()[0] = 0
+
+
+def test_a_default_that_the_file_writes_may_be_left_out() -> None:
+    # Preparing drops it: a way of training that is none.
+    text = """(float[n,3] x) => (float[n,2] y) <float[3,16] w, float[16] s, float[16] b, float[16] m, float[16] s2,
+        float[16,2] v> { a = MatMul(x, w)  c = BatchNormalization<training_mode=0>(a, s, b, m, s2)  d = Relu(c)
+        y = MatMul(d, v) }"""
+    assert prune(in_memory(model(text)), SETTINGS).report.proof
