@@ -367,6 +367,9 @@ class Coupling:
     def _move_fill(self, node: ir.Node) -> None:
         for value in node.inputs:
             self.ignore(value)
+            # Positions have to stay, whatever is written there: entries of them would go without those of the updates.
+            if value is not None and value not in self.fills:
+                self.freeze(node, value, None, f"says where or how {node.op_type} moves one number")
         for value in node.outputs:
             self.follow_users(value)
 

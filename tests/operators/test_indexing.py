@@ -120,6 +120,14 @@ CASES = (
             a = MatMul(x, w)  s = Shape(a)  o = ConstantOfShape(s)  k = Gather(o, from)  p = ScatterND(o, to, k)
             c = Gather(a, from)  b = ScatterND(p, to, c)  z = MatMul(b, v)  y = MatMul(z, head) }""",
           {"w": 8, "v": 3}),
+    whole("ScatterND of one number, to positions that are spread", """(float[48,8] x) => (float y)
+        <float[8,16] w, float[16,48] v, float[48,2] head, int64[2] square = {40,40}, int64[1] last = {-1},
+         int64[2] all = {48,48}, int64[40,1] rows = {%s}, int64[40] columns = {%s}> {
+            a = MatMul(x, w)  z = MatMul(a, v)  o = ConstantOfShape(all)  k = ConstantOfShape(square)
+            r = Expand(rows, square)  c = Expand(columns, square)  r1 = Unsqueeze(r, last)  c1 = Unsqueeze(c, last)
+            at = Concat<axis=-1>(r1, c1)  p = ScatterND(o, at, k)  q = Add(z, p)  y = MatMul(q, head) }"""
+          % ((",".join(map(str, range(40))),) * 2),
+          {"w": 8, "v": 24}),
 )  # fmt: skip
 
 
