@@ -18,10 +18,11 @@ from compressor.config.data import DataSettings
 from compressor.config.proof import RTOL
 from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, distance
-from compressor.core.intervals import LEVEL, wilson
+from compressor.core.intervals import LEVEL
 from compressor.data import Batch, Dataset, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.data.output_units import OutputUnits
+from compressor.evaluate.excess import SHARE, estimates
 from compressor.evaluate.statistics import DRAWS
 from compressor.graph.ir.randomness import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
@@ -120,13 +121,9 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
     agreement = None
     if scores is not None:
         same = np.concatenate(scores.same, axis=1)
-        shares = same.mean(axis=1)
-        agreement = Share(
-            output=scores.form.name,
-            cut=float(shares[0]) if len(models) > 2 else None,
-            value=float(shares[-1]),
-            **_interval(same[-1], settings.seed),
-        )
+        found = estimates([same[-1]], LEVEL, settings.seed, SHARE)[0]
+        before = float(same[0].mean()) if len(models) > 2 else None
+        agreement = Share(output=scores.form.name, cut=before, **found.model_dump())
     cut = float(distances[0]) if len(models) > 2 else None
     moved = Share(output=farthest.output, cut=cut, value=float(distances[-1]), low=low, high=high)
     chance = None if scores is None else scores.chance()
@@ -192,14 +189,3 @@ def _gap(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> npt.NDAr
     """How far entries are apart: infinities of one sign not at all, and what is no number as far as can be."""
     with np.errstate(invalid="ignore"):
         return np.where(one == two, 0.0, np.nan_to_num(two - one, nan=np.inf))
-
-
-def _interval(same: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
-    """Of a share: Wilson's where samples agree or not, or all alike; the bootstrap's where they agree in part."""
-    # Wilson's interval is for hits and misses; where all are alike a bootstrap would have no width.
-    if np.isin(same, (0.0, 1.0)).all() or np.ptp(same) == 0:
-        low, high = wilson(float(same.sum()), len(same))
-        return {"low": low, "high": high}
-    drawn = np.random.default_rng(seed).integers(0, len(same), (DRAWS, len(same)))
-    low, high = np.quantile(same[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"low": float(low), "high": float(high)}
