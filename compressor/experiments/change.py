@@ -57,6 +57,10 @@ class ReferenceOutputs:
     evaluator: Evaluator = field(default_factory=Evaluator)
     labelled: bool = False
 
+    def baseless(self, samples: Dataset) -> list[str]:
+        """A sentence where the labels of these samples tell nothing of the original."""
+        return [] if self.accuracy is None else self.evaluator.baseless(self.accuracy, self.samples, samples)
+
     @staticmethod
     def make(
         model: ir.Model, dataset: Dataset, settings: DataSettings, folder: Path, limits: Limits | None = None
