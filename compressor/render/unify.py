@@ -84,13 +84,17 @@ def _damage(report: UnifyReport, console: Console) -> None:
 def _trained(report: UnifyReport, console: Console) -> None:
     done, found = report.training, report.accuracy
     if done is not None:
-        text = f"Trained for {count(done.epochs + done.retrain_epochs, 'epoch')} ({done.method})"
-        if done.residuals:
+        phases = [epochs for epochs in (done.epochs, done.retrain_epochs) if epochs]
+        text = f"Trained for {count(sum(phases), 'epoch')} ({done.method})"
+        text += f", {done.retrain_epochs} of them with values shared"
+        if len(report.undone) == len(phases):
+            text += "; nothing of it was kept"
+        elif done.residuals:
             gap = done.residuals[-1].primal
             # Training along the set leaves rounding alone, which is no distance to tell of.
             near = f"came within {gap:.2g} of their norm of unified ones" if gap > 1e-6 else "ended as unified ones"
             text += f"; weights {near}"
-        draw.line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
+        draw.line(console, f"{text}.")
     show_undone(console, report.undone)
     if found is not None:
         before, after = (metric_value(value, share=found.share) for value in (found.before, found.after))
