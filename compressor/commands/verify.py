@@ -23,7 +23,7 @@ from compressor.evaluate.stand_in import tell_preparation
 from compressor.graph.disk.provenance import changes_outputs, steps_since
 from compressor.graph.ir.randomness import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
-from compressor.metrics.evaluator import evaluator_for
+from compressor.metrics.evaluator import Evaluator, evaluator_for
 from compressor.pruning.proofs.outputs.standard import Standard, drawn_outputs
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
@@ -104,7 +104,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         passed=comparison.passed,
         made_by=made_by,
         meant=meant,
-        outputs=[_row(name, comparison) for name in comparison.outputs],
+        outputs=_rows(comparison, settings),
         runs=comparison.runs,
         divergence=divergence,
         accuracy=accuracy,
@@ -282,6 +282,13 @@ def _other_sizes(
         return [second, pair.bind(model, settings, dict.fromkeys(free, 1)).inputs] if free else [second]
     except ModelError:
         return []
+
+
+def _rows(comparison: Comparison, settings: VerifySettings) -> list[OutputRow]:
+    rows = [_row(name, comparison) for name in comparison.outputs]
+    # What a metric of numbers judges are no scores of classes.
+    numbers = Evaluator.of(settings).against_original
+    return [row.model_copy(update={"agreement": None}) for row in rows] if numbers else rows
 
 
 def _row(name: str, comparison: Comparison) -> OutputRow:

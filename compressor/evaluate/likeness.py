@@ -16,8 +16,9 @@ import onnx_ir as ir
 
 from compressor.config.data import DataSettings
 from compressor.config.proof import RTOL
+from compressor.config.training import LossSection
 from compressor.core.arrays import Array
-from compressor.core.compare import Tolerance, distance
+from compressor.core.compare import Tolerance, distance, has_rounding
 from compressor.core.intervals import LEVEL
 from compressor.data import Batch, Dataset, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
@@ -26,6 +27,7 @@ from compressor.evaluate.excess import SHARE, estimates
 from compressor.evaluate.statistics import DRAWS
 from compressor.graph.ir.randomness import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.proofs.outputs.standard import REPEATS
 from compressor.results.detail import OutputsRow, Share
 
@@ -148,13 +150,24 @@ def _tallies(
     tallies: list[_Tally] = []
     for number, batch in enumerate(chosen):
         if not number:
-            forms = [f for f in decide(names, first[0], None, {}, vocabularies(original)) if f.index not in drawn]
+            given = _told(names, first[0], settings)
+            found_forms = decide(names, first[0], batch.labels, given, vocabularies(original))
+            forms = [form for form in found_forms if form.index not in drawn]
             counted = [form for form in forms if _counts(form, [run[0] for run in (first, *found)], len(batch))]
             tallies = [_Tally(form, _units(form, first[0][form.index])) for form in counted]
         for tally in tallies:
             index = tally.form.index
             tally.add(first[number][index], [run[number][index] for run in found], len(batch))
     return tallies, sum(map(len, chosen)), [names[index] for index in sorted(drawn)]
+
+
+def _told(names: Sequence[str], outputs: Sequence[Array], settings: DataSettings) -> dict[str, str]:
+    """Forms of outputs that settings tell: as training was told, or numbers where a metric of numbers judges."""
+    if isinstance(settings, LossSection) and settings.output_form:
+        return dict(settings.output_form)
+    if not Evaluator.of(settings).against_original:
+        return {}
+    return {name: "mse" for name, array in zip(names, outputs, strict=True) if has_rounding(array)}
 
 
 def _drawn(model: ir.Model, chosen: Sequence[Batch], provider: str) -> set[int]:

@@ -21,6 +21,7 @@ from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.results.records import GateRow
 
 R = TypeVar("R", bound=Report)
+EXCLUDE = "--exclude for layers that lose most: --include with one name at a time tells what each loses"
 _WHOLE, _INT8, _INT4 = 32, 8, 4
 """Bits of a number as it was and as either mode stores it."""
 
@@ -102,7 +103,7 @@ def _remedy(report: Report, settings: GatesSection) -> str:
     if isinstance(settings, QuantizeSettings):
         tried = "" if getattr(report, "mode", None) == "dynamic" or settings.mode == "auto" else "--mode dynamic, or "
         fits = settings.max_size is None or missed(report, settings.model_copy(update={"max_size": None}))
-        return f"try {tried}--exclude for layers that lose most: --include with one name at a time tells what each loses" if fits else _smaller(report)
+        return f"try {tried}{EXCLUDE}" if fits else _smaller(report)
     if not isinstance(settings, PruneSettings):
         return ""
     if not missed(report, settings.model_copy(update={"max_drop": None, "max_distance": None})):

@@ -25,8 +25,9 @@ NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data wi
 
 def reads_samples(settings: PruneSettings) -> bool:
     """Are samples read to choose or to recover, or to measure what came of it?"""
-    idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
-    return not idle or settings.max_distance is not None or settings.changes_layers or criterion(settings.criterion).needs is not None
+    measured = settings.trainability or settings.max_distance is not None
+    idle = settings.recover == "none" and not measured and settings.scope != "loss"
+    return not idle or settings.changes_layers or criterion(settings.criterion).needs is not None
 
 
 @dataclass(frozen=True)
