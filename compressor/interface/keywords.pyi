@@ -335,7 +335,7 @@ class PruneKeywords(TypedDict, total=False):
     target_size: float | int | str | None
     """File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."""
     target_latency: str | None
-    """Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured."""
+    """Time of a run on --provider, such as 2.5ms or 0.6x of the original's; met within 3%."""
     lossless: bool
     """Remove only channels that are zero already, so that no output changes; takes no ratio or target."""
     objective: Literal["macs", "latency"]
@@ -756,7 +756,7 @@ class SensitivityKeywords(TypedDict, total=False):
     target_size: float | int | str | None
     """File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."""
     target_latency: str | None
-    """Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured."""
+    """Time of a run on --provider, such as 2.5ms or 0.6x of the original's; met within 3%."""
     lossless: bool
     """Remove only channels that are zero already, so that no output changes; takes no ratio or target."""
     ratio: float | str | None

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from compressor.config.target import LATENCY_SLACK
 from compressor.core.formatting import count, printable, quantity, share
 from compressor.results.detail import LatencyResult, SyntheticRow
 from compressor.results.records import ModelStats
@@ -104,7 +105,7 @@ def latency(console: Console, found: LatencyResult) -> None:
     """How long a run takes, what was asked for, and how that came about."""
     text = f"Latency: {found.before_ms:.3g} ms before, {found.after_ms:.3g} ms after"
     if found.target_ms is not None:
-        text += f", target {found.target_ms:.3g} ms"
+        text += f", target {found.target_ms:.3g} ms (met within {LATENCY_SLACK:.0%})"
     text += f"; {found.before_ms / found.after_ms:.3g} times as fast ({found.level:.0%} interval {found.low:.3g} to "
     text += f"{found.high:.3g}; {found.provider})."
     if found.predicted_ms is not None:

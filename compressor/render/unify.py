@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from compressor.core.formatting import count, metric_value, quantity, share
+from compressor.core.formatting import count, metric_value, portion, quantity, share
 from compressor.render import draw
 from compressor.render.gates import show_gates
 from compressor.render.text import not_proved
@@ -70,7 +70,8 @@ def _damage(report: UnifyReport, console: Console) -> None:
     weights = sum(row.weights for row in report.layers)
     text = f"{count(len(report.layers), 'weight')} with {share(weights, report.input.params)} of the parameters."
     if report.output_error is not None:
-        text += f" Outputs change by {report.output_error:.2g} of their norm on random inputs."
+        link = portion(report.output_error)[1]
+        text += f" Outputs change by {report.output_error:.2g} {link} their norm on random inputs."
     draw.line(console, text)
     macs = sum(row.macs for row in report.layers)
     products, sums = (sum(getattr(row, key) for row in report.layers) for key in ("multiplications", "additions"))

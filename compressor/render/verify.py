@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from compressor.core.formatting import count, metric_value, percentage
+from compressor.core.formatting import count, metric_value, percentage, portion
 from compressor.render import draw
 from compressor.render.text import metric_title, told_settings
 from compressor.results.verify import Divergence, VerifyReport
@@ -50,7 +50,8 @@ def _meant(console: Console, report: VerifyReport) -> None:
     worst = max(report.outputs, key=lambda row: row.distance)
     agree = "" if worst.agreement is None else f"; the largest class is the same in {percentage(worst.agreement)}"
     most = " most" if len(report.outputs) > 1 else ""
-    draw.line(console, f"Off{most}: {worst.name}, by {percentage(worst.distance)} of its norm{agree}.")
+    written, link = portion(worst.distance)
+    draw.line(console, f"Off{most}: {worst.name}, by {written(worst.distance)} {link} its norm{agree}.")
     if any(run.source != "data" for run in report.runs):
         draw.line(console, "These inputs are noise: --data compares on samples, on which a model is meant to work.")
     said = report.made_by[-1].get("distance")

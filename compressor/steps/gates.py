@@ -12,7 +12,7 @@ from compressor.config.choices import STRUCTURES
 from compressor.config.gates import GatesSection
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.compare import at_most
-from compressor.core.formatting import metric_value, quantity
+from compressor.core.formatting import metric_value, portion, quantity
 from compressor.core.intervals import needed
 from compressor.errors import GateMissed
 from compressor.results import Report
@@ -71,7 +71,7 @@ def _moved(report: Report, limit: float) -> GateRow:
 
 def distance_row(moved: float, limit: float, of: str) -> GateRow:
     """The verdict on outputs that may move by such a share of their norm; ``of`` says which did."""
-    clause = f"{of} moves by {moved:.3g} of its norm, --max-distance allows {limit:g}"
+    clause = f"{of} moves by {moved:.3g} {portion(moved)[1]} its norm, --max-distance allows {limit:g}"
     missed = "" if at_most(moved, limit) else clause
     return GateRow(name="max_distance", limit=limit, measured=moved, of=of, missed=missed)
 
