@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InputSet:
-    """One set of inputs: where it comes from, the arrays, and whether its sizes were made up."""
+    """One set of inputs: where it comes from, the arrays, whether its sizes were made up, and samples of the data."""
 
     source: str
     inputs: dict[str, Array]
     made_up: bool = False
+    samples: int | None = None
 
 
 @dataclass
@@ -232,7 +233,12 @@ def _add(
     shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
     comparison.feeds.append(feed)
     comparison.runs.append(
-        VerifyRun(source=feed.source, inputs=shapes, passed=all(gap.passed for gap in gaps.values()))
+        VerifyRun(
+            source=feed.source,
+            inputs=shapes,
+            samples=feed.samples,
+            passed=all(gap.passed for gap in gaps.values()),
+        )
     )
 
 
@@ -252,7 +258,7 @@ def _given(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Input
     if limit and len(indices) < limit:
         raise UsageError(f"the model takes {limit} samples at a time, the data has {len(indices)}; give more samples")
     for batch in batches(data, size, order=indices, drop_last=limit is not None):
-        yield InputSet("data", batch.inputs)
+        yield InputSet("data", batch.inputs, samples=len(batch))
 
 
 def _made_up(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[InputSet]:

@@ -1,6 +1,7 @@
 """Numbers and names as people read them in a terminal."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 
 MULTIPLE = 2.0
 """Part of a whole from which on it is told as so many times the whole."""
@@ -9,6 +10,16 @@ MULTIPLE = 2.0
 def printable(text: object) -> str:
     """Shows control characters as escapes: names come from model files, which are not trusted."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def keyed(text: str, names: Collection[str]) -> str:
+    """A sentence of a command with keys in place of flags, for those who gave ``max_drop`` and not ``--max-drop``."""
+
+    def key(found: re.Match[str]) -> str:
+        name = found[2].replace("-", "_")
+        return found[0] if name not in names else f"{name}=False" if found[1] else name
+
+    return re.sub(r"--(no-)?([a-z][a-z0-9-]*)", key, text)
 
 
 def quantity(number: float, unit: str = "") -> str:

@@ -289,7 +289,7 @@ def _outputs(console: Console, row: OutputsRow) -> None:
     parts.append(off_by(_share(row.distance, written), row.farthest, link))
     if row.drawn:
         parts.append(f"{', '.join(row.drawn)} left out, as drawn at random")
-    seen = ", which recovery saw too" if row.seen else ""
+    seen = ", which the result was made with" if row.seen else ""
     what = count(row.samples, "sample" if row.real else "made-up sample")
     draw.line(console, f"Against the original, on {what}{seen}: {'; '.join(parts)}.", style="bold")
 

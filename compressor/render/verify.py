@@ -40,7 +40,13 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
         return
     verdict = "B equals A within tolerance" if report.passed else "B DIFFERS from A"
     style = "bold green" if report.passed else "bold red"
-    draw.line(console, f"{verdict}, {count(len(report.runs), 'set')} of inputs.", style=style)
+    draw.line(console, f"{verdict}, {_compared(report)}.", style=style)
+
+
+def _compared(report: VerifyReport) -> str:
+    """What the models were compared on: samples of the data, or sets of seeded inputs."""
+    samples = [run.samples for run in report.runs if run.samples is not None]
+    return count(sum(samples), "sample") if samples else f"{count(len(report.runs), 'set')} of inputs"
 
 
 def _meant(console: Console, report: VerifyReport) -> None:
@@ -51,7 +57,8 @@ def _meant(console: Console, report: VerifyReport) -> None:
     agree = "" if worst.agreement is None else f"; the largest class is the same in {percentage(worst.agreement)}"
     most = " most" if len(report.outputs) > 1 else ""
     written, link = portion(worst.distance)
-    draw.line(console, f"Off{most}: {worst.name}, by {written(worst.distance)} {link} its norm{agree}.")
+    off = f"{worst.name}, by {written(worst.distance)} {link} its norm{agree}"
+    draw.line(console, f"Off{most}: {off} ({_compared(report)}).")
     if any(run.source != "data" for run in report.runs):
         draw.line(console, "These inputs are noise: --data compares on samples, on which a model is meant to work.")
     said = report.made_by[-1].get("distance")

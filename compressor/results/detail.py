@@ -171,7 +171,7 @@ class OutputsRow(Record):
 
     samples: int = Field(description="Samples that were compared.")
     real: bool = Field(default=False, description="They are the user's; otherwise they are made up.")
-    seen: bool = Field(default=False, description="Recovery saw them too, so that the result looks better than it is.")
+    seen: bool = Field(default=False, description="The result was made with them, so that it looks better than it is.")
     distance: Share = Field(description="‖y - y₀‖ / ‖y₀‖ over all samples, of the part of an output that moved most.")
     agreement: Share | None = Field(
         default=None, description="Share of places whose largest class is the same; null without scores of classes."

@@ -106,7 +106,8 @@ def test_numbers_have_no_largest_class(net):
     assert all(point.agreement is None for point in points)
     (row,) = verify(net, net, VerifySettings.parse({"data": labelled(net), "eval": "cosine"})).outputs
     assert row.agreement is None
-    (row,) = verify(net, net, VerifySettings.parse({"data": labelled(net)})).outputs
+    report = verify(net, net, VerifySettings.parse({"data": labelled(net)}))
+    (row,) = report.outputs
     assert row.agreement == 1
 
 
