@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,8 @@ _PATHLESS = ("(in memory)", "(not written)")
 
 FEW_ROWS = 10
 """Rows shown of a list that is only an illustration; ``verbose`` shows all."""
+_WIDEST = 10_000
+"""Columns that no name needs."""
 INPUTS_NAMED = 3
 """Inputs whose sizes a line names."""
 HARDLY = 0.01
@@ -56,6 +59,15 @@ def show(console: Console, drawn: Table, title: str = "") -> None:
     if title:
         line(console, title, style="bold")
     console.print(drawn)
+
+
+def show_whole(console: Console, drawn: Table) -> None:
+    """Prints a table below an empty line, names in one piece, for whoever copies them into options: a terminal that is
+    too narrow wraps lines, and a file has long ones."""
+    drawn.columns[0].no_wrap = True
+    wanted = Measurement.get(console, console.options.update(max_width=_WIDEST), drawn).maximum
+    console.print()
+    console.print(drawn, width=max(console.width, wanted), crop=False)
 
 
 def rest(console: Console, hidden: int, remedy: str) -> None:

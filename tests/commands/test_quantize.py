@@ -407,3 +407,10 @@ def test_weights_that_callers_could_override_are_named(tmp_path: Path) -> None:
     report = quantize_file(tmp_path / "net.onnx", tmp_path / "q.onnx", QuantizeSettings(samples=4))
     assert [value.name for value in onnx.load(tmp_path / "q.onnx").graph.input] == ["x"]
     assert any("can no longer be given by callers" in text and text.endswith("'v'") for text in report.warnings)
+
+
+def test_open_sizes_are_counted_at_those_of_the_samples(tmp_path: Path) -> None:
+    net = written(tmp_path, "(float[n,l,8] x) => (float[n,l,4] y) <float[8,4] w> { y = MatMul(x, w) }")
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(40, 50, 8)).astype(np.float32))
+    report = quantize_file(net, None, QuantizeSettings.parse({"data": str(tmp_path / "x.npz")}))
+    assert report.input.macs == 50 * 8 * 4
