@@ -114,7 +114,7 @@ def prune(
         The smaller model, the plan and the report.
 
     Raises:
-        GateMissed: the result misses ``max_drop`` or ``max_size``; it is the error's ``result``.
+        GateMissed: the result misses ``max_drop``, ``max_distance`` or ``max_size``; it is the error's ``result``.
         CompressorError: one of :mod:`compressor.errors`; each has an ``exit_code``.
 
     Example:

@@ -9,9 +9,10 @@ from compressor.cli.console import View, card_option, dry_run_option, model_opti
 from compressor.cli.options import part, settings_options
 from compressor.cli.paths import Destinations
 from compressor.config.data import DataSection
+from compressor.config.gates import GatesSection
 from compressor.config.graph import GraphSection
 from compressor.config.proof import ProofSection
-from compressor.config.quantize import DistanceGatesSection, QuantizeSection, QuantizeSettings
+from compressor.config.quantize import QuantizeSection, QuantizeSettings
 
 _EPILOG = f"""\b
 Examples:
@@ -36,7 +37,7 @@ _BRIEF = (
     QuantizeSettings,
     QuantizeSection,
     part(DataSection, without=("augment", "crop_padding")),
-    part(DistanceGatesSection, "max_drop", "max_size", "max_distance"),
+    part(GatesSection, "max_drop", "max_size", "max_distance"),
     GraphSection,
     ProofSection,
 )

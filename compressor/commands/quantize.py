@@ -33,6 +33,7 @@ from compressor.steps.quantize import (
 from compressor.steps.quantize_mode import made, mode_remarks
 from compressor.steps.refusal import blamed_on
 from compressor.steps.refused_samples import samples_tried
+from compressor.steps.run_samples import sized
 
 
 @dataclass(repr=False)
@@ -72,12 +73,12 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         source, size = run_files.open_source(model, settings)
         demand_unquantised(source)
     with clock.phase("analyse"):
-        # Packed weights are counted as what they stand for; codes are no parameters.
-        before = counts.stats_in_memory(with_plain_weights(source), settings, size, path)
         tasks = quantize_tasks(source, settings)
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
         original = JudgedOriginal.of(source, samples, settings)
+        # Packed weights are counted as what they stand for; codes are no parameters.
+        before = counts.stats_in_memory(with_plain_weights(source), sized(source, settings, samples), size, path)
     tell_sizes(samples.train, clock)
     tell_preparation(samples.train, clock)
     with clock.phase("quantise"), samples_tried(lambda: source, settings):

@@ -11,7 +11,7 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.machine import cores
 from compressor.core.scratch import scratch
 from compressor.data.synthetic import Synthetic
-from compressor.evaluate.stand_in import describe_samples, tell_preparation
+from compressor.evaluate.stand_in import describe_samples, given_samples_notes, tell_preparation
 from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.run import run_trials
@@ -67,7 +67,6 @@ def sensitivity(
             remembered = sum(experiment.key(trial) in known for trial in trials)
             with workers_of(settings, executor) as workers:
                 changes = run_trials(experiment, trials, known, workers, clock.tell)
-    right = reference.accuracy
     return SensitivityReport(
         input=before,
         groups=prunable_rows(cuts, changes, limits, reference.accuracy),
@@ -82,7 +81,7 @@ def sensitivity(
         jobs=min(settings.jobs or cores(), max(1, len(trials) - remembered)),
         seconds=clock.seconds,
         settings=settings.model_dump(mode="json"),
-        warnings=[] if right is None else reference.evaluator.baseless(right, reference.samples, samples),
+        warnings=[*given_samples_notes(analysis.model, samples, settings), *reference.baseless(samples)],
     )
 
 

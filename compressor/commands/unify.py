@@ -13,6 +13,7 @@ from compressor.commands import bench
 from compressor.config import UnifySettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.clock import Clock, Progress
+from compressor.core.formatting import portion
 from compressor.evaluate.stand_in import tell_preparation
 from compressor.graph.disk import files
 from compressor.graph.disk.model_result import ProvedResult
@@ -42,8 +43,8 @@ from compressor.unification.unified import with_unified
 RUINED = 0.5
 """Change of an output, as a share of its norm, from which on a network hardly does what it did."""
 RUINOUS = (
-    "outputs change by {share:.0%} of their norm on random inputs, so that the network hardly does what it did; train "
-    "with --data, or ask for less"
+    "outputs change by {share} their norm on random inputs, so that the network hardly does what it did; "
+    "{remedy}, or ask for less"
 )
 
 
@@ -109,8 +110,10 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
         with clock.phase("prove"):
             proved = prove_unified(ready, result, settings)
     report = unify_report(ready, training, result, proved, settings)
-    if evaluator is None and (report.output_error or 0.0) > RUINED:
-        report = report.warned([RUINOUS.format(share=report.output_error)])
+    if evaluator is None and (error := report.output_error or 0.0) > RUINED:
+        written, link = portion(error)
+        remedy = "train with --data" if settings.data is None else "train for longer or on more samples"
+        report = report.warned([RUINOUS.format(share=f"{written(error)} {link}", remedy=remedy)])
     if evaluator is not None:
         with clock.phase("judge"):
             first = with_unified(ready.model, once) if training.kinds else None

@@ -23,7 +23,7 @@ from compressor.evaluate.stand_in import tell_preparation
 from compressor.graph.disk.provenance import changes_outputs, steps_since
 from compressor.graph.ir.randomness import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
-from compressor.metrics.evaluator import evaluator_for
+from compressor.metrics.evaluator import Evaluator, evaluator_for
 from compressor.pruning.proofs.outputs.standard import Standard, drawn_outputs
 from compressor.results.detail import AccuracyRow
 from compressor.results.environment import environment
@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InputSet:
-    """One set of inputs: where it comes from, the arrays, and whether its sizes were made up."""
+    """One set of inputs: where it comes from, the arrays, whether its sizes were made up, and samples of the data."""
 
     source: str
     inputs: dict[str, Array]
     made_up: bool = False
+    samples: int | None = None
 
 
 @dataclass
@@ -104,7 +105,7 @@ def verify(a: Path, b: Path, settings: VerifySettings, progress: Progress | None
         passed=comparison.passed,
         made_by=made_by,
         meant=meant,
-        outputs=[_row(name, comparison) for name in comparison.outputs],
+        outputs=_rows(comparison, settings),
         runs=comparison.runs,
         divergence=divergence,
         accuracy=accuracy,
@@ -232,7 +233,12 @@ def _add(
     shapes = {name: list(array.shape) for name, array in feed.inputs.items()}
     comparison.feeds.append(feed)
     comparison.runs.append(
-        VerifyRun(source=feed.source, inputs=shapes, passed=all(gap.passed for gap in gaps.values()))
+        VerifyRun(
+            source=feed.source,
+            inputs=shapes,
+            samples=feed.samples,
+            passed=all(gap.passed for gap in gaps.values()),
+        )
     )
 
 
@@ -252,7 +258,7 @@ def _given(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[Input
     if limit and len(indices) < limit:
         raise UsageError(f"the model takes {limit} samples at a time, the data has {len(indices)}; give more samples")
     for batch in batches(data, size, order=indices, drop_last=limit is not None):
-        yield InputSet("data", batch.inputs)
+        yield InputSet("data", batch.inputs, samples=len(batch))
 
 
 def _made_up(one: Opened, two: Opened, settings: VerifySettings) -> Iterator[InputSet]:
@@ -282,6 +288,13 @@ def _other_sizes(
         return [second, pair.bind(model, settings, dict.fromkeys(free, 1)).inputs] if free else [second]
     except ModelError:
         return []
+
+
+def _rows(comparison: Comparison, settings: VerifySettings) -> list[OutputRow]:
+    rows = [_row(name, comparison) for name in comparison.outputs]
+    # What a metric of numbers judges are no scores of classes.
+    numbers = Evaluator.of(settings).against_original
+    return [row.model_copy(update={"agreement": None}) for row in rows] if numbers else rows
 
 
 def _row(name: str, comparison: Comparison) -> OutputRow:

@@ -182,6 +182,7 @@ CONTRADICTIONS = (
             "--data": lambda s: s.data is not None,
             "--val-data": lambda s: s.val_data is not None,
             "--max-drop": lambda s: bool(s.max_drop),
+            "--max-distance": lambda s: s.max_distance is not None,
             "--robustness": lambda s: bool(s.robustness),
             "--trainability": lambda s: bool(s.trainability),
         },

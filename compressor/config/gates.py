@@ -1,4 +1,4 @@
-"""Limits on the result of a pruning run: it is written all the same, and the run ends with exit code 6."""
+"""Limits on the result of a run: it is written all the same, and the run ends with exit code 6."""
 
 from typing import Annotated, ClassVar
 
@@ -58,6 +58,11 @@ class GatesSection(Section):
         default=None,
         description="Most accuracy that may be lost, such as 0.01 or 1%; of a metric that is no share, per cent of its "
         "value, or a number in its unit. Needs labels, or what --eval needs.",
+    )
+    max_distance: Annotated[Distance | None, Shown("SHARE")] = Field(
+        default=None,
+        description="Most that outputs may move, as a share of their norm on the samples, such as 0.05 or 5%; needs no "
+        "labels.",
     )
     max_size: Annotated[FileSize | None, Shown("SIZE")] = Field(
         default=None, description="Largest file that is accepted: bytes such as 500kB, or a share of the original."

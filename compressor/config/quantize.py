@@ -1,14 +1,14 @@
 """Settings of quantization."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from compressor.config.common import Globs, Latency, LeftWeights
 from compressor.config.data import DataSettings
-from compressor.config.gates import Distance, GatesSection
-from compressor.config.section import Applies, Section, Shown
+from compressor.config.gates import GatesSection
+from compressor.config.section import Applies, Section
 
 
 class QuantizeSection(Section):
@@ -49,19 +49,7 @@ class QuantizeSection(Section):
     latency: Latency = False
 
 
-class DistanceGatesSection(GatesSection):
-    """Limits on the result, and on how far its outputs move."""
-
-    title: ClassVar[str] = "Gates"
-
-    max_distance: Annotated[Distance | None, Shown("SHARE")] = Field(
-        default=None,
-        description="Most that outputs may move, as a share of their norm on the samples, such as 0.05 or 5%; needs no "
-        "labels.",
-    )
-
-
-class QuantizeSettings(QuantizeSection, DistanceGatesSection, DataSettings):
+class QuantizeSettings(QuantizeSection, GatesSection, DataSettings):
     """Settings of a run that stores weights, and activations too, in few bits."""
 
     @model_validator(mode="after")

@@ -17,7 +17,6 @@ from compressor.config.choices import STAGES
 from compressor.config.data import DataSettings
 from compressor.config.gates import GatesSection
 from compressor.config.prune import PruneSettings
-from compressor.config.quantize import DistanceGatesSection
 from compressor.config.section import Section, did_you_mean
 from compressor.core.notation import parse_also
 from compressor.errors import UsageError
@@ -36,7 +35,7 @@ STAGE_GATES: Mapping[str, type[Section]] = MappingProxyType(
     {
         "max_drop": GatesSection,
         "max_size": GatesSection,
-        "max_distance": DistanceGatesSection,
+        "max_distance": GatesSection,
         "min_speedup": BenchSettings,
         "max_latency": BenchSettings,
     }

@@ -13,6 +13,8 @@ NARROW, FINE = 64, 4
 """Channels below which a group goes in finer steps by default, and these steps (docs/decisions/0003)."""
 NEARLY_ALL = 0.99
 """Share of the channels from which on a limit on what may go holds next to nothing back."""
+LATENCY_SLACK = 0.03
+"""A latency counts as met within this share of the target."""
 FINER_STEPS = "lower --round-to"
 """What to change where channels go in too large steps."""
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_size", "target_latency")
@@ -56,7 +58,8 @@ class TargetSection(Section):
     )
     target_latency: Annotated[Annotated[str, BeforeValidator(parse_latency)] | None, Shown("TIME")] = Field(
         default=None,
-        description="Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured.",
+        description="Time of a run on --provider, such as 2.5ms or 0.6x of the original's; met within "
+        f"{LATENCY_SLACK:.0%}.",
     )
     lossless: bool = Field(
         default=False,

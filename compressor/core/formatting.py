@@ -1,11 +1,25 @@
 """Numbers and names as people read them in a terminal."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
+
+MULTIPLE = 2.0
+"""Part of a whole from which on it is told as so many times the whole."""
 
 
 def printable(text: object) -> str:
     """Shows control characters as escapes: names come from model files, which are not trusted."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def keyed(text: str, names: Collection[str]) -> str:
+    """A sentence of a command with keys in place of flags, for those who gave ``max_drop`` and not ``--max-drop``."""
+
+    def key(found: re.Match[str]) -> str:
+        name = found[2].replace("-", "_")
+        return found[0] if name not in names else f"{name}=False" if found[1] else name
+
+    return re.sub(r"--(no-)?([a-z][a-z0-9-]*)", key, text)
 
 
 def quantity(number: float, unit: str = "") -> str:
@@ -35,6 +49,14 @@ def percentage(part: float) -> str:
     """A share for a sentence: ``12.3%``, and two digits of what is smaller than one in a hundred, ``0.012%``."""
     # One decimal of a small share would call it nothing, or the same as another that it is compared with.
     return f"{part:.1%}" if not 0 < abs(part) < 0.00995 else f"{100 * part:.2g}%"
+
+
+def portion(part: float) -> tuple[Callable[[float], str], str]:
+    """How to write a part and what it is compared with, and the word between it and the whole.
+
+    ``12.3%`` *of* its norm; where it is more than the whole by far, ``5.03`` *times* its norm.
+    """
+    return ("{:.3g}".format, "times") if part >= MULTIPLE else (percentage, "of")
 
 
 def count(number: int, noun: str) -> str:

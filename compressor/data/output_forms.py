@@ -6,8 +6,9 @@ Training, accuracy and every comparison of two models ask here. The rule, for an
 2. Entries that are nowhere negative and sum to one along axis 1 or the last are *probabilities*: ``kl`` of them.
 3. Where labels are class numbers whose shape is that of the output without one axis, that axis holds *scores* of
    classes: ``kl``.
-4. Without such labels, outputs [n, k] with k of 2 and more are taken for scores, unless all rows have length one, as
-   embeddings do. (KL at a temperature sees all of the scores but an offset that they have in common.)
+4. Without such labels, outputs [n, k] with k of 2 and more are taken for scores, unless labels are numbers of that
+   shape, or all rows have length one, as embeddings do. (KL at a temperature sees all of the scores but an offset that
+   they have in common.)
 5. Outputs of more axes hold scores where the last axis is as long as a table that the model looks whole numbers up in,
    as those of a language model do; or where their name says so (``logits``, ``scores``), along the last axis of three
    and axis 1 of more, as classifiers of pixels and voxels lay them out.
@@ -118,6 +119,11 @@ def class_axis(values: Array, labels: Array | None) -> int | None:
     return None
 
 
+def are_targets(labels: Array | None, values: Array) -> bool:
+    """Are labels the numbers that an output should hold? Probabilities of classes are not."""
+    return labels is not None and labels.shape == values.shape and _floating(labels) and _sums_to_one(labels) is None
+
+
 def vocabularies(model: ir.Model) -> set[int]:
     """Lengths of the weights that the model's inputs of whole numbers index directly, such as tables of tokens.
 
@@ -149,15 +155,23 @@ def _decide(numbers: OutputForm, values: Array, labels: Array | None, known: Col
     axis = class_axis(values, labels)
     if axis is not None:
         return replace(numbers, kind="kl", axis=axis, reason="labels are classes along that axis")
+    if why := _why_numbers(values, labels):
+        return replace(numbers, reason=why)
     if values.ndim == 2 and values.shape[1] > 1:
-        if _unit_length(values):
-            return replace(numbers, reason="rows have length one, as embeddings do")
         return replace(numbers, kind="kl", reason="rows are taken for scores of classes")
     if values.ndim > 2 and values.shape[-1] in known:
         return replace(numbers, kind="kl", axis=values.ndim - 1, reason="as many entries as there are tokens")
     if values.ndim > 2 and _SCORES.search(numbers.name):
         return replace(numbers, kind="kl", axis=2 if values.ndim == 3 else 1, reason="named as scores of classes")
     return numbers
+
+
+def _why_numbers(values: Array, labels: Array | None) -> str:
+    """Why entries are no scores, whatever the shape and the name; empty where nothing says so."""
+    if are_targets(labels, values):
+        return "labels are numbers of that shape"
+    rows = values.ndim == 2 and values.shape[1] > 1
+    return "rows have length one, as embeddings do" if rows and _unit_length(values) else ""
 
 
 def _floating(values: Array) -> bool:

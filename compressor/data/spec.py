@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.core.formatting import count, printable
 from compressor.errors import UsageError
 from compressor.graph.ir.meta_keys import SAMPLE
+from compressor.results.detail import LEAST_JUDGED
 
 if TYPE_CHECKING:
     from compressor.data.batch import Dataset
@@ -115,6 +116,12 @@ def note_sizes(model: ir.Model, data: Dataset) -> None:
 def too_few(limit: int | None, samples: Sized) -> UsageError:
     """The error where not one batch of ``limit`` samples, which the model takes, can be filled."""
     return UsageError(f"the model takes batches of {limit}, the data has {count(len(samples), 'sample')}; give more")
+
+
+def few_notes(samples: Sized) -> list[str]:
+    """A sentence where the user's samples are so few that chance decides what is learnt and measured."""
+    text = f"fewer than {LEAST_JUDGED} samples were given, which say little of others; give more with --data"
+    return [text] if len(samples) < LEAST_JUDGED else []
 
 
 def _spec(value: ir.Value) -> InputSpec:

@@ -1,4 +1,4 @@
-"""What compression costs where inputs shift: intervals from resampled samples, excess error, prune potential."""
+"""What compression costs where inputs shift: means with their intervals, excess error, prune potential."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compressor.core.arrays import Floats
+from compressor.core.intervals import wilson
 from compressor.evaluate.statistics import DRAWS
 from compressor.results.robustness import Estimate, PotentialRow
 
@@ -14,16 +15,27 @@ _AT_ONCE = 50
 """Resamples that are held in memory together."""
 
 
-def estimates(vectors: Sequence[Floats], level: float, seed: int) -> list[Estimate]:
-    """The mean of each vector with a percentile interval of the bootstrap.
+SHARE, DIFFERENCE, EXCESS = (0.0, 1.0), (-1.0, 1.0), (-2.0, 2.0)
+"""Between what the numbers of samples lie: shares of hits, how two of them differ, how two differences do."""
 
-    The samples are drawn, the same ones for all vectors: what is a difference within a sample stays paired, and noise
-    that was drawn several times for a sample counts once. Where all samples agree the interval is a point.
+
+def estimates(
+    vectors: Sequence[Floats], level: float, seed: int, bounds: tuple[float, float] | None = None
+) -> list[Estimate]:
+    """The mean of each vector with its interval.
+
+    Hits and misses have that of a share (:func:`wilson`), other numbers a percentile interval of the bootstrap. The
+    samples are drawn, the same ones for all vectors: what is a difference within a sample stays paired, and noise
+    that was drawn several times for a sample counts once.
+
+    Where all samples agree a bootstrap has no width. Numbers with ``bounds`` then have the interval of a share, too:
+    of samples that may be at either bound though none was seen. Of numbers without, one sample tells no interval: NaN.
 
     Args:
         vectors: float64[n], one number a sample.
         level: confidence, in (0, 1).
         seed: of the resampling.
+        bounds: between what the numbers lie; None where nothing is known.
     """
     values = np.stack(vectors)
     count, rng = values.shape[1], np.random.default_rng(seed)
@@ -35,10 +47,24 @@ def estimates(vectors: Sequence[Floats], level: float, seed: int) -> list[Estima
             weights = rng.multinomial(count, np.full(count, 1 / count), _AT_ONCE)
             means.append(values @ weights.T / count)
         low, high = np.quantile(np.concatenate(means, axis=1), tails, axis=1)
+    ends = [_counted(row, level, bounds) or found for row, *found in zip(values, low, high, strict=True)]
     return [
         Estimate(value=float(mean), low=float(a), high=float(b))
-        for mean, a, b in zip(values.mean(axis=1), low, high, strict=True)
+        for mean, (a, b) in zip(values.mean(axis=1), ends, strict=True)
     ]
+
+
+def _counted(values: Floats, level: float, bounds: tuple[float, float] | None) -> Sequence[float] | None:
+    """The ends of an interval where samples agree or are hits and misses; None where they differ by degrees."""
+    count = len(values)
+    if bounds is None:
+        return (np.nan, np.nan) if count == 1 else None
+    if bounds == SHARE and np.isin(values, SHARE).all():
+        return wilson(float(values.sum()), count, level)
+    if np.ptp(values) != 0:
+        return None
+    unseen, (least, most), mean = wilson(0, count, level)[1], bounds, float(values[0])
+    return mean + unseen * (least - mean), mean + unseen * (most - mean)
 
 
 def extra_errors(original: Floats, compressed: Floats) -> Floats:

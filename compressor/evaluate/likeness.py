@@ -16,15 +16,18 @@ import onnx_ir as ir
 
 from compressor.config.data import DataSettings
 from compressor.config.proof import RTOL
+from compressor.config.training import LossSection
 from compressor.core.arrays import Array
-from compressor.core.compare import Tolerance, distance
-from compressor.core.intervals import LEVEL, wilson
+from compressor.core.compare import Tolerance, distance, has_rounding
+from compressor.core.intervals import LEVEL
 from compressor.data import Batch, Dataset, batches, subset
 from compressor.data.output_forms import OutputForm, decide, vocabularies
 from compressor.data.output_units import OutputUnits
+from compressor.evaluate.excess import SHARE, estimates
 from compressor.evaluate.statistics import DRAWS
 from compressor.graph.ir.randomness import may_draw
 from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.proofs.outputs.standard import REPEATS
 from compressor.results.detail import OutputsRow, Share
 
@@ -120,13 +123,9 @@ def outputs_row(models: Sequence[ir.Model], data: Dataset, settings: DataSetting
     agreement = None
     if scores is not None:
         same = np.concatenate(scores.same, axis=1)
-        shares = same.mean(axis=1)
-        agreement = Share(
-            output=scores.form.name,
-            cut=float(shares[0]) if len(models) > 2 else None,
-            value=float(shares[-1]),
-            **_interval(same[-1], settings.seed),
-        )
+        found = estimates([same[-1]], LEVEL, settings.seed, SHARE)[0]
+        before = float(same[0].mean()) if len(models) > 2 else None
+        agreement = Share(output=scores.form.name, cut=before, **found.model_dump())
     cut = float(distances[0]) if len(models) > 2 else None
     moved = Share(output=farthest.output, cut=cut, value=float(distances[-1]), low=low, high=high)
     chance = None if scores is None else scores.chance()
@@ -151,13 +150,24 @@ def _tallies(
     tallies: list[_Tally] = []
     for number, batch in enumerate(chosen):
         if not number:
-            forms = [f for f in decide(names, first[0], None, {}, vocabularies(original)) if f.index not in drawn]
+            given = _told(names, first[0], settings)
+            found_forms = decide(names, first[0], batch.labels, given, vocabularies(original))
+            forms = [form for form in found_forms if form.index not in drawn]
             counted = [form for form in forms if _counts(form, [run[0] for run in (first, *found)], len(batch))]
             tallies = [_Tally(form, _units(form, first[0][form.index])) for form in counted]
         for tally in tallies:
             index = tally.form.index
             tally.add(first[number][index], [run[number][index] for run in found], len(batch))
     return tallies, sum(map(len, chosen)), [names[index] for index in sorted(drawn)]
+
+
+def _told(names: Sequence[str], outputs: Sequence[Array], settings: DataSettings) -> dict[str, str]:
+    """Forms of outputs that settings tell: as training was told, or numbers where a metric of numbers judges."""
+    if isinstance(settings, LossSection) and settings.output_form:
+        return dict(settings.output_form)
+    if not Evaluator.of(settings).against_original:
+        return {}
+    return {name: "mse" for name, array in zip(names, outputs, strict=True) if has_rounding(array)}
 
 
 def _drawn(model: ir.Model, chosen: Sequence[Batch], provider: str) -> set[int]:
@@ -192,14 +202,3 @@ def _gap(one: npt.NDArray[np.float64], two: npt.NDArray[np.float64]) -> npt.NDAr
     """How far entries are apart: infinities of one sign not at all, and what is no number as far as can be."""
     with np.errstate(invalid="ignore"):
         return np.where(one == two, 0.0, np.nan_to_num(two - one, nan=np.inf))
-
-
-def _interval(same: npt.NDArray[np.float64], seed: int) -> dict[str, float]:
-    """Of a share: Wilson's where samples agree or not, or all alike; the bootstrap's where they agree in part."""
-    # Wilson's interval is for hits and misses; where all are alike a bootstrap would have no width.
-    if np.isin(same, (0.0, 1.0)).all() or np.ptp(same) == 0:
-        low, high = wilson(float(same.sum()), len(same))
-        return {"low": low, "high": high}
-    drawn = np.random.default_rng(seed).integers(0, len(same), (DRAWS, len(same)))
-    low, high = np.quantile(same[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"low": float(low), "high": float(high)}

@@ -10,7 +10,15 @@ import numpy as np
 
 from compressor.config.choices import CORRUPTIONS
 from compressor.core.arrays import Floats
-from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
+from compressor.evaluate.excess import (
+    DIFFERENCE,
+    EXCESS,
+    SHARE,
+    estimates,
+    excess_error,
+    extra_errors,
+    potential,
+)
 from compressor.evaluate.resemblance import DISTANCE, RELATIVE
 from compressor.evaluate.shifts import Shift
 from compressor.metrics.metric import AGREEMENT
@@ -99,9 +107,12 @@ def likeness_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) 
     for number, label in list(enumerate(labels))[1:]:
         for output in tally.outputs:
             measures = [m for m in (AGREEMENT, DISTANCE, RELATIVE) if (number, output, m) in tally.values]
-            asked = [(group, measure) for group in shift_groups(tally.plan) for measure in measures]
-            vectors = [tally.mean((number, output, measure), group) for group, measure in asked]
-            known = dict(zip(asked, estimates(vectors, level, seed), strict=True))
+            groups = shift_groups(tally.plan)
+            known: dict[tuple[ShiftGroup, str], Estimate] = {}
+            for measure in measures:
+                vectors = [tally.mean((number, output, measure), group) for group in groups]
+                rows = estimates(vectors, level, seed, SHARE if measure == AGREEMENT else None)
+                known |= {(group, measure): row for group, row in zip(groups, rows, strict=True)}
             found += [
                 LikenessRow(
                     model=label,
@@ -112,7 +123,7 @@ def likeness_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) 
                     distance=known.get((group, DISTANCE)),
                     relative_error=known[group, RELATIVE],
                 )
-                for group in shift_groups(tally.plan)
+                for group in groups
             ]
     return found
 
@@ -130,9 +141,13 @@ def accuracy_rows(tally: Tally, labels: Sequence[str], level: float, seed: int) 
     for label, mine in zip(labels, right, strict=True):
         losses = [extra_errors(original, own) for original, own in zip(right[0], mine, strict=True)]
         excess = [excess_error(loss, losses[0]) for loss in losses]  # the first group is the clean one
-        # In one call, so that all rows are resampled alike.
-        known = estimates([*mine, *losses, *excess], level, seed)
-        parts = [known[k : k + len(rows)] for k in range(0, len(known), len(rows))]
+        # One seed, so that all rows are resampled alike.
+        parts = [
+            estimates(vectors, level, seed, bounds)
+            for vectors, bounds in ((mine, SHARE), (losses, DIFFERENCE), (excess, EXCESS))
+        ]
+        # On clean samples it is zero by definition, however few they are.
+        parts[-1][0] = Estimate(value=0.0, low=0.0, high=0.0)
         found += [
             ShiftedAccuracy(
                 model=label,

@@ -12,6 +12,7 @@ from compressor.core.clock import Clock, LastingText, Notice
 from compressor.data import Dataset
 from compressor.data.filled import filled_notes
 from compressor.data.prepared import preparation_told
+from compressor.data.spec import few_notes
 from compressor.data.synthetic import (
     InputKind,
     RangeChoice,
@@ -55,18 +56,18 @@ def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
 
 
 def given_samples_notes(model: ir.Model, data: Dataset, settings: DataSettings) -> list[str]:
-    """What to know of given samples: inputs that they leave out, and pixels in another range than was trained on.
+    """What to know of given samples: how few they are, inputs that they leave out, pixels in another range than was
+    trained on.
 
     Args:
         model: normalised; not changed.
         data: the user's samples, as the model is given them.
         settings: what they were prepared with; whoever says a mean, a deviation or a range knows it.
     """
+    if isinstance(data, Synthetic):
+        return []
     stated = settings.mean or settings.std or settings.input_range is not None
-    return [
-        *filled_notes(data),
-        *([] if stated or isinstance(data, Synthetic) else _other_range(model, data, settings)),
-    ]
+    return [*few_notes(data), *filled_notes(data), *([] if stated else _other_range(model, data, settings))]
 
 
 def _other_range(model: ir.Model, data: Dataset, settings: DataSettings) -> list[str]:

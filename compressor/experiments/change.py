@@ -13,6 +13,7 @@ import onnx_ir as ir
 from compressor.config import DataSettings
 from compressor.core.arrays import Array, Floats, load_array, plain, save_array
 from compressor.data import Batch, Dataset, batches, open_data, subset
+from compressor.data.output_forms import are_targets
 from compressor.data.output_units import OutputUnits, farthest
 from compressor.data.spec import too_few
 from compressor.evaluate.stand_in import stand_in
@@ -56,6 +57,10 @@ class ReferenceOutputs:
     digest: str
     evaluator: Evaluator = field(default_factory=Evaluator)
     labelled: bool = False
+
+    def baseless(self, samples: Dataset) -> list[str]:
+        """A sentence where the labels of these samples tell nothing of the original."""
+        return [] if self.accuracy is None else self.evaluator.baseless(self.accuracy, self.samples, samples)
 
     @staticmethod
     def make(
@@ -178,7 +183,8 @@ class _Tally:
             # Sums over batches, since a mean of the batches' ratios would depend on how samples were split.
             self.units.setdefault(index, OutputUnits.of(one))
             self.moved[index] = self.moved.get(index, np.zeros(2)) + self.units[index].squares(one, two)
-            if _scores_classes(one) and one.shape == two.shape:
+            numbers = are_targets(batch.labels, one) or (self.metric is not None and self.metric.against_original)
+            if not numbers and _scores_classes(one) and one.shape == two.shape:
                 self.agree += int((one.argmax(axis=1) == two.argmax(axis=1)).sum())
                 self.rows += len(one)
         if self.metric is not None:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.config.recipe import DATA_SETTINGS
 from compressor.core.clock import Clock, Progress
+from compressor.core.formatting import keyed
 from compressor.core.scratch import scratch
 from compressor.core.user_code import name_of
 from compressor.errors import CompressorError, GateMissed, ProofFailed
@@ -93,7 +94,7 @@ def called(
             yield InterfaceCall(kind.parse(known), placed, told, folder, renamed)
         except CompressorError as error:
             # In place, so that the error keeps its type, its attributes and its traceback.
-            error.args = tuple(_text(part, renamed) for part in error.args)
+            error.args = tuple(_text(part, renamed, kind) for part in error.args)
             raise
 
 
@@ -118,12 +119,13 @@ def _name(index: int) -> str:
     return chr(ord("a") + index) if index < 26 else f"model{index}"
 
 
-def _text(value: Any, renamed: Mapping[str, str]) -> Any:
+def _text(value: Any, renamed: Mapping[str, str], kind: type[RunSettings] | None = None) -> Any:
+    """A text with the caller's names for models, and for settings of a ``kind``."""
     if not isinstance(value, str):
         return value
     for path, name in renamed.items():
         value = value.replace(path, name)
-    return value
+    return value if kind is None else keyed(value, kind.model_fields)
 
 
 def _told(value: Any, renamed: Mapping[str, str]) -> Any:

@@ -226,6 +226,8 @@ class PruneKeywords(TypedDict, total=False):
     max_drop: float | str | None
     """Most accuracy that may be lost, such as 0.01 or 1%; of a metric that is no share, per cent of its value, or a
     number in its unit. Needs labels, or what --eval needs."""
+    max_distance: float | str | None
+    """Most that outputs may move, as a share of their norm on the samples, such as 0.05 or 5%; needs no labels."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
@@ -333,7 +335,7 @@ class PruneKeywords(TypedDict, total=False):
     target_size: float | int | str | None
     """File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."""
     target_latency: str | None
-    """Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured."""
+    """Time of a run on --provider, such as 2.5ms or 0.6x of the original's; met within 3%."""
     lossless: bool
     """Remove only channels that are zero already, so that no output changes; takes no ratio or target."""
     objective: Literal["macs", "latency"]
@@ -417,10 +419,10 @@ class QuantizeKeywords(TypedDict, total=False):
     max_drop: float | str | None
     """Most accuracy that may be lost, such as 0.01 or 1%; of a metric that is no share, per cent of its value, or a
     number in its unit. Needs labels, or what --eval needs."""
-    max_size: float | int | str | None
-    """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     max_distance: float | str | None
     """Most that outputs may move, as a share of their norm on the samples, such as 0.05 or 5%; needs no labels."""
+    max_size: float | int | str | None
+    """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     mode: Literal["auto", "static", "dynamic", "int4"]
     """auto: static, or dynamic where outputs stay clearly nearer to the original's or more weights are taken;
     static: weights and activations in int8, ranges of activations calibrated on samples; dynamic: weights in
@@ -645,6 +647,8 @@ class SensitivityKeywords(TypedDict, total=False):
     max_drop: float | str | None
     """A ratio is safe where it costs no more accuracy, such as 0.01 or 1%; needs labels. Default: 0.01 with labels,
     unless --max-distance is given."""
+    max_distance: float | str | None
+    """A ratio is safe where outputs move by no more, as a share of their norm. Default: 0.1 without labels."""
     max_size: float | int | str | None
     """Largest file that is accepted: bytes such as 500kB, or a share of the original."""
     sparsify: (
@@ -752,7 +756,7 @@ class SensitivityKeywords(TypedDict, total=False):
     target_size: float | int | str | None
     """File size to keep: a share such as 50%, or bytes such as 500kB or 1.5MB."""
     target_latency: str | None
-    """Time of a run on --provider, such as 2.5ms, or a share of the original's such as 0.6x; measured."""
+    """Time of a run on --provider, such as 2.5ms or 0.6x of the original's; met within 3%."""
     lossless: bool
     """Remove only channels that are zero already, so that no output changes; takes no ratio or target."""
     ratio: float | str | None
@@ -776,8 +780,6 @@ class SensitivityKeywords(TypedDict, total=False):
     ratios: Sequence[float] | str
     """Shares of its channels that each group loses, one after the other, while the rest of the model stays whole.
     Default: 0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9."""
-    max_distance: float | str | None
-    """A ratio is safe where outputs move by no more, as a share of their norm. Default: 0.1 without labels."""
     jobs: int
     """Measurements at a time, one thread each; 0 for one a core."""
     cluster: str | None

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import median
 
+from compressor.config.target import LATENCY_SLACK
 from compressor.core.notation import read_latency
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.budgets.widths import Levels, Widths
 from compressor.results.detail import LatencyResult
 
-LATENCY_SLACK = 0.03
-"""A latency counts as reached within this share of the target."""
 CORRECTIONS = 5
 """How often the prediction is corrected at most."""
 KEPT_APART = 0.05

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.config.target import LATENCY_SLACK
 from compressor.core.clock import Clock
 from compressor.core.formatting import either, percentage
 from compressor.latency.cache import LatencyCache
 from compressor.latency.candidates import Candidates, fingerprint
-from compressor.latency.search import LATENCY_SLACK, Aim, MeasuredWidths, WidthSearch
+from compressor.latency.search import Aim, MeasuredWidths, WidthSearch
 from compressor.latency.table import Table
 from compressor.latency.timing import RuntimeTimer, Timer
 from compressor.pruning.budgets.allocate import scores_by_loss

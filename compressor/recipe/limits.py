@@ -8,6 +8,7 @@ from types import MappingProxyType
 from compressor.commands import bench, verify
 from compressor.config import BenchSettings, RunSettings
 from compressor.config.gates import GatesSection
+from compressor.core.formatting import keyed
 from compressor.errors import GateMissed
 from compressor.results import Document, Report
 from compressor.results.bench import BenchReport
@@ -35,7 +36,7 @@ def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> l
         rows = gate_rules.gate_rows(document, settings)
     elif isinstance(document, BenchReport) and isinstance(settings, BenchSettings):
         rows = bench.speed_rows(document, settings)
-    return [row.model_copy(update={"stage": stage, "missed": _keyed(row.missed, row.name)}) for row in rows]
+    return [row.model_copy(update={"stage": stage, "missed": keyed(row.missed, [row.name])}) for row in rows]
 
 
 def measured_speed_up(document: Document) -> float | None:
@@ -68,9 +69,4 @@ def unresolved_drop(row: AccuracyRow | None, settings: GatesSection) -> list[str
     """A warning where samples are too few to judge the recipe's limit on what is lost."""
     if row is None or not settings.max_drop or row.baseless:
         return []
-    return [_keyed(text, "max_drop") for text in gate_rules.too_fine(row, settings.max_drop)]
-
-
-def _keyed(words: str, name: str) -> str:
-    """The sentence of a command with the key of the recipe in place of the flag, which nobody gave."""
-    return words.replace("--" + name.replace("_", "-"), name)
+    return [keyed(text, ["max_drop"]) for text in gate_rules.too_fine(row, settings.max_drop)]

@@ -54,7 +54,7 @@ def card(model: Path, report: Document) -> str:
     parts = [
         "---\nlibrary_name: onnx\ntags: [onnx, onnx-compressor, compressed]\n---",
         f"# {_cell(model.name)}",
-        "A compressed ONNX model. Inputs and outputs have the names and types of the original's.",
+        f"A compressed ONNX model{_origin(report)}. Inputs and outputs have the names and types of the original's.",
         "## At a glance",
         _table(("", ""), report.headline()),
         *_gates(report),
@@ -71,6 +71,12 @@ def card(model: Path, report: Document) -> str:
         f"SHA-256 of the model{' and its data' if len(own) > 1 else ''}: `{files.digest(own)}`",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _origin(report: Document) -> str:
+    """Of which file it was made, where it was one; its folder is nobody's business."""
+    path = getattr(getattr(report, "input", None), "path", None)
+    return f", made of {_cell(Path(path).name)}" if path else ""
 
 
 def _gates(report: Document) -> list[str]:

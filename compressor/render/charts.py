@@ -129,8 +129,9 @@ def _heights(curve: Curve) -> list[float]:
 def _line(series: Series, points: Sequence[tuple[float, float]], xs: ChartAxis, ys: ChartAxis) -> DrawnLine:
     places = [(_place(x, xs), 100 - _place(y, ys)) for x, y in points]
     band = ""
-    # Where a point could not be drawn the intervals would stand beside the others.
-    if series.bounds and len(series.bounds) == len(points):
+    # Where a point could not be drawn the intervals would stand beside the others; some points have none.
+    ends = [end for pair in series.bounds for end in pair]
+    if ends and len(series.bounds) == len(points) and all(abs(end) < _HUGE for end in ends):
         lower = [(x, 100 - _place(low, ys)) for (x, _), (low, _) in zip(places, series.bounds, strict=True)]
         upper = [(x, 100 - _place(high, ys)) for (x, _), (_, high) in zip(places, series.bounds, strict=True)]
         band = _path([*upper, *lower[::-1]]) + "z"

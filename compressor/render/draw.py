@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from compressor.config.target import LATENCY_SLACK
 from compressor.core.formatting import count, printable, quantity, share
 from compressor.results.detail import LatencyResult, SyntheticRow
 from compressor.results.records import ModelStats
@@ -15,6 +17,8 @@ _PATHLESS = ("(in memory)", "(not written)")
 
 FEW_ROWS = 10
 """Rows shown of a list that is only an illustration; ``verbose`` shows all."""
+_WIDEST = 10_000
+"""Columns that no name needs."""
 INPUTS_NAMED = 3
 """Inputs whose sizes a line names."""
 HARDLY = 0.01
@@ -55,6 +59,15 @@ def show(console: Console, drawn: Table, title: str = "") -> None:
     if title:
         line(console, title, style="bold")
     console.print(drawn)
+
+
+def show_whole(console: Console, drawn: Table) -> None:
+    """Prints a table below an empty line, names in one piece, for whoever copies them into options: a terminal that is
+    too narrow wraps lines, and a file has long ones."""
+    drawn.columns[0].no_wrap = True
+    wanted = Measurement.get(console, console.options.update(max_width=_WIDEST), drawn).maximum
+    console.print()
+    console.print(drawn, width=max(console.width, wanted), crop=False)
 
 
 def rest(console: Console, hidden: int, remedy: str) -> None:
@@ -104,7 +117,7 @@ def latency(console: Console, found: LatencyResult) -> None:
     """How long a run takes, what was asked for, and how that came about."""
     text = f"Latency: {found.before_ms:.3g} ms before, {found.after_ms:.3g} ms after"
     if found.target_ms is not None:
-        text += f", target {found.target_ms:.3g} ms"
+        text += f", target {found.target_ms:.3g} ms (met within {LATENCY_SLACK:.0%})"
     text += f"; {found.before_ms / found.after_ms:.3g} times as fast ({found.level:.0%} interval {found.low:.3g} to "
     text += f"{found.high:.3g}; {found.provider})."
     if found.predicted_ms is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import isnan
 from types import MappingProxyType
 
 from rich.console import Console
@@ -63,7 +64,7 @@ def models(report: RobustnessReport) -> list[str]:
 
 def basis(report: RobustnessReport) -> str:
     """What was measured on, and what ± is, as a sentence."""
-    return f"{samples(report)}; ± is a {report.confidence:.0%} interval."
+    return f"{samples(report)}; ± is how far a {report.confidence:.0%} interval reaches."
 
 
 def samples(report: RobustnessReport) -> str:
@@ -191,18 +192,24 @@ def title(shift: str, level: float | None) -> str:
 
 
 def interval_percent(found: Estimate) -> str:
-    """A share with half the width of its interval, such as ``93.2 ±1.4%``."""
-    return f"{100 * found.value:.1f} ±{50 * (found.high - found.low):.1f}%"
+    """A share and how far its interval reaches, such as ``93.2 ±1.4%``."""
+    return f"{_reach(found, '.1f', 100)}%"
 
 
 def points(found: Estimate) -> str:
     """``+1.2 ±0.8``, in points of a percent."""
-    return f"{100 * found.value:+.1f} ±{50 * (found.high - found.low):.1f}"
+    return _reach(found, "+.1f", 100)
 
 
 def interval_number(found: Estimate) -> str:
-    """A number with half the width of its interval, such as ``0.123 ±0.004``."""
-    return f"{found.value:.3f} ±{(found.high - found.low) / 2:.3f}"
+    """A number and how far its interval reaches, such as ``0.123 ±0.004``."""
+    return _reach(found, ".3f")
+
+
+def _reach(found: Estimate, form: str, scale: float = 1.0) -> str:
+    """A number and by how much the farther end of its interval is off; alone where one sample tells no interval."""
+    far = scale * max(found.high - found.value, found.value - found.low)
+    return f"{scale * found.value:{form}}" + ("" if isnan(far) else f" ±{far:{form.lstrip('+')}}")
 
 
 def show_curves(console: Console, curves: Iterable[Curve]) -> None:

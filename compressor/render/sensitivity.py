@@ -20,7 +20,7 @@ def render_sensitivity(
         draw.add_row(table, group.name, f"{group.channels:,}", *_cells(report, group, group.at_safe))
         for point in group.points if verbose else ():
             draw.add_row(table, "", "", *_cells(report, group, point))
-    draw.show(console, table)
+    draw.show_whole(console, table)
     console.print()
     what = count(report.samples, "sample" if report.synthetic is None else "made-up sample")
     dense = ""

@@ -1,13 +1,13 @@
 """Reports as text: plain lines and aligned tables that read well at 80 columns, in colour or without."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from statistics import fmean
 
 from rich.console import Console
 
 from compressor.channels.residual import DEPTH
-from compressor.core.formatting import count, metric_value, percentage, share
+from compressor.core.formatting import count, metric_value, percentage, portion, share
 from compressor.render import draw
 from compressor.render.gates import show_gates
 from compressor.render.opaque import opaque_nodes
@@ -285,10 +285,11 @@ def _outputs(console: Console, row: OutputsRow) -> None:
     if row.agreement is not None:
         which = f" of {row.agreement.output!r}" if row.compared > 1 else ""
         parts.append(f"the largest class{which} is the same in {_share(row.agreement)}{_little(row)}")
-    parts.append(off_by(_share(row.distance), row.farthest))
+    written, link = portion(row.distance.value)
+    parts.append(off_by(_share(row.distance, written), row.farthest, link))
     if row.drawn:
         parts.append(f"{', '.join(row.drawn)} left out, as drawn at random")
-    seen = ", which recovery saw too" if row.seen else ""
+    seen = ", which the result was made with" if row.seen else ""
     what = count(row.samples, "sample" if row.real else "made-up sample")
     draw.line(console, f"Against the original, on {what}{seen}: {'; '.join(parts)}.", style="bold")
 
@@ -301,11 +302,11 @@ def _little(row: OutputsRow) -> str:
     return f", as {row.chance:.0%} would by chance, most samples having one class in the original; {remedy}"
 
 
-def _share(found: Share) -> str:
-    """A share with its interval, and what it was before recovery."""
-    about = [] if found.low is None or found.high is None else [f"{percentage(found.low)} to {percentage(found.high)}"]
-    about += [] if found.cut is None else [f"{percentage(found.cut)} before recovery"]
-    return percentage(found.value) + (f" ({'; '.join(about)})" if about else "")
+def _share(found: Share, written: Callable[[float], str] = percentage) -> str:
+    """A share with its interval, and what it was before recovery; each as ``written``."""
+    about = [] if found.low is None or found.high is None else [f"{written(found.low)} to {written(found.high)}"]
+    about += [] if found.cut is None else [f"{written(found.cut)} before recovery"]
+    return written(found.value) + (f" ({'; '.join(about)})" if about else "")
 
 
 def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> None:

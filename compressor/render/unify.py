@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from compressor.core.formatting import count, metric_value, quantity, share
+from compressor.core.formatting import count, metric_value, portion, quantity, share
 from compressor.render import draw
 from compressor.render.gates import show_gates
 from compressor.render.text import not_proved
@@ -70,7 +70,8 @@ def _damage(report: UnifyReport, console: Console) -> None:
     weights = sum(row.weights for row in report.layers)
     text = f"{count(len(report.layers), 'weight')} with {share(weights, report.input.params)} of the parameters."
     if report.output_error is not None:
-        text += f" Outputs change by {report.output_error:.2g} of their norm on random inputs."
+        link = portion(report.output_error)[1]
+        text += f" Outputs change by {report.output_error:.2g} {link} their norm on random inputs."
     draw.line(console, text)
     macs = sum(row.macs for row in report.layers)
     products, sums = (sum(getattr(row, key) for row in report.layers) for key in ("multiplications", "additions"))
@@ -84,13 +85,17 @@ def _damage(report: UnifyReport, console: Console) -> None:
 def _trained(report: UnifyReport, console: Console) -> None:
     done, found = report.training, report.accuracy
     if done is not None:
-        text = f"Trained for {count(done.epochs + done.retrain_epochs, 'epoch')} ({done.method})"
-        if done.residuals:
+        phases = [epochs for epochs in (done.epochs, done.retrain_epochs) if epochs]
+        text = f"Trained for {count(sum(phases), 'epoch')} ({done.method})"
+        text += f", {done.retrain_epochs} of them with values shared"
+        if len(report.undone) == len(phases):
+            text += "; nothing of it was kept"
+        elif done.residuals:
             gap = done.residuals[-1].primal
             # Training along the set leaves rounding alone, which is no distance to tell of.
             near = f"came within {gap:.2g} of their norm of unified ones" if gap > 1e-6 else "ended as unified ones"
             text += f"; weights {near}"
-        draw.line(console, f"{text}; {done.retrain_epochs} of them with one value a block.")
+        draw.line(console, f"{text}.")
     show_undone(console, report.undone)
     if found is not None:
         before, after = (metric_value(value, share=found.share) for value in (found.before, found.after))

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from compressor.core.formatting import count, metric_value, percentage
+from compressor.core.formatting import count, metric_value, percentage, portion
 from compressor.render import draw
 from compressor.render.text import metric_title, told_settings
 from compressor.results.verify import Divergence, VerifyReport
@@ -40,7 +40,13 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
         return
     verdict = "B equals A within tolerance" if report.passed else "B DIFFERS from A"
     style = "bold green" if report.passed else "bold red"
-    draw.line(console, f"{verdict}, {count(len(report.runs), 'set')} of inputs.", style=style)
+    draw.line(console, f"{verdict}, {_compared(report)}.", style=style)
+
+
+def _compared(report: VerifyReport) -> str:
+    """What the models were compared on: samples of the data, or sets of seeded inputs."""
+    samples = [run.samples for run in report.runs if run.samples is not None]
+    return count(sum(samples), "sample") if samples else f"{count(len(report.runs), 'set')} of inputs"
 
 
 def _meant(console: Console, report: VerifyReport) -> None:
@@ -50,7 +56,9 @@ def _meant(console: Console, report: VerifyReport) -> None:
     worst = max(report.outputs, key=lambda row: row.distance)
     agree = "" if worst.agreement is None else f"; the largest class is the same in {percentage(worst.agreement)}"
     most = " most" if len(report.outputs) > 1 else ""
-    draw.line(console, f"Off{most}: {worst.name}, by {percentage(worst.distance)} of its norm{agree}.")
+    written, link = portion(worst.distance)
+    off = f"{worst.name}, by {written(worst.distance)} {link} its norm{agree}"
+    draw.line(console, f"Off{most}: {off} ({_compared(report)}).")
     if any(run.source != "data" for run in report.runs):
         draw.line(console, "These inputs are noise: --data compares on samples, on which a model is meant to work.")
     said = report.made_by[-1].get("distance")

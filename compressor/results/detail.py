@@ -158,11 +158,12 @@ TELLING = 0.6
 """Agreement by chance up to which the agreement of two models is a sign of anything: two balanced classes have 0.5."""
 
 
-def off_by(distance: str, output: str) -> str:
-    """A clause on how far outputs moved; ``output`` names the one that moved most, where there are several."""
+def off_by(distance: str, output: str, link: str = "of") -> str:
+    """A clause on how far outputs moved; ``output`` names the one that moved most, where there are several, and
+    ``link`` stands between the distance and the norm (:func:`compressor.core.formatting.portion`)."""
     if output:
-        return f"output {output!r} is off by {distance} of its norm, the most of all"
-    return f"outputs are off by {distance} of their norm"
+        return f"output {output!r} is off by {distance} {link} its norm, the most of all"
+    return f"outputs are off by {distance} {link} their norm"
 
 
 class OutputsRow(Record):
@@ -170,7 +171,7 @@ class OutputsRow(Record):
 
     samples: int = Field(description="Samples that were compared.")
     real: bool = Field(default=False, description="They are the user's; otherwise they are made up.")
-    seen: bool = Field(default=False, description="Recovery saw them too, so that the result looks better than it is.")
+    seen: bool = Field(default=False, description="The result was made with them, so that it looks better than it is.")
     distance: Share = Field(description="‖y - y₀‖ / ‖y₀‖ over all samples, of the part of an output that moved most.")
     agreement: Share | None = Field(
         default=None, description="Share of places whose largest class is the same; null without scores of classes."

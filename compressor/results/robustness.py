@@ -11,7 +11,7 @@ from compressor.results.records import ModelStats, RunDocument
 
 
 class Estimate(Record):
-    """A mean over samples with its interval; null in JSON where it is no number."""
+    """A mean over samples with its interval; null in JSON where it is no number, as the ends from one sample may be."""
 
     value: float
     low: float
@@ -90,7 +90,7 @@ class RobustnessReport(RunDocument):
     source: str = Field(description="Where samples come from: the data, or random numbers.")
     samples: int
     draws: int = Field(description="How often noise was drawn for each sample.")
-    confidence: float = Field(description="Of all intervals; samples were resampled.")
+    confidence: float = Field(description="Of all intervals.")
     margin: float = Field(description="Accuracy that may be lost without harm.")
     compression: str = Field(description="What the share saved is counted in.")
     likeness: list[LikenessRow]

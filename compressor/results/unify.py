@@ -61,8 +61,10 @@ class TrainingRow(Record):
 
     method: str
     epochs: int = Field(description="Towards unified weights.")
-    retrain_epochs: int = Field(description="Along them, one value a block.")
-    residuals: list[ResidualRow] = Field(default=[])
+    retrain_epochs: int = Field(description="Along them, with the values shared.")
+    residuals: list[ResidualRow] = Field(
+        default=[], description="On the way there; empty where that part of the training was undone."
+    )
 
 
 class UnifyAccuracy(Record):

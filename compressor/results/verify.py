@@ -36,6 +36,7 @@ class VerifyRun(Record):
 
     source: str = Field(description="data, or seeded inputs.")
     inputs: dict[str, list[int]] = Field(description="Shape by input name.")
+    samples: int | None = Field(default=None, description="How many of the data; null of seeded inputs.")
     passed: bool
 
 

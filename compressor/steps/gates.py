@@ -10,9 +10,9 @@ from typing import TypeVar
 from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.config.gates import GatesSection
-from compressor.config.quantize import DistanceGatesSection, QuantizeSettings
+from compressor.config.quantize import QuantizeSettings
 from compressor.core.compare import at_most
-from compressor.core.formatting import metric_value, quantity
+from compressor.core.formatting import metric_value, portion, quantity
 from compressor.core.intervals import needed
 from compressor.errors import GateMissed
 from compressor.results import Report
@@ -21,6 +21,7 @@ from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.results.records import GateRow
 
 R = TypeVar("R", bound=Report)
+EXCLUDE = "--exclude for layers that lose most: --include with one name at a time tells what each loses"
 _WHOLE, _INT8, _INT4 = 32, 8, 4
 """Bits of a number as it was and as either mode stores it."""
 
@@ -28,7 +29,7 @@ _WHOLE, _INT8, _INT4 = 32, 8, 4
 def gate_rows(report: Report, settings: GatesSection) -> list[GateRow]:
     """A row for each limit that was set on a file: what was measured, and how it is missed where it is."""
     rows = [] if settings.max_drop is None else _drops(report, settings.max_drop)
-    if isinstance(settings, DistanceGatesSection) and settings.max_distance is not None:
+    if settings.max_distance is not None:
         rows.append(_moved(report, settings.max_distance))
     if settings.max_size is not None and report.output is not None:
         rows.append(_size(report.input.bytes, report.output.bytes, settings.max_size))
@@ -70,7 +71,7 @@ def _moved(report: Report, limit: float) -> GateRow:
 
 def distance_row(moved: float, limit: float, of: str) -> GateRow:
     """The verdict on outputs that may move by such a share of their norm; ``of`` says which did."""
-    clause = f"{of} moves by {moved:.3g} of its norm, --max-distance allows {limit:g}"
+    clause = f"{of} moves by {moved:.3g} {portion(moved)[1]} its norm, --max-distance allows {limit:g}"
     missed = "" if at_most(moved, limit) else clause
     return GateRow(name="max_distance", limit=limit, measured=moved, of=of, missed=missed)
 
@@ -102,10 +103,10 @@ def _remedy(report: Report, settings: GatesSection) -> str:
     if isinstance(settings, QuantizeSettings):
         tried = "" if getattr(report, "mode", None) == "dynamic" or settings.mode == "auto" else "--mode dynamic, or "
         fits = settings.max_size is None or missed(report, settings.model_copy(update={"max_size": None}))
-        return f"try {tried}--exclude for layers that lose most" if fits else _smaller(report)
+        return f"try {tried}{EXCLUDE}" if fits else _smaller(report)
     if not isinstance(settings, PruneSettings):
         return ""
-    if not missed(report, settings.model_copy(update={"max_drop": None})):
+    if not missed(report, settings.model_copy(update={"max_drop": None, "max_distance": None})):
         return f"try {_less(settings)}{_more_training(settings)}"
     if not STRUCTURES.find(settings.structure).lowers:
         return f"--structure {settings.structure} leaves zeros in the file; choose --structure channels, or quantize"

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from compressor.config.quantize import QuantizeSettings
-from compressor.core.formatting import percentage
+from compressor.core.formatting import percentage, portion
 from compressor.errors import ModelError, NotPossible, ProofFailed
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.operators.table import RULES, operator_of
@@ -188,7 +188,8 @@ def _how_far(row: ModeRow) -> str:
         return "outputs cannot be compared"
     if row.agreement is not None:
         return f"the largest class is the original's in {percentage(row.agreement)}"
-    return off_by(percentage(row.distance), row.output)
+    written, link = portion(row.distance)
+    return off_by(written(row.distance), row.output, link)
 
 
 def _off(agreement: float | None, distance: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TypeVar
 
 import onnx_ir as ir
 
@@ -18,6 +19,7 @@ from compressor.pruning.criteria import criterion
 from compressor.results.detail import OutputsRow
 from compressor.steps.run_sizes import open_sizes, outputs_against
 
+S = TypeVar("S", bound=DataSettings)
 MADE_UP_TO_TRAIN = MappingProxyType({"finetune": 5000, "distill": 2048})
 """Made-up samples that training distils on, where the user has none; fewer are learnt by heart."""
 NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data with samples that the model takes"
@@ -25,7 +27,8 @@ NOT_COMPARED = "how far outputs moved was not measured: {reason}; give --data wi
 
 def reads_samples(settings: PruneSettings) -> bool:
     """Are samples read to choose or to recover, or to measure what came of it?"""
-    idle = settings.recover == "none" and not settings.trainability and settings.scope != "loss"
+    measured = settings.trainability or settings.max_distance is not None
+    idle = settings.recover == "none" and not measured and settings.scope != "loss"
     return not idle or settings.changes_layers or criterion(settings.criterion).needs is not None
 
 
@@ -98,7 +101,7 @@ class RunSamples:
         return RunSamples(stand_in(model, settings, count), judged, real=False)
 
 
-def sized(source: ir.Model, settings: PruneSettings, samples: RunSamples | None) -> PruneSettings:
+def sized(source: ir.Model, settings: S, samples: RunSamples | None) -> S:
     """The settings with the sizes of the user's samples for dimensions that are left open, as costs are counted."""
     if samples is None or not samples.real:
         return settings

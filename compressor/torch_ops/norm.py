@@ -27,8 +27,10 @@ def _batch(site: Site) -> Function:
 
     def run(training: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         mean, var = mean.detach(), var.detach()  # exporters merge equal weights: one may be a parameter too
+        # A single value of a channel has no variance, and its mean would make all of them the bias.
+        follows = training and follow and x.numel() > x.shape[1]
         # ONNX's momentum is the share of the old statistic, torch's that of the new one.
-        return F.batch_norm(x, mean, var, scale, bias, training and follow, 1 - momentum, epsilon)
+        return F.batch_norm(x, mean, var, scale, bias, follows, 1 - momentum, epsilon)
 
     return run
 
@@ -36,7 +38,8 @@ def _batch(site: Site) -> Function:
 def _batch_statistics(epsilon: float, momentum: float) -> Function:
     def run(_: bool, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, ...]:
         axes = [k for k in range(x.dim()) if k != 1]
-        found = F.batch_norm(x, None, None, scale, bias, True, 0.0, epsilon)
+        # Not by the function of torch.nn, which refuses a single value of a channel: the standard makes it the bias.
+        found = torch.batch_norm(x, scale, bias, None, None, True, 0.0, epsilon, False)
         # The standard blends in the variance without Bessel's correction, which torch would apply.
         batch_var, batch_mean = torch.var_mean(x.detach(), axes, correction=0)
         blend = (momentum * mean + (1 - momentum) * batch_mean, momentum * var + (1 - momentum) * batch_var)

@@ -18,6 +18,7 @@ from compressor.data import Dataset, augmentation, check_labels, open_parts, spl
 from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
 from compressor.data.prepared import preparation_told
+from compressor.data.spec import few_notes
 from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
 from compressor.graph.disk.model_result import ModelResult
 from compressor.graph.form.upcast import is_narrow, widened
@@ -144,7 +145,7 @@ def finetune(
         error.model = pair.module.cpu().write_back(model)
         raise
     written = pair.module.cpu().write_back(model)
-    warnings += [*notes, *history.notes, *_unread(parts, settings), *filled_notes(parts.train)]
+    warnings += [*notes, *history.notes, *_unread(parts, settings), *few_notes(parts.train), *filled_notes(parts.train)]
     off = _verify(pair, written, seen, settings) if settings.proves and processes.main else None
     told = (parts.judged(settings.samples), _baseless(parts, settings, history), _ran(settings, history, parts))
     return TuneResult(written, history, compared, off, warnings, processes.main, *told, preparation_told(parts.train))

@@ -17,7 +17,7 @@ from compressor.unification.assignment import FREE, PRUNED, UNIFIED
 from compressor.unification.choose import notation
 from compressor.unification.layers import FoundWeights
 from compressor.unification.layout import Blocking
-from compressor.unification.train import SetTraining
+from compressor.unification.train import APPROACH, SetTraining
 from compressor.unification.unified import Unified
 
 
@@ -31,11 +31,13 @@ def output_error(before: Runs, after: Runs) -> float | None:
 
 def training_row(settings: UnifySettings, trained: SetTraining) -> TrainingRow:
     """The row of the report on what training did."""
+    # Those of weights that were thrown away say nothing of the result.
+    kept = all(row.what != APPROACH for row in trained.undone)
     return TrainingRow(
         method=settings.method,
         epochs=settings.approach_epochs,
         retrain_epochs=settings.retrain_epochs,
-        residuals=[ResidualRow(**vars(row)) for row in trained.residuals],
+        residuals=[ResidualRow(**vars(row)) for row in trained.residuals if kept],
     )
 
 

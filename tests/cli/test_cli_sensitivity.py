@@ -45,6 +45,16 @@ def test_report_and_measurements_lie_beside_the_model(net):
     assert "more were remembered from an earlier run" in again.stdout
 
 
+def test_a_long_name_stands_whole(net):
+    proto = onnx.load(str(net))
+    name, long = proto.graph.initializer[0].name, "encoder.stages.2.blocks.11.attention.projection.dense.weight"
+    proto.graph.initializer[0].name = long
+    for node in proto.graph.node:
+        node.input[:] = [long if value == name else value for value in node.input]
+    onnx.save(proto, str(net))
+    assert any(line.startswith(f"{long} ") for line in invoke(net, *QUICK).stdout.splitlines())
+
+
 def test_json_on_stdout_and_a_page(net, tmp_path):
     done = invoke(net, *QUICK, "-o", tmp_path / "s.json", "--json", "-", "-q", "--plot", tmp_path / "s.html")
     assert json.loads(done.stdout) == json.loads((tmp_path / "s.json").read_text())

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import json
 import sys
+from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import compressor.commands
 from compressor.config import UnifySettings
 from compressor.config.choosing import ChoosingSettings
 from compressor.errors import NothingToPrune, ProofFailed
+from compressor.render.unify import render_unified
 from compressor.results import ProofResult
-from compressor.results.unify import LeftRow, UnifiedRow, UnifyReport
+from compressor.results.detail import UndoneRow
+from compressor.results.unify import LeftRow, ResidualRow, TrainingRow, UnifiedRow, UnifyReport
 from tests.cli.conftest import make_stats
 
 ROW = UnifiedRow(
@@ -104,6 +109,20 @@ def test_the_text_says_what_was_bought_and_what_not(run, unification, model):
         assert words in text
     assert result.stderr == "Warning: a [bold] name\n"
     assert "speed" not in text
+
+
+@pytest.mark.parametrize("parts", [0, 1, 2])
+def test_training_of_which_nothing_was_kept_is_not_told_as_an_end(parts: int) -> None:
+    row = UndoneRow(what="training", measure="loss", on="1 sample", before=1.0, after=2.0)
+    near = ResidualRow(step=1, strength=1.0, primal=0.0, dual=0.0)
+    training = TrainingRow(method="ste", epochs=7, retrain_epochs=3, residuals=[near])
+    asked = {"plan": None, "plan_out": None, "progress": None}
+    report = FakeUnification().unify_chosen_file(Path("a.onnx"), Path("b.onnx"), UnifySettings(), **asked)
+    trained = report.model_copy(update={"training": training, "undone": [row] * parts})
+    stream = StringIO()
+    render_unified(trained, Console(file=stream, width=200))
+    ends = ["weights ended as unified ones", "weights ended as unified ones", "nothing of it was kept"]
+    assert f"Trained for 10 epochs (ste), 3 of them with values shared; {ends[parts]}." in stream.getvalue()
 
 
 def test_json(run, unification, model):

@@ -41,6 +41,12 @@ def test_equal_models_are_exit_0(pair):
     assert done.stderr == ""
 
 
+def test_how_many_samples_were_compared(pair, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.ones((70, 8), np.float32))
+    done = invoke(pair[0], pair[0], "--data", tmp_path / "x.npz")
+    assert "B equals A within tolerance, 70 samples." in done.stdout
+
+
 def test_models_that_differ_are_exit_5_with_the_node(pair, tmp_path):
     done = invoke(*pair, "--json", tmp_path / "r.json")
     assert done.exit_code == 5
@@ -75,7 +81,9 @@ def test_what_was_pruned_from_a_is_meant_to_differ(pair, tmp_path):
     assert done.exit_code == 0
     assert 'it was made of A by prune\n{"ratio": 0.5}' in done.stdout
     assert "DIFFERS" not in done.stdout
-    assert "Off: y, by 10.0% of its norm; the largest class is the same in 100.0%." in done.stdout
+    text = " ".join(done.stdout.split())
+    assert "Off: y, by 10.0% of its norm; the largest class is the same in 100.0% (" in text
+    assert "sets of inputs)." in text
     assert "it was off by 0.1 of all" in done.stdout
     assert "with --rtol or --atol" in done.stdout
     document = json.loads((tmp_path / "r.json").read_text())

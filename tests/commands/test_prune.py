@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
-from compressor.errors import (
-    RuleFault,
-)
+from compressor.errors import GateMissed, RuleFault
 from compressor.graph.disk import files
 from compressor.pruning.cut import surgery
 from compressor.runtime.stored import run_once
+from compressor.steps.gates import demand_gates
 from tests.commands.file_case import DIGITS, MODELS, SETTINGS, digits, files_in, images, run, written
 from tests.models import between, in_memory
 from tests.operators.case import Case
@@ -93,6 +92,17 @@ def test_a_result_can_be_pruned_again(name: str) -> None:
         settings = PruneSettings(ratio=0.25, round_to=1, criterion="random", seed=seed)
         found = prune(found, settings).model
         onnx.checker.check_model(ir.to_proto(found))
+
+
+def test_a_gate_on_how_far_outputs_move(tmp_path: Path) -> None:
+    # Nothing else of such a run reads samples.
+    settings = PruneSettings.parse({"ratio": 0.5, "recover": "none", "scope": "local", "max_distance": "1%"})
+    report = prune_file(MODELS / "digits-mobilenet.onnx", tmp_path / "small.onnx", settings).report
+    (gate,) = report.gates
+    assert (gate.name, gate.of, gate.verdict) == ("max_distance", "output 'logits'", "MISSED")
+    with pytest.raises(GateMissed, match=r"--max-distance allows 0\.01; try a smaller --ratio, or --recover finetune"):
+        demand_gates(report, settings)
+    assert (tmp_path / "small.onnx").is_file()
 
 
 def test_a_run_without_output_writes_nothing(tmp_path: Path) -> None:

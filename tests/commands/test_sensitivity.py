@@ -10,7 +10,8 @@ import pytest
 from compressor.channels.plan import PruningPlan
 from compressor.commands.prune import prune
 from compressor.commands.sensitivity import ledger_of, sensitivity, sensitivity_file
-from compressor.config import PruneSettings
+from compressor.commands.verify import verify
+from compressor.config import PruneSettings, VerifySettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import NothingToPrune, UsageError
 from compressor.experiments.change import ReferenceOutputs, open_samples
@@ -97,6 +98,17 @@ def test_accuracy_is_measured_where_there_are_labels(net):
     assert any(point.accuracy < 1.0 for group in report.groups for point in group.points)
     for group in report.groups:
         assert all(p.accuracy >= 0.99 - 1e-9 for p in group.points if p.removed <= group.safe)
+
+
+def test_numbers_have_no_largest_class(net):
+    points = [point for group in sensitivity(net, chosen(eval="rmse")).groups for point in group.points]
+    assert points
+    assert all(point.agreement is None for point in points)
+    (row,) = verify(net, net, VerifySettings.parse({"data": labelled(net), "eval": "cosine"})).outputs
+    assert row.agreement is None
+    report = verify(net, net, VerifySettings.parse({"data": labelled(net)}))
+    (row,) = report.outputs
+    assert row.agreement == 1
 
 
 def test_a_drop_of_accuracy_needs_labels(net):

@@ -396,3 +396,11 @@ def test_labels_to_judge_on_need_no_data_to_learn_from() -> None:
     assert blind.accuracy is None
     assert blind.output_error is not None
     assert any("hardly does what it did" in text for text in blind.warnings) == (blind.output_error > 0.5)
+
+
+def test_who_gave_data_is_not_told_to_give_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.commands.unify.RUINED", -1.0)
+    np.savez(tmp_path / "one.npz", x=np.zeros((1, 1, 8, 8), np.float32))
+    asked = {"data": str(tmp_path / "one.npz"), "epochs": 1, "verify": "quick"}
+    (text,) = [text for text in unify(DIGITS, UnifySettings.parse(asked)).report.warnings if "hardly does" in text]
+    assert text.endswith("train for longer or on more samples, or ask for less")

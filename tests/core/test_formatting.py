@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compressor.core.formatting import count, metric_value, percentage, printable, quantity, share
+from compressor.core.formatting import count, keyed, metric_value, percentage, printable, quantity, share
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,10 @@ def test_counts_shares_and_metrics() -> None:
     assert (count(1, "group"), count(1200, "group")) == ("1 group", "1,200 groups")
     assert (share(1, 3), share(0, 0)) == ("0.33", "-")
     assert (metric_value(0.8459, share=True), metric_value(23.7104, share=False)) == ("84.59%", "23.71")
+
+
+def test_keys_stand_for_the_flags_of_settings_alone() -> None:
+    text = "--max-drop allows 1%; try --no-per-channel, or --report with --max"
+    assert (
+        keyed(text, ["max_drop", "per_channel"]) == "max_drop allows 1%; try per_channel=False, or --report with --max"
+    )

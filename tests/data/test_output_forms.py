@@ -120,3 +120,9 @@ def test_a_part_that_never_varies_counts_by_its_size() -> None:
 def test_parts_of_one_unit_have_one_variance(values: np.ndarray) -> None:
     (form,) = decide(["y"], [values], None, {})
     assert form.scales == ()
+
+
+def test_labels_that_are_numbers_of_its_shape_say_that_an_output_is() -> None:
+    values = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    for labels, kind in ((values + 1, "mse"), (np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]], "kl"), (None, "kl")):
+        assert decide(["y"], [values], labels, {})[0].kind == kind

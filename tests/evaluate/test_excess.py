@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.evaluate.excess import estimates, excess_error, extra_errors, potential
+from compressor.core.intervals import wilson
+from compressor.evaluate.excess import DIFFERENCE, SHARE, estimates, excess_error, extra_errors, potential
 from compressor.evaluate.shift_rows import Tally, accuracy_rows, likeness_rows, potential_rows, shift_groups
 from compressor.evaluate.shifts import Shift
 from compressor.results.robustness import Estimate
@@ -13,19 +14,38 @@ from compressor.results.robustness import Estimate
 PLAN = [Shift("clean"), Shift("noise", 0.5, 2), Shift("blur", 1), Shift("blur", 2), Shift("jpeg", 1)]
 
 
-def test_intervals_hold_the_mean_as_often_as_they_say():
+@pytest.mark.parametrize("bounds", [None, SHARE])
+def test_intervals_hold_the_mean_as_often_as_they_say(bounds: tuple[float, float] | None) -> None:
     rng, held = np.random.default_rng(0), 0
     for seed in range(200):
-        found = estimates([(rng.random(300) < 0.8).astype(float)], 0.9, seed)[0]
+        found = estimates([(rng.random(300) < 0.8).astype(float)], 0.9, seed, bounds)[0]
         held += found.low <= 0.8 <= found.high
     assert 165 <= held <= 193
 
 
 def test_what_is_paired_stays_paired():
     original = (np.random.default_rng(0).random(500) < 0.7).astype(float)
-    alone, difference = estimates([original, extra_errors(original, original)], 0.95, 0)
+    other = np.where(np.arange(500) == 0, 1 - original, original)
+    (alone,) = estimates([original], 0.95, 0, SHARE)
+    (difference,) = estimates([extra_errors(original, other)], 0.95, 0, DIFFERENCE)
     assert alone.high - alone.low > 0.05
-    assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+    assert difference.high - difference.low < 0.01
+
+
+def test_what_all_samples_agree_on_is_no_point() -> None:
+    for count, low in ((1, 0.2065), (4, 0.5101)):
+        (share,) = estimates([np.ones(count)], 0.95, 0, SHARE)
+        assert (share.value, share.low, share.high) == pytest.approx((1, low, 1), abs=1e-4)
+        (difference,) = estimates([np.zeros(count)], 0.95, 0, DIFFERENCE)
+        assert (difference.low, difference.high) == pytest.approx((low - 1, 1 - low), abs=1e-4)
+    (hits,) = estimates([np.array([1.0, 0, 1, 1])], 0.95, 0, SHARE)
+    assert (hits.low, hits.high) == pytest.approx(wilson(3, 4))
+
+
+def test_one_sample_tells_no_interval_of_a_distance() -> None:
+    (found,) = estimates([np.array([0.25])], 0.95, 0)
+    assert found.value == 0.25
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_infinities_and_nan_do_not_stop_it():

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compressor.commands.finetune import finetune_file
 from compressor.commands.prune_file import prune_file
 from compressor.commands.quantize import quantize_file
-from compressor.config import PruneSettings
+from compressor.commands.sensitivity import sensitivity
+from compressor.config import PruneSettings, TuneSettings
 from compressor.config.quantize import QuantizeSettings
+from compressor.config.sensitivity import SensitivitySettings
 from compressor.data.source import open_data
 from compressor.evaluate.stand_in import given_samples_notes
 from compressor.graph.disk import files
@@ -52,6 +55,19 @@ def test_the_remedy_and_whoever_says_a_range(bytes_as_floats: Path) -> None:
 def test_what_was_prepared_or_is_no_image(offset: float, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.zeros((64, 1, 8, 8), np.float32) + offset)
     assert said(tmp_path / "x.npz") == []
+
+
+def test_few_samples_say_little(tmp_path: Path) -> None:
+    with np.load(MODELS / "digits-test.npz") as file:
+        np.savez(tmp_path / "one.npz", **{name: array[:1] for name, array in file.items()})
+    (text,) = said(tmp_path / "one.npz")
+    assert text == "fewer than 30 samples were given, which say little of others; give more with --data"
+    asked = {"data": str(tmp_path / "one.npz")}
+    report = sensitivity(NET, SensitivitySettings.parse({**asked, "ratios": (0.5,), "jobs": 1}))
+    pruned = prune_file(NET, None, PruneSettings.parse({**asked, "recover": "finetune", "epochs": 1}))
+    tuned = finetune_file(NET, None, TuneSettings.parse({**asked, "epochs": 1}), teacher=NET)
+    for warnings in (report.warnings, pruned.report.warnings, tuned.warnings):
+        assert warnings.count(text) == 1
 
 
 def test_reports_say_it(bytes_as_floats: Path, tmp_path: Path) -> None:

@@ -131,3 +131,19 @@ def test_of_several_outputs_the_farthest_is_named() -> None:
     assert off_by("3%", row.farthest) == f"output {row.distance.output!r} is off by 3% of its norm, the most of all"
     alone = row.model_copy(update={"compared": 1})
     assert off_by("3%", alone.farthest) == "outputs are off by 3% of their norm"
+
+
+@pytest.mark.parametrize(
+    ("told", "classes"),
+    [
+        ({}, True),
+        ({"eval": "rmse"}, False),
+        ({"eval": "cosine"}, False),
+        ({"recover": "finetune", "output_form": ("y=mse",)}, False),
+    ],
+)
+def test_numbers_have_no_largest_class(told: dict[str, object], *, classes: bool) -> None:
+    proto, settings = model(NET), PruneSettings.parse({"ratio": 0.5, **told})
+    row = outputs_row([in_memory(proto), changed(proto, 0.9)], Arrays(x=noise(60, 8)), settings, count=60)
+    assert row is not None
+    assert (row.agreement is not None) == classes

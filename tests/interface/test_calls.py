@@ -184,6 +184,9 @@ def test_limits_are_raised_with_what_misses_them(proto) -> None:
     with pytest.raises(GateMissed) as slow:
         compressor.bench(proto, max_latency="1us", runs=10, seconds=0, rounds=1, warmup_seconds=0, memory=False)
     assert slow.value.result.runs
+    assert "max_latency allows" in str(slow.value)
+    with pytest.raises(GateMissed, match=r"^[^-]* max_distance allows 0; try exclude for layers .*: include with one"):
+        compressor.quantize(proto, max_distance=0.0)
 
 
 def test_one_text_is_one_glob() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compressor.config.target import LATENCY_SLACK
 from compressor.errors import NothingToPrune, TargetOutOfReach
-from compressor.latency.search import CORRECTIONS, LATENCY_SLACK, Aim, WidthSearch
+from compressor.latency.search import CORRECTIONS, Aim, WidthSearch
 from compressor.results.detail import LatencyResult
 from tests.latency.case import residual, widths_of
 

@@ -22,6 +22,15 @@ def test_a_card_names_sizes_ends_steps_and_the_file(tmp_path) -> None:
     assert text.count("\n\n\n") == 0
 
 
+def test_a_card_names_the_file_that_it_was_made_of(tmp_path) -> None:
+    onnx.save(between("b = Relu(a)"), str(tmp_path / "net.onnx"))
+    result = compressor.prune(tmp_path / "net.onnx", round_to=1)
+    compressor.save(result, tmp_path / "small.onnx", card=tmp_path / "card.md")
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "A compressed ONNX model, made of net.onnx. Inputs" in text
+    assert str(tmp_path) not in text
+
+
 def test_names_cannot_write_into_it(tmp_path) -> None:
     proto = between("b = Relu(a)")
     proto.graph.input[0].name = proto.graph.node[0].input[0] = "x | <script>\n# title"

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, printable, quantity, share
 from compressor.render.draw import times_smaller
+from compressor.render.gates import gate_cells
 from compressor.render.text import render_diff, render_inspection, render_report, show_outcome, told_settings
 from compressor.results import (
     DiffReport,
@@ -20,6 +21,7 @@ from compressor.results import (
     Report,
 )
 from compressor.results.detail import AccuracyRow, OutputsRow, RecoveryRow, Share, SyntheticRow
+from compressor.results.records import GateRow
 from compressor.version import VERSION
 
 BEFORE = ModelStats(path="a.onnx", bytes=102_400_123, params=25_557_032, macs=4_089_184_256, nodes=122, opset=18)
@@ -377,6 +379,20 @@ def test_agreement_that_says_little_is_told_as_such():
     assert "real samples (--data) tell more" in text
     for better in (row.model_copy(update={"chance": 0.5}), row.model_copy(update={"chance": None})):
         assert "chance" not in shown_outcome(better)
+
+
+@pytest.mark.parametrize(
+    ("moved", "said"),
+    [
+        (0.5, "outputs are off by 50.0% (40.0% to 60.0%) of their norm"),
+        (5, "outputs are off by 5 (4 to 6) times their norm"),
+    ],
+)
+def test_a_distance_of_several_norms_is_a_multiple(moved: float, said: str) -> None:
+    found = Share(output="y", value=moved, low=moved * 0.8, high=moved * 1.2)
+    assert said in " ".join(shown_outcome(OutputsRow(samples=512, distance=found)).split())
+    gate = GateRow(name="max_distance", limit=0.01, measured=moved, of="output 'y'")
+    assert gate_cells(gate)[2] == ("50.00%" if moved < 1 else "5 times")
 
 
 def shown_outcome(row):

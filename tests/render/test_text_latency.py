@@ -27,7 +27,7 @@ def test_measured() -> None:
 def test_aimed_at() -> None:
     aimed = MEASURED.model_copy(update={"target_ms": 5.1, "predicted_ms": 4.6, "corrections": 1})
     found = text(aimed)
-    assert "5 ms after, target 5.1 ms; 2 times as fast" in found
+    assert "5 ms after, target 5.1 ms (met within 3%); 2 times as fast" in found
     assert "Operator times promised 4.6 ms, corrected 1 time." in found
 
 

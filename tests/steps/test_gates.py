@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from compressor.config.gates import GatesSection
-from compressor.config.quantize import DistanceGatesSection
-from compressor.config.sensitivity import SensitivitySettings
 from compressor.core.notation import Percent
 from compressor.metrics.evaluator import Evaluator
 from compressor.results import Report
@@ -22,7 +20,7 @@ def clauses(moved: float = 0.0, size: int = 100, **limits: Any) -> list[str]:
     """What a result misses that moves outputs so far and has so many bytes, of 100."""
     distance = Stub(value=moved, output="y")
     report: Any = Stub(accuracy=[], outputs=Stub(distance=distance), input=Stub(bytes=100), output=Stub(bytes=size))
-    return missed(report, DistanceGatesSection(**limits))
+    return missed(report, GatesSection(**limits))
 
 
 def test_a_limit_on_distance_is_kept_by_what_equals_it() -> None:
@@ -52,10 +50,6 @@ def test_every_gate_that_was_asked_has_a_verdict() -> None:
 
 def test_no_gate_gives_no_verdict() -> None:
     assert not verdicts(GatesSection())
-
-
-def test_what_a_sweep_calls_safe_is_no_gate_on_a_file() -> None:
-    assert not verdicts(SensitivitySettings(max_distance=0.1))
 
 
 def test_what_was_not_measured_is_not_said_to_be_met() -> None:

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 
 from compressor.torch_ops.site import UnsupportedOperator  # noqa: E402
 from compressor.train import GraphModule  # noqa: E402 -- after the skip
-from tests.models import in_memory  # noqa: E402
-from tests.train.case import in_runtime, in_torch, node_model, parity  # noqa: E402
+from tests.models import in_memory, model  # noqa: E402
+from tests.train.case import in_runtime, in_torch, node_model, parity, run_module  # noqa: E402
 
 
 def test_global_lp_pool(rng: np.random.Generator) -> None:
@@ -108,3 +108,15 @@ def test_a_bound_that_is_no_number_is_refused(bound: np.ndarray) -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(bound, "low"))
     with pytest.raises(UnsupportedOperator, match="has a bound of none or several numbers"):
         GraphModule(in_memory(model))
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_single_value_of_a_channel_has_no_statistics(*, follows: bool, rng: np.random.Generator) -> None:
+    text = """(float[n,4] x) => (float[n,4] y) <float[4] s, float[4] b, float[4] m, float[4] s2> {
+        y = BatchNormalization(x, s, b, m, s2) }"""
+    module = GraphModule(in_memory(model(text)), train_bn=follows)
+    feeds = {"x": rng.normal(size=(1, 4)).astype(np.float32)}
+    np.testing.assert_allclose(run_module(module.train(), feeds), run_module(module.eval(), feeds))
+    # Two values have.
+    two = {"x": rng.normal(size=(2, 4)).astype(np.float32)}
+    assert np.allclose(run_module(module.train(), two), run_module(module.eval(), two)) != follows

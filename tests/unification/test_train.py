@@ -20,15 +20,18 @@ from compressor.config import BlockShape, UnifySettings
 from compressor.core import extras
 from compressor.errors import UsageError
 from compressor.graph.disk import files
+from compressor.results.detail import UndoneRow
 from compressor.steps.unify import get_ready
 from compressor.train import GraphModule, training_options
 from compressor.train.constraints import admm
+from compressor.train.constraints.constrained import Residual
 from compressor.train.constraints.tied_batchnorm import Tied, ties_of
 from compressor.train.reparameterize.batchnorm import fold_batchnorm
 from compressor.unification import measure, project
+from compressor.unification.layer_rows import training_row
 from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
-from compressor.unification.train import imposed
+from compressor.unification.train import APPROACH, RETRAINING, SetTraining, imposed
 from tests import models
 from tests.train.training import Memory
 
@@ -87,9 +90,19 @@ def test_every_method_ends_on_the_set_and_is_proved(data: Path, values: dict[str
     assert report.training is not None
     assert report.training.epochs + report.training.retrain_epochs == settings.epochs
     assert [row.name for row in report.layers] == ["w", "t"]
-    assert (report.training.residuals != []) == (settings.approach_epochs > 0)
+    assert (report.training.residuals != []) == (
+        settings.approach_epochs > 0 and all(row.what != APPROACH for row in report.undone)
+    )
     before = {name: v.const_value.numpy() for name, v in net().graph.initializers.items() if v.const_value is not None}
     assert not np.array_equal(models.weight(result.dense, "first"), before["first"]), "other weights are trained too"
+
+
+def test_how_near_undone_training_came_is_not_told(data: Path) -> None:
+    away = [Residual(step=1, strength=1.0, primal=0.5, dual=0.0)]
+    for what, kept in ((RETRAINING, 1), (APPROACH, 0)):
+        undone = [UndoneRow(what=what, measure="loss", on="1 sample", before=1.0, after=2.0)]
+        row = training_row(chosen(data), SetTraining(net(), residuals=away, undone=undone))
+        assert len(row.residuals) == kept
 
 
 def test_blocks_that_are_trained_imitate_better_than_those_that_are_not(data: Path) -> None:

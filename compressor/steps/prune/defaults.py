@@ -267,7 +267,7 @@ def made_up(
     try:
         samples = RunSamples.of(settings, source)
     except (UsageError, ModelError) as error:
-        judged = settings.max_drop is not None or settings.eval is not None
+        judged = any(limit is not None for limit in (settings.max_drop, settings.max_distance, settings.eval))
         if asked or judged or settings.trainability or settings.scope == "loss":
             raise
         return None, [NO_SAMPLES.format(reason=error)]

@@ -40,10 +40,11 @@ def prune_report(run: PruningRun, start: RunStart, pruned: Pruned, verdict: Verd
     analysis, settings = pruned.analysed.analysis, _as_done(run.settings, pruned)
     report = report_rows.report(analysis, start.before, list(pruned.rows), together(pruned.evidence), settings)
     notes = dict.fromkeys([*start.notes, *pruned.notes])
-    later = dict.fromkeys([*pruned.warnings, *verdict.warnings])
+    # Training and recovery may say the same of the same samples.
+    later = dict.fromkeys([*notes, *pruned.warnings, *verdict.warnings])
     return report.model_copy(
         update={
-            "warnings": [*report.warnings, *notes, *later],
+            "warnings": [*report.warnings, *later],
             "changed": _changed_rows(pruned.recovered, analysis.shapes.batch),
             "recovery": list(pruned.layers),
             "undone": list(pruned.undone),
