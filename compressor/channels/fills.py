@@ -112,6 +112,11 @@ def _is_float(shapes: Shapes, value: ir.Value) -> bool:
     return dtype is not None and dtype.is_floating_point()
 
 
+def holds_one_number(shapes: Shapes, value: ir.Value) -> bool:
+    """Is a value a constant of real numbers, all of which are one?"""
+    return _is_float(shapes, value) and _number(shapes, value) is not None
+
+
 def _is_single(shapes: Shapes, value: ir.Value) -> bool:
     data = shapes.const(value)
     return data is not None and data.size == 1

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from compressor.channels.combine import combine
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Layout, Unexplained
+from compressor.channels.fills import holds_one_number
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.operands import Operand, Space
 from compressor.graph.ir.nodes import optional_input
@@ -39,6 +40,7 @@ def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERYTHING) -> N
         names = [f"join{k}" if a == axis else f"a{a}" for a in range(rank)]
         sizes |= dict(zip(names, shape, strict=True))
         joining.append(Operand(value, tuple((n,) if sizes[n] else () for n in names)))  # none of an empty axis
+        _bring_units(coupling, value, axis)
     combine(
         node,
         coupling,
@@ -55,6 +57,17 @@ def concat(node: ir.Node, coupling: Coupling, operands: slice = EVERYTHING) -> N
         parts = [_fill(t, axes, shape) for t, shape in zip(joined, shapes, strict=True)]
         terms[axes] = Term(axes, np.concatenate(parts, axis=axes.index(axis)))
     coupling.label(node.outputs[0], terms.values())
+
+
+def _bring_units(coupling: Coupling, value: ir.Value, axis: int) -> None:
+    """Of one number, as in a first state of zeros, any positions may go: they have units of their own, as a border."""
+    deferred = coupling.deferred(value)
+    if deferred is None or axis not in deferred.open:
+        return
+    if deferred.broadcast or holds_one_number(coupling.shapes, value):
+        deferred.terms.append(Term((axis,), coupling.fresh(value, axis)))
+        deferred.roles[axis] = "affine"
+        deferred.open.discard(axis)
 
 
 def _fill(term: Term[int] | None, axes: tuple[int, ...], shape: tuple[int, ...]) -> UnitArray:

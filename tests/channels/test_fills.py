@@ -158,3 +158,32 @@ def test_a_first_state_that_meets_a_layer_before_its_other_calls_do() -> None:
     found = prune(in_memory(model(text)), PruneSettings(ratio=0.5, round_to=1, recover="none"))
     assert {r.group: len(r.indices) for r in found.plan.removals} == {"w": 8}
     assert weight(found.model, "k").shape == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("size", "made"),
+    [
+        ("N", "n = Shape<end=1>(x)  to = Concat<axis=0>(n, wide)  z = Expand(zero, to)"),
+        ("2", "z = Expand(zero, whole)"),
+        ("2", "z = Identity(zeros)"),
+    ],
+)
+def test_a_first_state_that_is_joined_with_an_input(size: str, made: str) -> None:
+    """As in a recurrent cell that is unrolled: the layer that reads both follows its later calls."""
+    text = f"""(float[{size},8] x) => (float[{size},3] y) <float[24,16] k, float[16,3] v, float[1,1] zero = {{0}},
+        float[2,16] zeros = {{{",".join("0" * 32)}}}, int64[1] wide = {{16}}, int64[2] whole = {{2, 16}}> {{
+        {made}  a = Concat<axis=1>(x, z)  h = MatMul(a, k)  q = Tanh(h)
+        b = Concat<axis=1>(x, q)  i = MatMul(b, k)  t = Tanh(i)  y = MatMul(t, v) }}"""
+    found = prune(in_memory(model(text)), PruneSettings(ratio=0.5, round_to=1, recover="none"))
+    assert {r.group: len(r.indices) for r in found.plan.removals} == {"k": 8}
+    assert weight(found.model, "k").shape == (16, 8)
+
+
+def test_zeros_that_widen_a_shortcut_go_with_what_they_are_added_to() -> None:
+    text = """(float[N,4] x) => (float[N,3] y) <float[4,8] w, float[8,16] k, float[16,3] v, float[1,8] zeros =
+        {0,0,0,0,0,0,0,0}, int64[1] wide = {8}> {
+        a = MatMul(x, w)  q = Relu(a)  n = Shape<end=1>(x)  to = Concat<axis=0>(n, wide)  z = Expand(zeros, to)
+        b = Concat<axis=1>(q, z)  c = MatMul(q, k)  d = Add(b, c)  y = MatMul(d, v) }"""
+    found = prune(in_memory(model(text)), PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local"))
+    assert sum(len(r.indices) for r in found.plan.removals) == 8
+    assert weight(found.model, "v").shape == (8, 3)

@@ -41,7 +41,7 @@ CASES = (
     image("ConstantOfShape", "k = ConstantOfShape<value = float[1] {2.0}>(to)  b = Mul(a, k)",
           more="int64[4] to = {3,16,6,6}", settings=RAW),
     image("ConstantOfShape of another's shape", "f = Shape(a)  k = ConstantOfShape(f)  b = Concat<axis=1>(a, k)",
-          out=32, settings=RAW),
+          {"w": 8, "v": 8, "v#2": 4}, out=32, settings=RAW),
     whole("ConstantOfShape with a dynamic batch",
           """(float[N,4,6,6] x) => (float y) <float[8,4,3,3] w, float[6,8,1,1] v> {
           a = Conv(x, w)  f = Shape(a)  k = ConstantOfShape<value = float[1] {0.5}>(f)  c = Sub(a, k)

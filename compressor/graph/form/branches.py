@@ -9,9 +9,13 @@ from compressor.graph.ir.nodes import is_standard
 from compressor.graph.sizes.shapes import Shapes
 
 
-def take_branches(model: ir.Model, shapes: Shapes) -> None:
-    """Puts the nodes of the branch that runs in the place of every If of the main graph of which that is known."""
-    graph, pending = model.graph, list(model.graph)
+def take_branches(model: ir.Model, shapes: Shapes) -> bool:
+    """Puts the nodes of the branch that runs in the place of every If of the main graph of which that is known.
+
+    Returns:
+        Was there one? Behind it, sizes and further conditions may be known that were not.
+    """
+    graph, pending, taken = model.graph, list(model.graph), False
     while pending:
         node = pending.pop()
         if node.op_type != "If" or not is_standard(node):
@@ -30,6 +34,8 @@ def take_branches(model: ir.Model, shapes: Shapes) -> None:
         graph.remove(node, safe=True)
         let_go(node)
         pending += moved  # a branch may hold another one
+        taken = True
+    return taken
 
 
 def _hand_over(graph: ir.Graph, node: ir.Node, output: ir.Value, result: ir.Value) -> None:

@@ -13,7 +13,6 @@ from onnx_ir.passes.common import (
 )
 
 from compressor.core.arrays import Array
-from compressor.graph.form.branches import take_branches
 from compressor.graph.form.copies import leave_out_copies, write_tiles_as_expands
 from compressor.graph.form.plain_picks import write_plain_picks
 from compressor.graph.ir.captures import has_graph, let_go
@@ -60,7 +59,6 @@ def remove_unused(model: ir.Model) -> None:
 
 def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
-    take_branches(model, shapes)
     fold_constants(model, shapes)
     write_plain_picks(model, shapes)
     _drop_unused_initializers(model.graph)

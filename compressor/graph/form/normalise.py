@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import count
-from types import MappingProxyType
-from typing import Final
 
 import numpy as np
 import onnx
@@ -20,18 +18,8 @@ from onnx_ir.passes.common import InlinePass
 from compressor.errors import ModelError
 from compressor.graph.form.unfuse import unfuse
 from compressor.graph.ir.meta_keys import COPY_OF, OMITTED
-from compressor.graph.ir.nodes import is_standard
+from compressor.graph.ir.nodes import is_standard, written_tensor
 from compressor.graph.ir.opsets import FREE_WEIGHTS
-
-_SCALARS_AND_LISTS: Final = MappingProxyType(
-    {
-        "value_int": ir.DataType.INT64,
-        "value_ints": ir.DataType.INT64,
-        "value_float": ir.DataType.FLOAT,
-        "value_floats": ir.DataType.FLOAT,
-    }
-)
-"""Attributes of Constant (opset 12) that hold numbers directly, and the type of what the node returns."""
 
 
 def normalise(model: ir.Model) -> ir.Model:
@@ -253,16 +241,9 @@ def _drop_initializers_from_inputs(model: ir.Model) -> None:
 
 def _lift_constant(node: ir.Node) -> None:
     output = node.outputs[0]
-    attributes = list(node.attributes.values())
-    # A result of a graph has to be made by a node of it; a reference is to an attribute of a function's call.
-    if node.graph is None or output.is_graph_output() or len(attributes) != 1 or attributes[0].is_ref():
-        return
-    attribute = attributes[0]
-    if attribute.name == "value":
-        tensor = attribute.as_tensor()
-    elif attribute.name in _SCALARS_AND_LISTS:
-        tensor = ir.tensor(attribute.value, dtype=_SCALARS_AND_LISTS[attribute.name])
-    else:
+    tensor = written_tensor(node)
+    # A result of a graph has to be made by a node of it.
+    if node.graph is None or output.is_graph_output() or tensor is None:
         return
     initializer = ir.Value(
         name=output.name,

@@ -27,7 +27,7 @@ def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int
     """
     if has_graph(node):
         return None
-    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most graphs need not pay
+    from compressor.graph.ir.reference import reference_of  # noqa: PLC0415 - 60 ms that most graphs need not pay
 
     proto = ir.serde.serialize_node(node)
     # First as the file has it, then with axes as an input.
@@ -45,7 +45,7 @@ def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int
         try:
             # Infinities and NaNs are results like any other here.
             with np.errstate(all="ignore"):
-                found = ReferenceEvaluator(form, opsets=dict(versions)).run(None, dict(given))
+                found = reference_of(form, versions).run(None, dict(given))
             return [np.asarray(a) for a in found]
         except Exception:  # noqa: BLE001, S112 - an operator that the reference cannot evaluate is not static
             continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Final, TypeVar
 
 import numpy as np
 import onnx
@@ -21,6 +22,16 @@ QUANTISED_BEFORE = "its weights are whole numbers; start from the model that it 
 """What to do with a model of :func:`mostly_codes` that nothing else can be done with."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
+
+_SCALARS_AND_LISTS: Final = MappingProxyType(
+    {
+        "value_int": ir.DataType.INT64,
+        "value_ints": ir.DataType.INT64,
+        "value_float": ir.DataType.FLOAT,
+        "value_floats": ir.DataType.FLOAT,
+    }
+)
+"""Attributes of Constant (opset 12) that hold numbers directly, and the type of what the node returns."""
 
 OperatorRecord = TypeVar("OperatorRecord")
 
@@ -103,6 +114,17 @@ def is_constant(node: ir.Node) -> bool:
     return node.op_type == "Constant" and is_standard(node) and "value" in node.attributes
 
 
+def written_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    """The numbers that a Constant node writes; None of any other, and where an attribute of a call tells them."""
+    attributes = list(node.attributes.values())
+    if node.op_type != "Constant" or not is_standard(node) or len(attributes) != 1 or attributes[0].is_ref():
+        return None
+    attribute = attributes[0]
+    if attribute.name in _SCALARS_AND_LISTS:
+        return ir.tensor(attribute.value, dtype=_SCALARS_AND_LISTS[attribute.name])
+    return attribute.as_tensor() if attribute.name == "value" else None
+
+
 def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The numbers of an initializer or of what a Constant node writes; None for anything that is computed."""
     if value is None:
@@ -110,7 +132,7 @@ def tensor_of(value: ir.Value | None) -> ir.TensorProtocol | None:
     node = value.producer()
     if node is None:
         return value.const_value if value.is_initializer() else None
-    return node.attributes["value"].as_tensor() if is_constant(node) else None
+    return written_tensor(node)
 
 
 def dims_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:

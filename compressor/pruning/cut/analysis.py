@@ -13,6 +13,7 @@ from compressor.channels.fills import give_each_its_own
 from compressor.config import PruneSettings, RunSettings
 from compressor.errors import ModelError, RuleFault
 from compressor.graph.form import clean
+from compressor.graph.form.branches import take_branches
 from compressor.graph.form.copies import make_copies_apart
 from compressor.graph.form.normalise import normalise, unshare
 from compressor.graph.form.plain_sequences import write_plain_sequences
@@ -55,6 +56,8 @@ def prepared_model(source: ir.Model, settings: RunSettings) -> tuple[ir.Model, S
     # Shapes come first, since folding is allowed for static values only (docs/decisions/0008).
     shapes = shapes_of(model, settings)
     if any([widen_operands(model, shapes), settings.simplify and write_plain_sequences(model, shapes)]):
+        shapes = shapes_of(model, settings)
+    while settings.simplify and take_branches(model, shapes):
         shapes = shapes_of(model, settings)
     if settings.simplify:
         clean.simplify(model, shapes)

@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from compressor.graph.form import clean
+from compressor.graph.form.branches import take_branches
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.shapes import infer
 from tests.models import in_memory, model
@@ -24,7 +25,9 @@ CHOICE = (
 def taken(results: str, nodes: str, other: str = "zero") -> tuple[list[str], onnx.ModelProto, onnx.ModelProto]:
     proto = model(TEXT.format(results=results, nodes=f"{RANK.format(other=other)}  {nodes}"))
     source = normalise(in_memory(proto))
-    clean.simplify(source, infer(source))
+    shapes = infer(source)
+    assert take_branches(source, shapes)
+    clean.simplify(source, shapes)
     return [node.op_type for node in source.graph], proto, ir.to_proto(source)
 
 
@@ -66,5 +69,5 @@ def test_what_the_caller_decides_stays() -> None:
         m = ReduceMax<keepdims=0>(x)  c = Greater(m, two)
         y = If(c) <then_branch = t () => (float[n,4] p) { p = Neg(x) },
                    else_branch = e () => (float[n,4] q) { q = Tanh(x) }> }""")))  # fmt: skip
-    clean.simplify(source, infer(source))
+    assert not take_branches(source, infer(source))
     assert "If" in [node.op_type for node in source.graph]

@@ -45,3 +45,17 @@ def test_a_shared_kernel_is_cut_once() -> None:
     assert weight(result.model, "w").shape == (8, 3, 3, 3)
     assert result.report.output is not None
     assert result.report.output.params * 2 == result.report.input.params
+
+
+def test_numbers_behind_a_branch_that_is_taken_are_known() -> None:
+    """As those of a Tile that an exporter writes for any rank."""
+    proto = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 18]>
+        g (float[n,4] x) => (float[n,2] y) <float[4,8] w, float[8,2] v, float[1,8] t, int64 zero = {0},
+        int64[2] twice = {1, 1}, int64[3] thrice = {1, 1, 1}> {
+        a = MatMul(x, w)  s = Shape(a)  k = Size(s)  c = Equal(k, zero)
+        r = If(c) <then_branch = m () => (p) { p = Identity(thrice) }, else_branch = e () => (q) { q = Neg(twice) }>
+        i = Abs(r)  u = Tile(t, i)  b = Mul(a, u)  y = MatMul(b, v) }""")
+    for name, shape in {"w": (4, 8), "v": (8, 2), "t": (1, 8)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    result = compressor.prune(in_memory(proto), ratio=0.5, recover="none", round_to=1)
+    assert weight(result.model, "w").shape == (4, 4)

@@ -8,6 +8,7 @@ is an equal node or written anew.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from compressor.graph.form.plain_sequences import handles_sequences
 from compressor.graph.form.unfuse import FUSED
 from compressor.graph.ir.captures import captured_values, graphs_of, has_graph, nodes_by_name, walk_back
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
-from compressor.graph.ir.nodes import is_standard
+from compressor.graph.ir.nodes import is_standard, tensor_of
 from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import initializer_of
@@ -60,10 +61,7 @@ def demand_prepared_wiring(original: ir.Model, prepared: ir.Model) -> None:
         twin = old.shared[name]
         wanted, found = given_inputs(twin), given_inputs(node)
         if joins(twin):
-            # Constants without elements go.
-            wanted = [value for value in wanted if not _is_empty(value)]
-            found = [value for value in found if not _is_empty(value)]
-            held = len(wanted) == len(found) and all(map(partial(_agree, old, new), wanted, found))
+            held = _same_parts(wanted, found, partial(_agree, old, new))
         else:
             pairs = list(zip_longest(wanted, found))
             held = all(_agree(old, new, *pair) or _asks_for_less(old, new, node, pair) for pair in pairs)
@@ -123,6 +121,24 @@ def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | No
     return new.follows_from(sources, old.behind(wanted))
 
 
+def _same_parts(
+    wanted: Sequence[ir.Value | None],
+    found: Sequence[ir.Value | None],
+    agree: Callable[[ir.Value | None, ir.Value | None], bool],
+) -> bool:
+    """Are the same parts joined, in their order, but for constants without elements, which go?
+
+    Of sizes some may turn out to be none, as what stands behind the last axis; that is a part all the same.
+    """
+    left = deque(value for value in wanted if not _is_empty(value))
+    for value in found:
+        if left and agree(left[0], value):
+            left.popleft()
+        elif not _is_empty(value):
+            return False
+    return not left
+
+
 def _is_taken_apart(node: ir.Node) -> bool:
     return _may_hand_on(node) or (node.domain, node.op_type) in FUSED
 
@@ -140,7 +156,8 @@ def _settings(node: ir.Node) -> tuple[tuple[str, object], ...]:
 
 
 def _is_empty(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None and value.const_value.size == 0
+    tensor = tensor_of(value)
+    return tensor is not None and tensor.size == 0
 
 
 def _is_same_count(wanted: ir.Value, found: ir.Value) -> bool:

@@ -72,10 +72,10 @@ def _rounded(runs: Runs, standard: Standard) -> str:
 
 def _in_double(model: ir.Model, runs: Runs) -> Runs | None:
     """The same outputs, computed with doubles; None where the reference implementation cannot."""
-    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - 60 ms that most proofs need not pay
+    from compressor.graph.ir.reference import reference_of  # noqa: PLC0415 - 60 ms that most proofs need not pay
 
     try:
-        evaluator = ReferenceEvaluator(ir.to_proto(widened(model, ir.DataType.DOUBLE)))
+        evaluator = reference_of(ir.to_proto(widened(model, ir.DataType.DOUBLE)))
         outputs = [[np.asarray(a) for a in evaluator.run(runs.names, dict(_wide(feed)))] for feed in runs.feeds]
     except Exception:  # noqa: BLE001 - operators that it does not know, and types that it does not take, raise anything
         return None

@@ -31,6 +31,11 @@ WRITTEN_ANEW = {
     "a shuffle of what a branch gives": f"""yes = Constant<value_int=1>()  k = Cast<to=9>(yes)  c = If(k)<{BRANCH}>
         i = Constant<value_ints=[0,2,3]>()  o = Constant<value_ints=[0,6]>()  d = Reshape(c, i)
         e = Transpose<perm=[0,2,1]>(d)  f = Reshape(e, o)  y = Add(f, a)""",
+    "a part of a shape that turns out to be empty": """s = Shape(a)  o = Constant<value_ints=[1]>()
+        t = Constant<value_ints=[2]>()  e = Constant<value_ints=[9]>()  l = Shape<start=0, end=1>(a)
+        none = Constant<value_ints: ints = []>()  i = Slice(s, o, t)  j = Slice(s, t, e)
+        k = Concat<axis=0>(l, none, i, j)
+        c = Reshape(b, k)  y = Sub(c, a)""",
     "what only passes on": "c = Identity(a)  d = Dropout(c)  e = Concat<axis=1>(d)  y = Sub(e, b)",
     "the branch that runs": f"yes = Constant<value_int=1>()  c = Cast<to=9>(yes)  d = If(c)<{BRANCH}>  y = Sub(d, a)",
     "copies for each reader": """t = Constant<value_ints=[1,6]>()  o = Constant<value_ints=[-1,1,6]>()

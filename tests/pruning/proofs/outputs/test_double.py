@@ -19,6 +19,9 @@ from tests.models import in_memory, model
 PLAIN = (
     "(float[n,8] x) => (float[n,4] y) <float[8,6] w, float[6,4] v> { a = MatMul(x, w)  b = Selu(a)  y = MatMul(b, v) }"
 )
+PICKED = """(float[n,80] x) => (float[n,4] y) <float[80,80] w> { a = MatMul(x, w)  b = Shape<end=1>(x)
+    k = Constant<value_ints=[70,1,79,0]>()  o = Constant<value_ints=[1]>()  r = Concat<axis=0>(b, o)
+    i = Expand(k, r)  y = GatherElements<axis=1>(a, i) }"""
 FOREIGN = "(float[3,4,4] x) => (float[3,4,4] y) <float[4,4] w> { a = MatMul(x, w)  y = com.microsoft.Inverse(a) }"
 STRICT = Tolerance(1e-4, by_channel=True)
 
@@ -35,8 +38,9 @@ def off(text: str, folder: Path, factor: float, shape: tuple[int, ...] = (3, 8))
     return made, standard, evidence
 
 
-def test_what_doubles_do_not_show_is_rounding(tmp_path: Path) -> None:
-    made, standard, evidence = off(PLAIN, tmp_path, 1.001)
+@pytest.mark.parametrize(("text", "width"), [(PLAIN, 8), (PICKED, 80)])
+def test_what_doubles_do_not_show_is_rounding(text: str, width: int, tmp_path: Path) -> None:
+    made, standard, evidence = off(text, tmp_path, 1.001, (3, width))
     found, allowed = judged_in_double(evidence, standard, made, made.clone())
     assert found.passed
     assert found.note == IN_DOUBLE.format(outputs="output 'y'")
