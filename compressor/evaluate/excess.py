@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compressor.core.arrays import Floats
-from compressor.evaluate.statistics import DRAWS
+from compressor.evaluate.statistics import DRAWN_AT_ONCE, DRAWS
 from compressor.results.robustness import Estimate, PotentialRow
-
-_AT_ONCE = 50
-"""Resamples that are held in memory together."""
 
 
 def estimates(vectors: Sequence[Floats], level: float, seed: int) -> list[Estimate]:
@@ -31,8 +28,8 @@ def estimates(vectors: Sequence[Floats], level: float, seed: int) -> list[Estima
     tails = [(1 - level) / 2, (1 + level) / 2]
     with np.errstate(invalid="ignore"):  # infinities make NaN where they are not drawn
         # Counts of how often a sample is drawn stand for the draws, so that means are matrix products.
-        for _ in range(DRAWS // _AT_ONCE):
-            weights = rng.multinomial(count, np.full(count, 1 / count), _AT_ONCE)
+        for _ in range(DRAWS // DRAWN_AT_ONCE):
+            weights = rng.multinomial(count, np.full(count, 1 / count), DRAWN_AT_ONCE)
             means.append(values @ weights.T / count)
         low, high = np.quantile(np.concatenate(means, axis=1), tails, axis=1)
     return [
