@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compressor.core.arrays import Floats
+<<<<<<< HEAD
 from compressor.core.intervals import wilson
 from compressor.evaluate.statistics import DRAWS
+=======
+from compressor.evaluate.statistics import DRAWN_AT_ONCE, DRAWS
+>>>>>>> suite15
 from compressor.results.robustness import Estimate, PotentialRow
-
-_AT_ONCE = 50
-"""Resamples that are held in memory together."""
 
 
 SHARE, DIFFERENCE, EXCESS = (0.0, 1.0), (-1.0, 1.0), (-2.0, 2.0)
@@ -43,8 +44,8 @@ def estimates(
     tails = [(1 - level) / 2, (1 + level) / 2]
     with np.errstate(invalid="ignore"):  # infinities make NaN where they are not drawn
         # Counts of how often a sample is drawn stand for the draws, so that means are matrix products.
-        for _ in range(DRAWS // _AT_ONCE):
-            weights = rng.multinomial(count, np.full(count, 1 / count), _AT_ONCE)
+        for _ in range(DRAWS // DRAWN_AT_ONCE):
+            weights = rng.multinomial(count, np.full(count, 1 / count), DRAWN_AT_ONCE)
             means.append(values @ weights.T / count)
         low, high = np.quantile(np.concatenate(means, axis=1), tails, axis=1)
     ends = [_counted(row, level, bounds) or found for row, *found in zip(values, low, high, strict=True)]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from compressor.core.arrays import Floats
 
-Indices = npt.NDArray[np.int64]
-
 DRAWS = 1000
 """Resamples of the bootstrap."""
+DRAWN_AT_ONCE = 50
+"""Resamples that are held in memory together."""
 WORK = 1 << 25
 """Timings resampled in all; long series are drawn less often."""
 
@@ -58,15 +56,15 @@ def speed_up(a: Sequence[Floats], b: Sequence[Floats], level: float, seed: int =
     # The longest of the series, so that neither one's own noise nor that of their ratio is torn apart.
     blocks = [max(block_length(np.log(s)) for s in (x, y, x / y)) for x, y in zip(a, b, strict=True)]
     pairs = np.stack([np.concatenate(list(a)), np.concatenate(list(b))])
-    half = NormalDist().inv_cdf((1 + level) / 2) * _deviation(pairs, _by_blocks(sizes, blocks, rng))
+    half = NormalDist().inv_cdf((1 + level) / 2) * _by_blocks(pairs, sizes, blocks, rng)
     # From one round nothing can be told of how rounds differ.
     if len(sizes) > 1:
         # A bootstrap of n values has (n - 1) / n of their variance, which counts where n is five.
         unbiased = float(np.sqrt(len(sizes) / (len(sizes) - 1)))
-        error = unbiased * _deviation(pairs, _by_rounds(sizes, rng))
+        error = unbiased * _by_rounds(pairs, sizes, rng)
         half = max(half, student_quantile(level, len(sizes) - 1) * error)
     # The centre is what was measured; resampling gives the width of the interval alone.
-    centre = _log_ratio(pairs)
+    centre = float(_log_ratio(pairs))
     low, value, high = (float(np.exp(centre + step)) for step in (-half, 0.0, half))
     return SpeedUp(value, low, high, level, max(blocks))
 
@@ -119,31 +117,38 @@ def relative_iqr(seconds: Floats) -> float:
     return float((high - low) / middle)
 
 
-def _log_ratio(pairs: Floats) -> float:
-    return float(np.log(np.median(pairs[0]) / np.median(pairs[1])))
+def _log_ratio(pairs: Floats) -> Floats:
+    """Of float64[2, ..., pairs], over the last axis."""
+    a, b = np.median(pairs, axis=-1)
+    return np.asarray(np.log(a / b))
 
 
-def _deviation(pairs: Floats, resamples: Iterator[Indices]) -> float:
-    """Standard deviation of the logarithm of the ratio over resamples."""
-    # A standard deviation needs some hundred draws; more are only taken where they are cheap.
-    draws = max(100, min(DRAWS, WORK // pairs.shape[1]))
-    return float(np.std([_log_ratio(pairs[:, index]) for index in islice(resamples, draws)]))
+def _by_blocks(pairs: Floats, sizes: Sequence[int], blocks: Sequence[int], rng: np.random.Generator) -> float:
+    """Standard deviation of the logarithm of the ratio, with every round put together from blocks of its own.
 
-
-def _by_blocks(sizes: Sequence[int], blocks: Sequence[int], rng: np.random.Generator) -> Iterator[Indices]:
-    """Every round, put together from blocks of its own; a block that reaches the end goes on at the start."""
+    A block that reaches the end goes on at the start.
+    """
     offsets = np.cumsum([0, *sizes[:-1]])
-    while True:
+    found = []
+    for _ in range(_draws(pairs) // DRAWN_AT_ONCE):
         parts = []
         for offset, size, block in zip(offsets, sizes, blocks, strict=True):
-            starts = rng.integers(0, size, -(-size // block))
-            parts.append(offset + ((starts[:, None] + np.arange(block)).ravel()[:size] % size))
-        yield np.concatenate(parts)
+            starts = rng.integers(0, size, (DRAWN_AT_ONCE, -(-size // block), 1))
+            parts.append(offset + (starts + np.arange(block)).reshape(DRAWN_AT_ONCE, -1)[:, :size] % size)
+        found.append(_log_ratio(pairs[:, np.concatenate(parts, axis=1)]))
+    return float(np.std(found))
 
 
-def _by_rounds(sizes: Sequence[int], rng: np.random.Generator) -> Iterator[Indices]:
-    """As many rounds as there are, drawn with replacement."""
-    ends = np.cumsum(sizes)
-    rounds = [np.arange(end - size, end) for end, size in zip(ends, sizes, strict=True)]
-    while True:
-        yield np.concatenate([rounds[index] for index in rng.integers(0, len(rounds), len(rounds))])
+def _by_rounds(pairs: Floats, sizes: Sequence[int], rng: np.random.Generator) -> float:
+    """The same with as many rounds as there are, drawn with replacement."""
+    rounds = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    drawn = np.sort(rng.integers(0, len(rounds), (_draws(pairs), len(rounds))), axis=1)
+    # Few rounds can be drawn in few ways.
+    ways, times = np.unique(drawn, axis=0, return_counts=True)
+    found = [_log_ratio(pairs[:, np.concatenate([rounds[index] for index in way])]) for way in ways]
+    return float(np.std(np.repeat(found, times)))
+
+
+def _draws(pairs: Floats) -> int:
+    # A standard deviation needs some hundred draws; more are only taken where they are cheap.
+    return max(100, min(DRAWS, WORK // int(pairs.shape[1])))

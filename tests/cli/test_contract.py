@@ -98,7 +98,7 @@ def test_a_full_disk_behind_stdout_is_an_error(folder: Path, arguments: tuple[st
 PRINTING = {
     "prune": ("net.onnx", "--recover", "none", "--no-verify"),
     "unify": ("net.onnx", "--block", "1x4", "--all-layers"),
-    "quantize": ("net.onnx",),
+    "quantize": ("net.onnx", "--samples", "4"),
     "finetune": ("net.onnx", "--data", "data.npz", "--teacher", "net.onnx", "--epochs", "1", "--device", "cpu"),
     "clean": ("net.onnx",),
     "inspect": ("net.onnx",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -82,6 +84,23 @@ def test_luck_of_sessions_widens_the_interval_as_rounds_alone_can_show():
     lucky = speed_up(*measured(rng, memory=0.0, session=0.05), 0.95)
     assert lucky.high / lucky.low > 1.5 * calm.high / calm.low - 0.5
     assert np.log(lucky.high / lucky.low) > 2 * np.log(calm.high / calm.low)
+
+
+def test_rounds_are_drawn_as_often_as_chance_has_it(rng, monkeypatch):
+    monkeypatch.setattr(statistics, "DRAWS", 2000)
+    a, b = np.exp(rng.normal(0, [[0.1], [0.5], [1.0]], (2, 3, 8)))
+    ways = [[*way] for way in product(range(3), repeat=3)]
+    exact = np.std([np.log(np.median(a[way]) / np.median(b[way])) for way in ways])
+    assert statistics._by_rounds(np.stack([a.ravel(), b.ravel()]), [8] * 3, rng) == pytest.approx(exact, rel=0.05)
+
+
+def test_blocks_of_independent_pairs_spread_as_single_pairs_do(rng, monkeypatch):
+    monkeypatch.setattr(statistics, "DRAWS", 2000)
+    pairs = np.exp(rng.normal(0, 1, (2, 900)))
+    pairs[:, :100] = 1  # of the first round alone nothing would be told
+    single, blocks = (statistics._by_blocks(pairs, [100, 800], [size] * 2, rng) for size in (1, 7))
+    assert single > 0
+    assert blocks == pytest.approx(single, rel=0.15)
 
 
 def test_swapping_the_models_gives_the_reciprocal(rng):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -83,18 +84,15 @@ class FakeTimer:
         return LatencyResult(before_ms=ORIGINAL_MS, after_ms=after, low=speed * 0.99, high=speed * 1.01)
 
 
-def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[OperatorChain], list[WidthLine], FakeTimer]:
-    """Operators and widths of a model under these settings, and a timer for it."""
+@cache
+def parts_of(width: int = 64, **asked: object) -> tuple[list[OperatorChain], list[WidthLine]]:
+    """Operators and widths of :func:`residual` under these settings."""
     settings = PruneSettings.parse({"target_latency": "0.5x", **asked})
-    analysis = analyse(in_memory(proto), settings)
+    analysis = analyse(in_memory(residual(width)), settings)
     groups, scores = scored_groups(analysis.coupling, settings)
     origin = origin_of(analysis.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
-    return (
-        operator_chains(analysis.coupling, [line.group for line in of_groups]),
-        of_groups,
-        FakeTimer(in_memory(proto)),
-    )
+    return operator_chains(analysis.coupling, [line.group for line in of_groups]), of_groups
 
 
 def counted(parts: list[OperatorChain]) -> Callable[[OperatorChain, list[float]], float]:
@@ -103,7 +101,7 @@ def counted(parts: list[OperatorChain]) -> Callable[[OperatorChain, list[float]]
     return lambda part, gone: part.work(part.sizes(gone)) / whole
 
 
-def widths_of(proto: onnx.ModelProto, **asked: object) -> Widths:
-    """Widths of a model that are chosen by counting."""
-    parts, of_groups, _ = parts_of(proto, **asked)
+def widths_of(width: int, **asked: object) -> Widths:
+    """Widths of :func:`residual` that are chosen by counting."""
+    parts, of_groups = parts_of(width, **asked)
     return Widths(of_groups, parts, counted(parts))

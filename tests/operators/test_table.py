@@ -31,14 +31,21 @@ UNREGISTERED = ("", "SimplifiedLayerNormalization")
 
 
 @lru_cache(maxsize=1)
+def prepared() -> list[tuple[Case, ir.Model, ir.Model]]:
+    """All cases, as they are and as they are cut."""
+    models = [(case, in_memory(case.build())) for case in CASES]
+    return [(case, before, prepared_model(before, case.options)[0]) for case, before in models]
+
+
+@lru_cache(maxsize=1)
 def used() -> dict[tuple[str, str], list[Case]]:
     """Operator -> the cases in which it reads what a weight made, and makes what a weight reads.
 
     Of the graph that is cut: an operator that was folded or written otherwise before shows nothing of its rule.
     """
     found: dict[tuple[str, str], list[Case]] = defaultdict(list)
-    for case in CASES:
-        graph = prepared_model(in_memory(case.build()), case.options)[0].graph
+    for case, _, model in prepared():
+        graph = model.graph
         made, read = reach(graph, forward=True), reach(graph, forward=False)
         for node in graph:
             if node in made and node in read:
@@ -85,9 +92,8 @@ REWRITTEN = {
 def test_cases_cut_the_operator_that_they_are_named_for() -> None:
     """One that is folded by mistake shows nothing of its rule, and passes all the same."""
     gone = set()
-    for case in CASES:
-        before, op = in_memory(case.build()), case.name.partition(" ")[0]
-        after = prepared_model(before, case.options)[0]
+    for case, before, after in prepared():
+        op = case.name.partition(" ")[0]
         held = [op in {node.op_type for node in model.graph.all_nodes()} for model in (before, after)]
         gone |= {case.name} if held == [True, False] else set()
     assert gone == REWRITTEN

@@ -14,8 +14,8 @@ from compressor.commands import prune
 from tests.oracle import TOLERANCE, worst
 from tests.property.graphs import blocks_of, random_model, settings_for
 
-FAST = range(60)
-MANY = range(60, 700)
+FAST = range(32)
+MANY = range(32, 700)
 
 
 @cache

@@ -19,8 +19,8 @@ from compressor.pruning.proofs.runs.inputs import Inputs
 from compressor.runtime.stored import run_once
 from tests.property.graphs import blocks_of, random_model
 
-FAST = range(20)
-MANY = range(20, 400)
+FAST = range(12)
+MANY = range(12, 400)
 ROLES = {"filters": ("out",), "producers": ("out", "affine"), "consumers": ("in",), "all": ("out", "affine", "in")}
 
 
@@ -83,7 +83,7 @@ def test_outputs_stay(seed: int) -> None:
 
 def test_random_graphs_do_lose_channels() -> None:
     """The property would hold of a tool that removes nothing."""
-    assert sum(check(seed) > 0 for seed in range(12)) >= 9
+    assert sum(check(seed) > 0 for seed in FAST) >= 9
 
 
 @pytest.mark.slow

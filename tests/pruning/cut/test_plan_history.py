@@ -65,7 +65,7 @@ def test_the_plan_keeps_the_weights_that_the_steps_kept() -> None:
     assert weights(found.model) == weights(again.model)
 
 
-FAST, MANY = range(12), range(12, 60)
+FAST, MANY = range(8), range(8, 60)
 
 
 @pytest.mark.parametrize("seed", FAST)
@@ -80,7 +80,7 @@ def test_steps_of_many_random_graphs(seed: int) -> None:
 
 
 def test_most_random_graphs_can_be_replayed() -> None:
-    assert sum(steps(seed) for seed in FAST) >= 8
+    assert sum(steps(seed) for seed in FAST) >= 5
 
 
 @cache

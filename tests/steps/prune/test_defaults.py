@@ -198,14 +198,14 @@ def test_with_nothing_given_the_network_works_better_than_the_bare_cut(monkeypat
 
 
 def test_outputs_are_compared_on_samples_that_recovery_did_not_see() -> None:
-    run = {"ratio": 0.3, "data": str(DATA), "val_share": 0.5, "recover": "lstsq", "samples": 128}
+    run = {"ratio": 0.3, "data": str(DATA), "val_share": 0.5, "recover": "lstsq", "samples": 128, "scope": "local"}
     report = prune_file(NET, None, PruneSettings.parse(run)).report
     assert report.outputs is not None
     assert report.outputs.real
     assert not report.outputs.seen
     assert report.outputs.agreement is not None
     assert report.outputs.agreement.value > 0.9
-    seen = prune(NET, PruneSettings.parse({**run, "val_share": 0, "recover": "bias", "scope": "local"})).report.outputs
+    seen = prune(NET, PruneSettings.parse({**run, "val_share": 0, "recover": "bias"})).report.outputs
     assert seen is not None
     assert seen.seen
 

@@ -44,14 +44,22 @@ def test_samples_of_both_come_in_the_order_asked_for() -> None:
 
 
 @pytest.mark.parametrize("count", [4, AMPLE])
-def test_few_samples_do_not_ruin_a_model(count: int, tmp_path: Path) -> None:
+def test_few_samples_do_not_ruin_a_model(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr("compressor.train.brief.STEPS", 32)  # as on a slow machine
     with np.load(TRAIN) as held:
         arrays = {name: held[name][:count] for name in held.files}
     np.savez(tmp_path / "few.npz", **arrays)
-    asked = {"ratio": 0.5, "recover": "auto", "scope": "auto", "data": str(tmp_path / "few.npz"), "val_data": str(TEST)}
+    asked = {
+        "ratio": 0.5,
+        "recover": "auto",
+        "scope": "local",
+        "data": str(tmp_path / "few.npz"),
+        "val_data": str(TEST),
+    }
     report = prune(NET, PruneSettings.parse(asked)).report
     said = " ".join(report.warnings)
     assert ("made-up ones were added" in said) is (count < AMPLE)
     assert ("not trained after least squares, as there are 64 samples" in said) is (count == AMPLE)
     assert report.settings["recover"] == ("distill" if count < AMPLE else "lstsq")
-    assert report.accuracy[0].after > 0.9  # 0.32 of four samples alone
+    assert report.accuracy[0].after > 0.8  # 0.32 of four samples alone

@@ -171,8 +171,8 @@ def test_metrics_tell_of_fading_and_training(tmp_path: Path) -> None:
 def test_what_goes_can_fade_before_it_is_cut() -> None:
     pytest.importorskip("torch")
     training = {"recover": "finetune", "epochs": 1, "batch_size": 16, "learning_rate": 0.01}
-    before, cut, _ = run(ratio=0.4, recover="bias")
-    _, faded, after = run(ratio=0.4, decay_epochs=3, **training)
+    before, cut, _ = measured(recovered("bias"))
+    _, faded, after = run(decay_epochs=3, **training)
     assert faded > cut + 0.1, "nothing jumps when what has faded goes"
     assert after > before - 0.2
 

