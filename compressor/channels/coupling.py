@@ -87,9 +87,8 @@ class Coupling:
         self.fills = fills(graph, shapes, rules)
         self.opaque: dict[ir.Node, str] = {}
         self.blocks: tuple[ResidualBlock, ...] = ()
-        self._claims = Claims()
+        self._rules, self._claims = rules, Claims()
         self._layouts: dict[ir.Value, Layout] = {}
-        self._rules = rules
         self._fresh: dict[tuple[ir.Value, int], UnitArray] = {}
         self._closed: set[tuple[ir.Value, int]] = set()
 
@@ -97,14 +96,13 @@ class Coupling:
         """Repeats the pass over all nodes until nothing merges and every claim holds; returns self.
 
         A node whose rule turns out to be wrong is distrusted from then on, so this ends after one round a node at most.
-        What brought channels of its own in vain starts anew without any; see :mod:`compressor.channels.vain`.
+        What brought channels of its own in vain starts anew without any, for good; see :mod:`compressor.channels.vain`.
         """
         while True:
             self._merge()
             wrong = verify.mismatches(self)
-            # This ends, as what is closed brings nothing again.
             vain = set() if wrong else in_vain(self._fresh, self.units, self._closed)
-            if not wrong and not vain:
+            if not (wrong or vain):
                 return self
             self.distrusted |= wrong
             if vain:
@@ -337,8 +335,7 @@ class Coupling:
     def _couple(self, node: ir.Node) -> str | None:
         """Lets the rule of ``node`` couple it; the sentence that says why it cannot, or is not believed.
 
-        The one place that calls a rule for labels: an exception in it is a fault of the rule, and costs the channels
-        of the node.
+        The one place that calls rules for labels: what one raises is its fault, and costs the channels of the node.
         """
         distrusted = self.distrusted.get(str(node.name))
         if distrusted is not None:
@@ -365,10 +362,10 @@ class Coupling:
         return doubt
 
     def _move_fill(self, node: ir.Node) -> None:
-        for value in node.inputs:
+        for value in filter(None, node.inputs):
             self.ignore(value)
-            # Positions have to stay, whatever is written there: entries of them would go without those of the updates.
-            if value is not None and value not in self.fills:
+            dtype = self.shapes.dtype(value)
+            if dtype is not None and dtype.is_integer():  # positions stay, whatever is written there
                 self.freeze(node, value, None, f"says where or how {node.op_type} moves one number")
         for value in node.outputs:
             self.follow_users(value)

@@ -7,14 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compressor.core.arrays import Floats
-<<<<<<< HEAD
 from compressor.core.intervals import wilson
-from compressor.evaluate.statistics import DRAWS
-=======
 from compressor.evaluate.statistics import DRAWN_AT_ONCE, DRAWS
->>>>>>> suite15
 from compressor.results.robustness import Estimate, PotentialRow
-
 
 SHARE, DIFFERENCE, EXCESS = (0.0, 1.0), (-1.0, 1.0), (-2.0, 2.0)
 """Between what the numbers of samples lie: shares of hits, how two of them differ, how two differences do."""

@@ -112,7 +112,6 @@ def test_a_result_can_be_pruned_again(name: str) -> None:
         onnx.checker.check_model(ir.to_proto(found))
 
 
-<<<<<<< HEAD
 def test_a_gate_on_how_far_outputs_move(tmp_path: Path) -> None:
     # Nothing else of such a run reads samples.
     settings = PruneSettings.parse({"ratio": 0.5, "recover": "none", "scope": "local", "max_distance": "1%"})
@@ -124,13 +123,10 @@ def test_a_gate_on_how_far_outputs_move(tmp_path: Path) -> None:
     assert (tmp_path / "small.onnx").is_file()
 
 
-def test_a_run_without_output_writes_nothing(tmp_path: Path) -> None:
-=======
 def test_a_run_without_output_writes_nothing_and_reports_the_size_that_would_be(
     tmp_path: Path, halves: dict[str, Half], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
->>>>>>> suite15
     report = prune_file(digits("digits-resnet"), None, SETTINGS).report
     assert files_in(tmp_path) == set()
     dry, wet = report.output, halves["digits-resnet"].report.output
