@@ -8,7 +8,7 @@ sums over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -45,11 +45,15 @@ class ConstantOperand:
     names: tuple[str, ...]
     terms: tuple[Named, ...]
 
-    def used(self, axes: Sequence[str], live: Mask | None = None) -> Mask:
-        """Positions along ``axes`` with a weight other than zero, for a unit of ``live`` where given."""
+    def used(self, axes: Sequence[str], live: Mask | None = None, summed: Collection[str] = ()) -> Mask:
+        """Positions along ``axes`` with a weight other than zero, for a unit of ``live`` where given.
+
+        ``summed`` are axes of which it does not matter who is live: of two that are summed over, heads and features of
+        them say, each would wait for the other.
+        """
         found = self.nonzero
         for term in self.terms:
-            if live is not None and set(term.axes) != set(axes):
+            if live is not None and not set(term.axes) & {*axes, *summed}:
                 found = found & broadcast_over(live[term.units], term.axes, self.names)
         some = np.asarray(found.any(axis=tuple(d for d, n in enumerate(self.names) if n not in axes)))
         return turned(some, [n for n in self.names if n in axes], axes)
@@ -57,14 +61,15 @@ class ConstantOperand:
 
 @dataclass(frozen=True)
 class Read:
-    """A sum over the units of ``term``, each times every one of ``weights``."""
+    """A sum over the units of ``term``, each times every one of ``weights``; over all ``summed`` axes in the end."""
 
     term: Named
     weights: tuple[ConstantOperand, ...]
+    summed: frozenset[str]
 
     def needed(self, live: Mask) -> UnitArray:
         """Units that count for something live; ``live`` is bool by unit."""
-        masks = [w.used(self.term.axes, live) for w in self.weights]
+        masks = [w.used(self.term.axes, live, self.summed) for w in self.weights]
         return self.term.units[np.logical_and.reduce(masks)]
 
 

@@ -272,11 +272,12 @@ def read_factors(
     constants.products.add(node)
     met = _sums(node, constants, factors, idle)
     weights = _weights(node, constants, factors, met)
+    summed = frozenset(axis for term, _ in met for axis in term.axes)
     for term, silent in met:
         holders = tuple(w for w in weights if w is not None and term_over(w.terms, term.axes) is not None)
         # Only constant weights show which positions are read; without any, all that may be other than zero are.
         if holders:
-            constants.reads.append(Read(term, holders))
+            constants.reads.append(Read(term, holders, summed))
         else:
             constants.stay(term.units[~silent])
     # What no factor accounts for is summed over in a way that nothing is known of.

@@ -299,6 +299,15 @@ def test_what_goes(case: Case) -> None:
     assert removed(case.model(), **case.settings) == dict(case.gone)
 
 
+def test_two_axes_that_one_weight_sums_over_do_not_wait_for_each_other() -> None:
+    proto = model("""(float[2,5,6] x) => (float[2,5,6] y) <float[6,4,4] v, float[4,4,6] o> {
+        a = Einsum<equation="bsi,ihd->bhsd">(x, v)  y = Einsum<equation="bhsd,hdo->bso">(a, o) }""")
+    # The first head is zero, and so are two of the features of others.
+    proto = put(proto, {"v": (slice(None), [0, 2])})
+    proto = put(proto, {"v": (slice(None), slice(None), [1, 3]), "o": (slice(None), [1, 3])})
+    assert removed(put(proto, {"o": [0, 2]})) == {"v": 2, "v#2": 2}
+
+
 def test_untouched_model_has_nothing_to_lose() -> None:
     with pytest.raises(NothingToPrune, match="without loss") as error:
         prune(between(RELU))
