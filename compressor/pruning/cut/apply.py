@@ -9,6 +9,7 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.plan import PruningPlan, demand_removal, units_of
 from compressor.graph.form import clean
+from compressor.graph.tensors.weights import seal
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import Analysis
 
@@ -45,6 +46,8 @@ def apply_cut(analysis: Analysis, cut: ChannelMask) -> ir.Model:
     surgery.remove(model, cut.on(model.graph))
     # Nodes that a cut made identities or duplicates are removed after it, not while it still looks up nodes by name.
     clean.tidy(model, simplify=analysis.simplify)
+    # What is proved of it, what recovery starts from and what is written share these arrays.
+    seal(model.graph)
     return model
 
 

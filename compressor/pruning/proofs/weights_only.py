@@ -16,7 +16,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import ModelError, ProofFailed, tool_fault
 from compressor.graph.ir.nodes import dims_of, optional_input
 from compressor.graph.sizes.shapes import Shapes
-from compressor.graph.tensors.weights import all_finite, same_tensors
+from compressor.graph.tensors.weights import all_finite, same_tensors, seal
 from compressor.operators.table import adds, operator_of
 from compressor.pruning.proofs.graphs.exact import demand_settings
 from compressor.pruning.proofs.graphs.wiring import demand_same_wiring
@@ -45,6 +45,7 @@ def prove_only_weights(before: ir.Model, after: ir.Model, feeds: Sequence[Feed],
         ProofFailed: it does not, or holds other constants, or numbers that are not finite.
         ModelError: ``before`` does not run on them.
     """
+    seal(after.graph)  # what is written later is what is looked at now
     _demand_weights(before, after)
     demand_settings(before.graph, after.graph, RECOVERED)
     demand_same_wiring(before, after)

@@ -133,6 +133,16 @@ def test_arrays_of_an_analysed_model_cannot_be_edited() -> None:
         tensor.numpy()[0] = 0
 
 
+@pytest.mark.parametrize("recover", ["none", pytest.param("lstsq", marks=pytest.mark.recovers)])
+def test_arrays_of_a_result_cannot_be_edited(recover: str) -> None:
+    """What was proved, what recovery starts from and what is written are copies that share them."""
+    made = prune(in_memory(between("b = Relu(a)")), SETTINGS.resolved(recover=recover)).model
+    for value in made.graph.initializers.values():
+        assert value.const_value is not None
+        with pytest.raises(ValueError, match="read-only"):
+            value.const_value.numpy()[...] = 0
+
+
 def test_a_default_that_the_file_writes_may_be_left_out() -> None:
     # Preparing drops it: a way of training that is none.
     text = """(float[n,3] x) => (float[n,2] y) <float[3,16] w, float[16] s, float[16] b, float[16] m, float[16] s2,
