@@ -34,6 +34,7 @@ from compressor.config.choosing import ChoosingSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.errors import UsageError
 from compressor.graph.disk import files
+from compressor.graph.disk.before import before_writing
 from compressor.graph.disk.model_result import ModelResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.interface.call import called, with_result
@@ -68,7 +69,7 @@ def save(
     *,
     card: str | os.PathLike[str] | None = None,
 ) -> int:
-    """Writes a model, or the model of a result, whole or not at all; returns its bytes.
+    """Writes a model, or the model of a result, whole or not at all, and so with its card; returns its bytes.
 
     Args:
         result: what a function of this module gave, or a model.
@@ -85,9 +86,10 @@ def save(
     report = getattr(result, "report", None)
     if card is not None and report is None:
         raise UsageError("a card tells of a run: give the result of prune, unify or clean, not its model alone")
-    size = files.save_model(result, Path(path)) if isinstance(result, ir.Model) else result.save(path)
-    if card is not None and report is not None:
-        write_card(Path(card), Path(path), report)
+    with before_writing(*([], []) if card is None else ([Path(path)], [Path(card)])):
+        size = files.save_model(result, Path(path)) if isinstance(result, ir.Model) else result.save(path)
+        if card is not None and report is not None:
+            write_card(Path(card), Path(path), report)
     return size
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from compressor.cli.defaults import defaults_of
-from compressor.cli.paths import withdraw
+from compressor.cli.paths import settled
 from compressor.core.checkpoint_folder import has_checkpoint
 from compressor.core.choices import plugin_at_fault
 from compressor.core.formatting import printable
@@ -29,6 +29,8 @@ INTERRUPTED = 130
 TERMINATED = 128 + signal.SIGTERM
 READER_GONE = 141
 """128 and SIGPIPE: whoever reads our output stopped reading."""
+_STAYS = frozenset({0, None, GateMissed.exit_code, READER_GONE})
+"""Exit codes with which files may stay: what they lack is said, and the proof has been passed; or they lack nothing."""
 
 _WHOLE, _GO_ON = "compressor.help_all", "compressor.go_on"
 _ALWAYS = frozenset({"help", "help_all", "version", "output", "json_to", "quiet", "verbose", "no_progress"})
@@ -107,6 +109,10 @@ class Command(click.Command):
         # What numpy notes of overflow and division by zero in the user's numbers is no message for users; what comes of
         # it (a NaN, a proof that fails) is told where it matters.
         warnings.filterwarnings("ignore", category=RuntimeWarning)
+        with settled(ctx, _STAYS):
+            return self._invoked(ctx)
+
+    def _invoked(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         # click's own exceptions have their messages and exit codes already.
@@ -131,9 +137,6 @@ class Command(click.Command):
                 traceback.print_exc()
             click.echo(printable(_sentence(error, verbose)), err=True)
             code = error.exit_code if isinstance(error, CompressorError) else CompressorError.exit_code
-            # After a missed gate the file may stay: the code says what it lacks, and the proof has been passed.
-            if code != GateMissed.exit_code:
-                withdraw(ctx)
             raise click.exceptions.Exit(code) from error
 
 

@@ -16,7 +16,7 @@ import click
 
 from compressor.cli.command import Option, discard_stdout
 from compressor.cli.export_folder import ExportFolder
-from compressor.cli.paths import Destinations, default_output, written_beside
+from compressor.cli.paths import Destinations, default_output, reports_stay, written_beside
 from compressor.core.atomic import write_text
 from compressor.core.clock import LastingText, Notice, Progress
 from compressor.core.formatting import printable
@@ -143,6 +143,7 @@ class View:
                 click.echo(document.to_json(), nl=False)
             self.draw(draw)
             self.draw(_name_beside)
+        reports_stay()
 
     def draw(self, draw: "Callable[[Console], None]") -> None:
         """Prints text unless quiet; to stderr where stdout is for JSON."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compressor.core.formatting import printable
+from compressor.core.notation import parse_also
 from compressor.errors import CompressorError, ModelError, UsageError
+from compressor.graph.disk.before import Before, file_mark, files_of
 
 if TYPE_CHECKING:
     from compressor.results import Document
 
 _OUTPUTS = ("--output", "output")
-_RESULTS = (*_OUTPUTS, "--plan-out")
-"""What must not be there when a command fails; reports may, which say why."""
-_WITHDRAWN, _BESIDE = "compressor.results", "compressor.beside"
+_REPORTS = ("--json", "--report", "report", "--card", "--plot")
+"""What stays once it is all written, as it may say why the command fails."""
+_LOG = "--metrics"
+"""What is written while the command runs, and stays."""
+_BEFORE, _BESIDE = "compressor.before", "compressor.beside"
 _LONGEST_NAME = 255
 """Bytes of a file's name on the file systems in use."""
 _PAGE = ("HTML", (".html", ".htm"))
@@ -80,6 +85,13 @@ def default_output(source: Path, suffix: str) -> Path:
     return source.with_name(stem + suffix)
 
 
+def results_beside(place: Path, also: Iterable[str]) -> dict[str, Path]:
+    """Where the results of further files of a model go, by what is said of them."""
+    from compressor.steps.run_files import pruned_beside
+
+    return {f"the result of --also {text}": pruned_beside(place, Path(parse_also(text)[0])) for text in also}
+
+
 def demand_named(source: Path | None) -> None:
     """Raises ModelError where there is no such file, and one of that name that ends in ``.onnx``."""
     if source is None or not source.name:
@@ -114,7 +126,7 @@ def check_destinations(
     taken = {source: "the input" for source in sources if source is not None}
     # Weights beyond a size lie in a file beside the model.
     for flag, model in _given(written, _OUTPUTS):
-        taken |= dict.fromkeys(_files(model)[1:], f"for weights of the file of {flag}")
+        taken |= dict.fromkeys(files_of(model)[1:], f"for weights of the file of {flag}")
     for flag, place in written.items():
         if place is None or (flag == "--json" and str(place) == "-"):
             continue
@@ -132,47 +144,51 @@ def check_destinations(
     # Outside of a command, as in tests, there is nothing to take back.
     context = click.get_current_context(silent=True)
     if context is not None:
-        models = [model for _, model in _given(written, _RESULTS)]
         beside = [Path(place) for flag, place in written.items() if place not in (None, "-") and flag not in _OUTPUTS]
-        context.meta[_BESIDE] = {path: _identity(path) for path in beside}
-        context.meta[_WITHDRAWN] = models, {path: _identity(path) for model in models for path in _files(model)}
+        context.meta[_BESIDE] = {path: file_mark(path) for path in beside}
+        context.meta[_BEFORE] = before = Before()
+        before.note(
+            [model for flag, model in _given(written, set(written) - {*_REPORTS, _LOG})],
+            [report for flag, report in _given(written, _REPORTS) if str(report) != "-"],
+        )
+
+
+def reports_stay() -> None:
+    """Tells that the running command has written all its reports: they stay where it fails after that."""
+    context = click.get_current_context(silent=True)
+    if context is not None and _BEFORE in context.meta:
+        context.meta[_BEFORE].reports_stay()
+
+
+@contextmanager
+def settled(context: click.Context, stays: Collection[object]) -> Iterator[None]:
+    """Takes back what a command wrote, if it ends with an exception whose exit code is none of ``stays``."""
+    try:
+        yield
+    except BaseException as ended:
+        # click and SystemExit have it under different names.
+        code = getattr(ended, "exit_code", getattr(ended, "code", 1))
+        _end(context, fails=code not in stays)
+        raise
+    _end(context, fails=False)
+
+
+def _end(context: click.Context, *, fails: bool) -> None:
+    before = context.meta.get(_BEFORE)
+    if before is not None:
+        for kept in before.end(fails=fails):
+            click.echo(printable(f"Error: the file from before cannot be put back; it is kept in {kept}"), err=True)
 
 
 def written_beside() -> list[Path]:
     """What the running command has written beside its result: reports, cards, plans, lines of progress."""
     context = click.get_current_context(silent=True)
     before = {} if context is None else context.meta.get(_BESIDE, {})
-    return [path for path, known in before.items() if _identity(path) not in (None, known)]
+    return [path for path, known in before.items() if file_mark(path) not in (None, known)]
 
 
 def _given(written: Mapping[str, str | Path | None], flags: Collection[str]) -> list[tuple[str, Path]]:
     return [(flag, Path(place)) for flag, place in written.items() if place is not None and flag in flags]
-
-
-def _files(model: Path) -> list[Path]:
-    """A file that is written, and those that its weights may lie in."""
-    from compressor.graph.disk.files import data_files
-
-    return [model, *data_files(model)]
-
-
-def withdraw(context: click.Context) -> None:
-    """Removes the results that the command has put in place, because it fails after all."""
-    models, before = context.meta.get(_WITHDRAWN, ((), {}))
-    # Looked for again: how many files the weights took is known only now.
-    for path in (path for model in models for path in _files(model)):
-        # A file that was there before and was not replaced is the user's.
-        if path.is_file() and _identity(path) != before.get(path):
-            path.unlink(missing_ok=True)
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Tells a file from one that replaced it, or that was written anew."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _is_text(path: str) -> bool:

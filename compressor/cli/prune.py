@@ -17,7 +17,7 @@ from compressor.cli.console import (
     view_options,
 )
 from compressor.cli.options import flag, settings_options, was_given
-from compressor.cli.paths import Destinations
+from compressor.cli.paths import Destinations, results_beside
 from compressor.config import PruneSettings
 from compressor.config.selection import SelectionSection
 from compressor.config.structure import StructureSection
@@ -95,13 +95,15 @@ def prune_command(
     from compressor.core.extras import require
     from compressor.render.text import explain_frozen, render_report
     from compressor.results import FrozenRow
-    from compressor.steps.run_files import pruned_beside
+    from compressor.steps.tokens import mapping_beside
 
     _demand_open(plan)
-    also = {f"--also {text}": Path(parse_also(text)[0]) for text in settings.also}
-    others = {f"the result of {name}": pruned_beside(destinations.place, file) for name, file in also.items()}
+    also = [Path(parse_also(text)[0]) for text in settings.also]
+    others = results_beside(destinations.place, settings.also)
+    if settings.keep_tokens is not None:
+        others["the numbers of --keep-tokens"] = mapping_beside(destinations.place)
     more = {**others, "--metrics": settings.metrics, "--json": view.json_to}
-    destinations.check([source, plan, *also.values()], more)
+    destinations.check([source, plan, *also], more)
     # Before the work, not after it.
     if destinations.report is not None:
         require("--report", "jinja2")

@@ -7,7 +7,7 @@ import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resumable
 from compressor.cli.console import View, card_option, output_option, view_options
-from compressor.cli.paths import check_destinations
+from compressor.cli.paths import check_destinations, results_beside
 from compressor.core.formatting import printable
 
 _EPILOG = f"""\b
@@ -84,6 +84,7 @@ def run_command(
 
     The result is put in place when all stages and gates are passed.
     """
+    from compressor.config.recipe import FILES
     from compressor.recipe.progress import ResolvedRecipe
     from compressor.recipe.reading import read_recipe
     from compressor.recipe.run import RecipeOptions, run_recipe
@@ -92,6 +93,11 @@ def run_command(
 
     resolved = ResolvedRecipe.of(recipe, read_recipe(recipe, changes))
     written = {"output": resolved.output, "report": resolved.html, "--json": view.json_to, "--card": card_to}
+    if resolved.output is not None:
+        texts = {text for settings in resolved.stages.values() for text in getattr(settings, FILES, ())}
+        # By their places, as stages may take the same file in other words.
+        beside = {place: what for what, place in results_beside(resolved.output, sorted(texts)).items()}
+        written |= {what: place for place, what in beside.items()}
     check_destinations(resolved.sources(), written, dry_run=dry_run)
 
     def tell(text: str) -> None:

@@ -60,8 +60,11 @@ def of_tokens(original: Original, settings: PruneSettings) -> Original | None:
     return Original(original.given, fewer, Renumbering(tuple(tokens), names))
 
 
-def write_mapping(output: Path, tokens: Sequence[int]) -> Path:
-    """Writes ``OUT.tokens.json`` beside a result: a list whose entry k is the old number of token k."""
-    path = output.with_name(f"{output.stem}.tokens.json")
-    write_text(path, json.dumps(list(tokens)) + "\n")
-    return path
+def mapping_beside(output: Path) -> Path:
+    """Where the numbers of tokens go that a result has: ``OUT.tokens.json``."""
+    return output.with_name(f"{output.stem}.tokens.json")
+
+
+def write_mapping(output: Path, tokens: Sequence[int]) -> None:
+    """Writes a list beside a result whose entry k is the old number of token k."""
+    write_text(mapping_beside(output), json.dumps(list(tokens)) + "\n")

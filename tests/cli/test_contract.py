@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from compressor.cli.main import COMMANDS as MAIN_COMMANDS
 from compressor.cli.main import compress
 from compressor.core import scratch
 from compressor.errors import GateMissed, UsageError
-from tests.models import between, in_memory
+from tests.interruptions import reaches_failing
+from tests.models import between, in_memory, model
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 
@@ -69,6 +71,109 @@ def test_a_plan_goes_too_where_what_follows_fails(folder: Path) -> None:
     assert os.listdir(folder) == ["net.onnx"]
 
 
+PRINTING = {
+    "prune": ("net.onnx", "--recover", "none", "--no-verify"),
+    "unify": ("net.onnx", "--block", "1x4", "--all-layers"),
+    "quantize": ("net.onnx", "--samples", "4"),
+    "finetune": ("net.onnx", "--data", "data.npz", "--teacher", "net.onnx", "--epochs", "1", "--device", "cpu"),
+    "clean": ("net.onnx",),
+    "inspect": ("net.onnx",),
+    "sensitivity": ("net.onnx", "--samples", "4", "--ratios", "0.5"),
+    "diff": ("net.onnx", "net.onnx"),
+    "bench": ("net.onnx", "--rounds", "1", "--runs", "10", "--seconds", "0", "--warmup-seconds", "0", "--no-memory"),
+    "verify": ("net.onnx", "net.onnx"),
+    "robustness": ("net.onnx", "net.onnx", "--samples", "4"),
+    "run": ("--schema",),
+}
+"""Arguments with which each command ends well."""
+
+OLD = {
+    "prune": ("out.onnx", "plan.json", "report.html", "card.md"),
+    "external data": ("out.onnx", "out.onnx.data"),
+    "clean": ("out.onnx", "card.md"),
+    "unify": ("out.onnx", "card.md"),
+    "quantize": ("out.onnx", "card.md"),
+    "finetune": ("out.onnx", "card.md"),
+    "run": ("out.onnx", "card.md", "report.html"),
+    "sensitivity": ("out.json", "plot.html"),
+    "two": ("out.onnx", "tail.pruned.onnx"),
+}
+"""What each command writes beside its JSON, here in the places of old files."""
+WRITING = {
+    **COMMANDS,
+    "prune": (*COMMANDS["prune"], "--plan-out", "plan.json", "--report", "report.html", "--card", "card.md"),
+    "quantize": ("quantize", "net.onnx", "-o", "out.onnx", "--samples", "4"),
+    "finetune": ("finetune", *PRINTING["finetune"], "-o", "out.onnx"),
+    "run": ("run", "recipe.yaml"),
+    "sensitivity": ("sensitivity", *PRINTING["sensitivity"], "-o", "out.json", "--plot", "plot.html"),
+    "two": ("prune", "net.onnx", "--also", "tail.onnx:z=y", "-o", "out.onnx"),
+}
+RECIPE = """
+model: net.onnx
+output: out.onnx
+report: report.html
+stages:
+  clean: {}
+"""
+
+
+def arguments_of(name: str) -> tuple[str, ...]:
+    cards = ("--card", "card.md") if "card.md" in OLD[name] and "--card" not in WRITING[name] else ()
+    return (*WRITING[name], *cards, "-q")
+
+
+def prepared(folder: Path) -> None:
+    np.savez(folder / "data.npz", x=np.random.default_rng(0).normal(size=(8, 4, 6, 6)).astype(np.float32))
+    (folder / "recipe.yaml").write_text(RECIPE)
+    onnx.save(model("(float[n,2,6,6] z) => (float[n,2,6,6] r) { r = Relu(z) }"), folder / "tail.onnx")
+
+
+def written_old(folder: Path, name: str) -> dict[str, str]:
+    for file in OLD[name]:
+        (folder / file).write_text(f"old {file}")
+    return {file: f"old {file}" for file in OLD[name]}
+
+
+def left_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: (folder / name).read_text(errors="replace") for name in names if (folder / name).exists()}
+
+
+@needs_full
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("name", OLD)
+def test_a_report_that_cannot_be_written_leaves_what_was_there(folder: Path, name: str, old: bool) -> None:
+    prepared(folder)
+    before = written_old(folder, name) if old else {}
+    assert "No space left" in refused(2, *arguments_of(name), "--json", "/dev/full")
+    assert left_of(folder, OLD[name]) == before
+    assert not [file for file in os.listdir(folder) if file.startswith(".onnx-compressor-")]
+    assert run(*arguments_of(name), "--json", "out.json" if "out.json" not in OLD[name] else "b.json").exit_code == 0
+    assert left_of(folder, OLD[name]).keys() == set(OLD[name])
+    assert not set(left_of(folder, OLD[name]).values()) & set(before.values())
+    assert not [file for file in os.listdir(folder) if file.startswith(".onnx-compressor-")]
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("name", ["prune", "external data", "two"])
+def test_interrupted_at_any_move_a_command_leaves_what_was_there(folder: Path, name: str, old: bool) -> None:
+    prepared(folder)
+    words = (*arguments_of(name), "--recover", "none", "--no-verify", "--json", "a.json")
+    if name == "two":
+        words = (*words, "--external-data")
+    listed, at = sorted(os.listdir(folder)), 0
+    while True:
+        at += 1
+        before = written_old(folder, name) if old else {}
+        found: list[Result] = []
+        if not reaches_failing("replace", at, KeyboardInterrupt(), lambda: found.append(run(*words))):  # noqa: B023 -- called at once
+            break
+        assert found[0].exit_code == 130
+        assert left_of(folder, OLD[name]) == before
+        assert sorted(os.listdir(folder)) == sorted({*listed, *before})
+    assert found[0].exit_code == 0
+    assert at > len(OLD[name]) + 1
+
+
 def test_a_gate_that_is_missed_leaves_the_output(folder: Path) -> None:
     assert run(*COMMANDS["prune"], "-q", "--max-size", "1kB", "--json", "report.json").exit_code == 6
     assert sorted(os.listdir(folder)) == ["net.onnx", "out.onnx", "report.json"]
@@ -95,21 +200,6 @@ def test_a_full_disk_behind_stdout_is_an_error(folder: Path, arguments: tuple[st
     assert os.listdir(folder) == ["net.onnx"]
 
 
-PRINTING = {
-    "prune": ("net.onnx", "--recover", "none", "--no-verify"),
-    "unify": ("net.onnx", "--block", "1x4", "--all-layers"),
-    "quantize": ("net.onnx", "--samples", "4"),
-    "finetune": ("net.onnx", "--data", "data.npz", "--teacher", "net.onnx", "--epochs", "1", "--device", "cpu"),
-    "clean": ("net.onnx",),
-    "inspect": ("net.onnx",),
-    "sensitivity": ("net.onnx", "--samples", "4", "--ratios", "0.5"),
-    "diff": ("net.onnx", "net.onnx"),
-    "bench": ("net.onnx", "--rounds", "1", "--runs", "10", "--seconds", "0", "--warmup-seconds", "0", "--no-memory"),
-    "verify": ("net.onnx", "net.onnx"),
-    "robustness": ("net.onnx", "net.onnx", "--samples", "4"),
-    "run": ("--schema",),
-}
-"""Arguments with which each command ends well."""
 EVERY = """
 import os, sys
 from compressor.cli.main import COMMANDS, compress_entry
@@ -208,8 +298,8 @@ def test_nothing_is_saved_over_its_source(folder: Path) -> None:
     before = (folder / "net.onnx").read_bytes()
     loaded = compressor.load("net.onnx")
     pruned = [compressor.prune(model, ratio=0.5).model for model in ("net.onnx", loaded)]
-    for model in (loaded, loaded.clone(), *pruned):
+    for one in (loaded, loaded.clone(), *pruned):
         with pytest.raises(UsageError, match="never overwritten"):
-            compressor.save(model, "net.onnx")
+            compressor.save(one, "net.onnx")
     assert (folder / "net.onnx").read_bytes() == before
     compressor.save(loaded, "copy.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from compressor.cli.main import compress
-from compressor.cli.paths import check_destinations, withdraw
+from compressor.cli.paths import check_destinations, settled
 from tests.models import model
 
 NET = (
@@ -39,15 +40,40 @@ def test_weights_are_never_written_over(folder: Path, flag: str, place: str) -> 
     assert (folder / "net.data").read_bytes() == before
 
 
+def writing(folder: Path, work: Callable[[], None]) -> None:
+    """Works as a command does that writes ``out.onnx``."""
+    with click.Context(compress) as context, settled(context, {0}):
+        check_destinations([folder / "net.onnx"], {"--output": folder / "out.onnx"})
+        work()
+
+
 @pytest.mark.parametrize("name", ["out.onnx.data", "out.onnx-00002-of-00003.data"])
 def test_weights_of_a_command_that_fails_are_taken_back(folder: Path, name: str) -> None:
     old, new = folder / "out.onnx-00001-of-00001.data", folder / name
     old.write_bytes(b"of the user")
-    with click.Context(compress) as context:
-        check_destinations([folder / "net.onnx"], {"--output": folder / "out.onnx"})
+
+    def fail() -> None:
         new.write_bytes(b"weights")
-        withdraw(context)
-    assert (old.exists(), new.exists()) == (True, False)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writing(folder, fail)
+    assert sorted(path.name for path in folder.iterdir()) == ["net.data", "net.onnx", old.name]
+
+
+def test_a_file_that_cannot_be_put_back_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "out.onnx"
+    out.write_bytes(b"of the user")
+
+    def fail() -> None:
+        out.unlink()
+        out.mkdir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writing(folder, fail)
+    kept = Path(capsys.readouterr().err.strip().rpartition("it is kept in ")[2])
+    assert kept.read_bytes() == b"of the user"
 
 
 def test_what_is_written_beside_the_result_is_named(folder: Path) -> None:

@@ -40,6 +40,16 @@ def test_names_cannot_write_into_it(tmp_path) -> None:
     assert "\n# title" not in text
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_without_its_card_no_model_is_written(tmp_path, old) -> None:
+    result, place = compressor.clean(between("b = Relu(a)")), tmp_path / "small.onnx"
+    if old:
+        place.write_text("old")
+    with pytest.raises(UsageError, match="cannot be written"):
+        compressor.save(result, place, card=tmp_path / "absent" / "card.md")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"] * old
+
+
 def test_there_is_no_card_without_a_file(tmp_path) -> None:
     report = compressor.inspect(between("b = Relu(a)"))
     with pytest.raises(UsageError, match="leave --dry-run out"):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from glob import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Final
@@ -23,7 +22,9 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
+from compressor.core.aside import Aside
 from compressor.errors import CompressorError, ModelError, UsageError
+from compressor.graph.disk.before import DATA_SUFFIX
 from compressor.graph.disk.complete import complete, set_maps_aside
 from compressor.graph.disk.dense import make_dense
 from compressor.graph.disk.slim import without_weights
@@ -45,8 +46,6 @@ _MISTAKEN: Final = MappingProxyType(
     }
 )
 _CHUNK: Final = 1 << 24
-DATA_SUFFIX: Final = ".data"
-"""What the name of a file of weights ends in, after that of its model."""
 MAP_FROM: Final = 1 << 24
 """Bytes of the smallest file whose weights are not read when it is opened."""
 
@@ -271,12 +270,6 @@ def shards(model: ir.Model, name: str) -> Callable[[str], str]:
     return {weight: f"{name}-{at:05}-of-{len(found):05}{DATA_SUFFIX}" for weight, at in numbers.items()}.__getitem__
 
 
-def data_files(path: Path) -> list[Path]:
-    """Where :func:`save_model` puts weights of a model at ``path``: one file, and those of several that are there."""
-    # Not with_name, which takes no path without a name; whoever writes the model refuses that.
-    return [path.parent / (path.name + DATA_SUFFIX), *path.parent.glob(f"{escape(path.name)}-*-of-*{DATA_SUFFIX}")]
-
-
 def _parse(path: Path) -> onnx.ModelProto:
     try:
         status = path.stat()
@@ -337,18 +330,26 @@ def _write_together(
 ) -> int:
     """Write files into a folder of their own beside the targets, check the models there, and move all into place.
 
-    They have their own names there, so that models find their weights. A model is moved after its weights.
+    They have their own names there, so that models find their weights. A model is moved after its weights. Where that
+    fails or is interrupted, files from before are put back.
     """
     moved: list[Path] = []
     # Beside the target, because only within one file system a rename takes place at once or not at all.
-    with tempfile.TemporaryDirectory(
-        prefix=".onnx-compressor-", dir=models[0].parent, ignore_cleanup_errors=True
-    ) as place:
+    with (
+        Aside() as aside,
+        tempfile.TemporaryDirectory(
+            prefix=".onnx-compressor-", dir=models[0].parent, ignore_cleanup_errors=True
+        ) as place,
+    ):
         folder = Path(place)
         try:
             total = sum(_write(folder / path.name, write) for path, write in writers.items())
             if check is not None:
                 check([folder / path.name for path in models])
+            # Models first: what is kept last is put back first, and a model comes after its weights.
+            for path in dict.fromkeys([*models, *writers]):
+                if path.exists():
+                    aside.keep(path, os.replace)
             if len(writers) > 1:
                 # An old model must never be seen with new data.
                 for path in models:
@@ -360,8 +361,8 @@ def _write_together(
                 (folder / path.name).replace(path)
             _flush_folder(models[0].parent)
         except BaseException:
-            # Also on KeyboardInterrupt: a part of the files is worse than none.
-            for path in moved:
+            # Also on KeyboardInterrupt: a part of the files is worse than none. Models go before their weights.
+            for path in reversed(moved):
                 if not (folder / path.name).exists():
                     path.unlink(missing_ok=True)
             raise

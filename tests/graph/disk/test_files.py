@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import resource
 import sys
@@ -23,6 +24,7 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.graph.disk import files
 from compressor.graph.ir import walk
 from tests.graph.disk.samples import CALLS, WEIGHT, externalised, parsed, refusal, weights_of, written
+from tests.interruptions import MOVES, reaches_failing
 
 
 def _with_attribute(text: bytes) -> bytes:
@@ -317,21 +319,69 @@ def test_interrupted_at_any_line_there_is_the_whole_file_or_none(
     model, path = large(), tmp_path / "out.onnx"
     tensors = [value.const_value for value in model.graph.initializers.values()]
     whole = ["out.onnx", "out.onnx.data"] if external_data else ["out.onnx"]
+    before = dict.fromkeys(whole, "old") if old else {}
     line, outcomes = 0, set()
     while True:
         line += 1
-        if old:
-            path.write_text("old")
+        for name in before:
+            (tmp_path / name).write_text("old")
         stopped = interrupted_at(line, lambda: files.save_model(model, path, external_data=external_data))
-        left = sorted(entry.name for entry in tmp_path.iterdir())
+        left = {entry.name: entry.stat().st_size for entry in tmp_path.iterdir()}
         assert [value.const_value for value in model.graph.initializers.values()] == tensors
         if not stopped:
             break
-        if left != whole:
-            assert left == [] or (old and left == ["out.onnx"] and path.read_text() == "old")
-        outcomes.add(tuple(left))
+        was = {name: len(text) for name, text in before.items()}
+        assert left == was or (sorted(left) == whole and min(left.values()) > len("old"))
+        outcomes.add(left == was)
         for name in left:
             (tmp_path / name).unlink()
-    assert left == whole
+    assert sorted(left) == whole
     assert line > 30
-    assert () in outcomes
+    assert True in outcomes
+
+
+def _sharded(folder: Path) -> ir.Model:
+    """A model whose weights were read from two files, so that they go to two again."""
+    path = folder / "net.onnx"
+    onnx.save(ir.to_proto(large(count=2)), path, save_as_external_data=True, all_tensors_to_one_file=False)
+    return files.load_model(path)
+
+
+SAVED = {
+    "one": ["out.onnx"],
+    "shards": ["out.onnx", "out.onnx-00001-of-00002.data", "out.onnx-00002-of-00002.data"],
+    "two": ["more.onnx", "more.onnx.data", "out.onnx", "out.onnx.data"],
+}
+
+
+def _save(case: str, source: Path, place: Path) -> None:
+    models = {"out.onnx": large(), "more.onnx": large()} if case == "two" else {"out.onnx": large()}
+    if case == "shards":
+        models = {"out.onnx": _sharded(source)}
+    files.save_models({place / name: model for name, model in models.items()}, external_data=case != "one")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("case", SAVED)
+def test_a_move_that_fails_leaves_what_was_there(tmp_path: Path, case: str, old: bool, error: BaseException) -> None:
+    source, place = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    place.mkdir()
+    before = {name: f"old {name}" for name in SAVED[case]} if old else {}
+    failures = 0
+    for name, at in itertools.product(MOVES, range(1, 12)):
+        for path in place.iterdir():
+            path.unlink()
+        for file, text in before.items():
+            (place / file).write_text(text)
+        try:
+            reaches_failing(name, at, error, lambda: _save(case, source, place))
+        except (UsageError, KeyboardInterrupt):
+            failures += 1
+            assert {path.name: path.read_text(errors="replace") for path in place.iterdir()} == before, (name, at)
+        else:
+            assert sorted(path.name for path in place.iterdir()) == SAVED[case]
+    # Without links, files are moved away instead.
+    links = len(before) if isinstance(error, KeyboardInterrupt) else 0
+    assert failures == len(SAVED[case]) + links
