@@ -20,11 +20,13 @@ import numpy as np
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
-from compressor.channels.labels import UnitArray
+from compressor.channels.labels import Term, UnitArray
 from compressor.channels.residual import by_name
 from compressor.errors import PlanError, tool_fault
 
 PLAN_SCHEMA = 1
+LISTED = 32
+"""Positions that an error lists at most."""
 POLICY: Mapping[str, Callable[[object], bool]] = MappingProxyType(
     {
         "attention": lambda value: value in ("heads", "dims"),
@@ -286,14 +288,39 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
     """The units that ``plan`` removes from this coupling.
 
     Raises:
-        PlanError: the model has no such weight, axis or position, or it is frozen.
+        PlanError: the model has no such weight, axis or position, or it is frozen; or others go with those that the
+            plan names.
     """
     try:
-        return np.unique(coupling.units.find(_units_named(plan, coupling)))
+        units = np.unique(coupling.units.find(_units_named(plan, coupling)))
     except PlanError as error:
         raise PlanError(
             f"the plan was made for another model: {error}; replay it on the file that it was made from"
         ) from None
+    _demand_all_named(plan, coupling)
+    return units
+
+
+def _demand_all_named(plan: PruningPlan, coupling: Coupling) -> None:
+    """Raises PlanError where along the axes of a removal others go with its positions that the plan does not name."""
+    named: dict[tuple[str, tuple[int, ...]], set[int]] = {}
+    for removal in plan.removals:
+        named.setdefault((removal.initializer, removal.axes), set()).update(removal.indices)
+    for (weight, axes), indices in named.items():
+        # As a replay finds them, in which nothing is paired by scores.
+        flat = coupling.units.find_unpaired(_term_named(weight, axes, coupling).units.ravel())
+        go = np.flatnonzero(np.isin(flat, flat[sorted(indices)])).tolist()
+        missing = next((place for place in go if place not in indices), None)
+        if missing is None:
+            continue
+        together = np.flatnonzero(flat == flat[missing]).tolist()
+        here = [r for r in plan.removals if (r.initializer, r.axes) == (weight, axes)]
+        group = next(r.group for r in here if not set(together).isdisjoint(r.indices))
+        told = ", ".join(map(str, together[:LISTED])) + (" ..." if len(together) > LISTED else "")
+        raise PlanError(
+            f"group {group!r}: {len(together)} positions along {list(axes)} of {weight!r} go together ({told}), and "
+            f"the plan names {len(indices.intersection(together))} of them; name all or none"
+        )
 
 
 def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
@@ -307,11 +334,7 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         shape = coupling.shapes(value)
         if removal.shape and shape is not None and tuple(shape) != removal.shape:
             raise PlanError(f"{removal.initializer!r} had shape {list(removal.shape)}, and has {list(shape)} here")
-        deferred = coupling.deferred(value)
-        term = next((t for t in deferred.terms if t.axes == removal.axes), None) if deferred is not None else None
-        if term is None:
-            raise PlanError(f"here axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned")
-        flat = term.units.ravel()
+        flat = _term_named(removal.initializer, removal.axes, coupling).units.ravel()
         beyond = [i for i in removal.indices if not 0 <= i < flat.size]
         if beyond:
             raise PlanError(f"position {beyond[0]} of {removal.initializer!r} is to go, which has {flat.size} here")
@@ -326,6 +349,15 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
             raise PlanError(f"the plan takes out a residual block that ends in {name!r}, where the model has none")
         found.append(np.asarray([blocks[name].unit]))
     return np.concatenate(found)
+
+
+def _term_named(weight: str, axes: tuple[int, ...], coupling: Coupling) -> Term[int]:
+    """The term of an initializer along the axes of a removal, as it was first labelled."""
+    deferred = coupling.deferred(coupling.graph.initializers[weight])
+    term = next((t for t in deferred.terms if t.axes == axes), None) if deferred is not None else None
+    if term is None:
+        raise PlanError(f"here axis {list(axes)} of {weight!r} cannot be pruned")
+    return term
 
 
 def demand_files(plan: PruningPlan, files: Sequence[str]) -> None:

@@ -63,8 +63,8 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
 
     Raises:
         NothingToPrune: the model has no weight to quantise, or is quantised already.
-        ModelError: the quantiser refuses the model.
-        ProofFailed: inputs or outputs changed, or what was written does not run.
+        ModelError: the quantiser refuses the model, or what it makes of it does not run.
+        ProofFailed: inputs or outputs changed, or what was written is not what was compared.
         CompressorError: others of :mod:`compressor.errors`, each with its exit code.
     """
     clock = clock or Clock()

@@ -15,6 +15,7 @@ from compressor.core.arrays import Floats
 from compressor.core.scratch import scratch
 from compressor.evaluate import pair
 from compressor.evaluate.statistics import speed_up
+from compressor.graph.disk.stream import write_beside
 from compressor.results.detail import LatencyResult
 from compressor.results.environment import environment
 
@@ -138,5 +139,5 @@ class RuntimeTimer:
 
 def _written(model: ir.Model, folder: Path, name: str) -> Path:
     path = folder / f"{name}.onnx"
-    ir.save(model, path, external_data=f"{name}.data", max_workers=1)
+    write_beside(model, path)
     return path

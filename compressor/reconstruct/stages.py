@@ -17,6 +17,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array, load_array, save_array
 from compressor.core.scratch import scratch
 from compressor.errors import UsageError
+from compressor.graph.disk.stream import write_beside
 from compressor.graph.sizes.shapes import captured_values
 from compressor.operators.table import operator_of
 
@@ -210,6 +211,5 @@ class Net:
             value.shape = None
         with scratch() as folder:
             path = Path(folder) / "stage.onnx"
-            model = ir.Model(graph, ir_version=self._model.ir_version)
-            ir.save(model, path, external_data="stage.data", max_workers=1)
+            write_beside(ir.Model(graph, ir_version=self._model.ir_version), path)
             return sessions.start_session(path, provider, sessions.Setup(polite=True))

@@ -73,6 +73,8 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight |
         raise Unrepairable("its weight is an input that the caller may replace")
     if not tensor.dtype.is_floating_point():
         raise Unrepairable("its weight is quantised")
+    if not tensor.size:
+        raise Unrepairable("its weight holds no number")
     return ReadWeight(value, _followed(value, chain, opsets) if chain else None)
 
 

@@ -20,6 +20,7 @@ from compressor.core.arrays import Array
 from compressor.core.machine import wanted_threads
 from compressor.core.scratch import scratch
 from compressor.errors import DoesNotRun, ModelError, OutOfMemory, ProviderUnavailable
+from compressor.graph.disk.stream import write_beside
 from compressor.runtime import values
 from compressor.runtime.library import FATAL, ort, silenced
 
@@ -196,7 +197,7 @@ def placed(model: ir.Model) -> Iterator[Path]:
     """A model in memory as a file in a temporary folder that lasts as long, weights beside it."""
     with scratch() as folder:
         path = Path(folder) / "model.onnx"
-        ir.save(model, path, external_data="model.data", max_workers=1)
+        write_beside(model, path)
         yield path
 
 

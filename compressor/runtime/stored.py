@@ -15,6 +15,7 @@ from compressor.core.arrays import Array
 from compressor.core.beside import beside
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
+from compressor.graph.disk.stream import write_beside
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
@@ -138,7 +139,7 @@ class Stored(Runnable):
         """Writes ``model`` to a new place in ``folder``, weights beside it."""
         # A new folder each time: sessions may still read what was written before.
         place = Path(tempfile.mkdtemp(dir=folder))
-        ir.save(model, place / "model.onnx", external_data="model.data", max_workers=1)
+        write_beside(model, place / "model.onnx")
         return Stored(place / "model.onnx", provider)
 
     def open(self) -> Live:

@@ -13,7 +13,7 @@ from compressor.config.quantize import QuantizeSettings
 from compressor.core.formatting import count, quantity
 from compressor.core.globs import any_match
 from compressor.data import open_data, open_parts
-from compressor.errors import ModelError, NothingToPrune, ProofFailed, UsageError
+from compressor.errors import ModelError, NothingToPrune, UsageError
 from compressor.evaluate.stand_in import given_samples_notes, stand_in
 from compressor.graph.disk import files
 from compressor.graph.form import clean
@@ -32,7 +32,7 @@ from compressor.pruning.cut.matching import nearest
 from compressor.results import ModelStats
 from compressor.results.detail import AccuracyRow, OutputsRow
 from compressor.results.quantize import QuantizedRow, QuantizeReport
-from compressor.runtime.quantizer import Quantization
+from compressor.runtime.quantizer import QUANTISER_REMEDY, Quantization
 from compressor.steps import run_files
 from compressor.steps.refused_samples import samples_tried
 from compressor.steps.run_samples import NOT_COMPARED, RunSamples
@@ -314,14 +314,17 @@ def moved_by_quantization(
     """Compares outputs with the original's, and accuracy where there are labels.
 
     Raises:
-        ProofFailed: the result does not run on samples that the original runs on.
+        ModelError: the result does not run on samples that the original runs on.
     """
     try:
         with samples_tried(lambda: source, settings):
             row = samples.outputs_row(source, [result], settings)
     except ModelError as error:
         # The original runs on these samples, so this is no fault of the data.
-        raise ProofFailed(f"the quantised model does not run on samples that the original runs on: {error}") from None
+        raise ModelError(
+            f"what ONNX Runtime's quantiser makes does not run on samples that the original runs on: {error}; "
+            f"{QUANTISER_REMEDY}"
+        ) from None
     accuracy = []
     unlike = given_samples_notes(normalise(source.clone()), samples.train, settings)
     evaluator = None if original is None else original.evaluator

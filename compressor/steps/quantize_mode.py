@@ -97,8 +97,9 @@ def made(source: ir.Model, tasks: Sequence[QuantizeTask], samples: RunSamples, s
         settings: of the run.
 
     Raises:
-        ModelError: the quantiser refuses the model in every mode, or the model does not run before.
-        ProofFailed: what it makes does not run.
+        ModelError: the quantiser refuses the model in every mode, the model does not run before, or what the quantiser
+            makes does not run.
+        ProofFailed: what it makes has other inputs or outputs.
         NothingToPrune: it takes no weight.
         NothingToProve: no output is a finite number, so that it cannot calibrate.
         UsageError: there are fewer samples than the model takes at a time.

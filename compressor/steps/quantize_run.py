@@ -14,7 +14,7 @@ from compressor.core.arrays import Array
 from compressor.core.compare import is_real
 from compressor.core.scratch import scratch
 from compressor.data import batches, subset
-from compressor.errors import ModelError, NothingToProve, ProofFailed, UsageError
+from compressor.errors import ModelError, NothingToProve, UsageError
 from compressor.graph.disk import files
 from compressor.graph.ir import exporter_metadata
 from compressor.graph.ir.nodes import REALS
@@ -95,9 +95,9 @@ class _Run:
         ONNX Runtime tells of a node by its name alone, and the quantiser derives names from those that it read.
 
         Raises:
-            ModelError: the model does not run before it is quantised either, or the quantiser names no node.
+            ModelError: the model does not run before it is quantised either, the quantiser names no node, or what it
+                made does not run and there is no node to be left alone.
             NothingToProve: no output is a finite number, so that activations have no range.
-            ProofFailed: what the quantiser made does not run, and there is no node to be left alone.
         """
         self._demand_model()
         said = str(error)
@@ -109,9 +109,24 @@ class _Run:
             return node, " ".join(said.split())[:REASON].rstrip(" .;:")
         if not self.output.exists():
             raise error
-        raise ProofFailed(
-            f"what ONNX Runtime's quantiser makes of the model does not run: {said}; {quantizer.QUANTISER_REMEDY}"
+        near = self._weights_near(said)
+        remedy = f"leave {', '.join(near)} out with --exclude, or choose another --mode"
+        raise ModelError(
+            "what ONNX Runtime's quantiser makes of the model, which runs by itself, does not run: "
+            f"{said}; {remedy if near else quantizer.QUANTISER_REMEDY}"
         )
+
+    def _weights_near(self, said: str) -> list[str]:
+        """Weights of nodes that are quantised and that the runtime names, or something that they read or make."""
+        names = {
+            node: [str(node.name), *(str(v.name) for v in (*node.inputs, *node.outputs) if v is not None)]
+            for node in self.task.model.graph
+            if node.name not in self.task.asked.left
+        }
+        named = {name for texts in names.values() for name in texts if f"'{name}" in said or f"({name}" in said}
+        longest = max(named, key=len, default=None)
+        read = {str(v.name) for node, texts in names.items() if longest in texts for v in node.inputs if v is not None}
+        return sorted(read & self.task.weights.keys())
 
     def _demand_model(self) -> None:
         """Raises unless the model itself runs and gives numbers."""
@@ -150,8 +165,8 @@ def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSetting
     """The model that the quantiser makes; nodes that do not run as it writes them are left as they were.
 
     Raises:
-        ModelError: the quantiser refuses the model, or the model does not run before.
-        ProofFailed: what it makes does not run, and there is no node that could be left alone.
+        ModelError: the quantiser refuses the model, the model does not run before, or what the quantiser makes does
+            not run and there is no node that could be left alone.
         UsageError: there are fewer samples than the model takes at a time.
     """
     left: dict[str, str] = {}

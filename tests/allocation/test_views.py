@@ -104,3 +104,11 @@ def test_normalisation_is_no_reader() -> None:
     labels, groups, known = seen(proto)
     assert set(labels) == {"v", "head"}
     assert known == set(groups)
+
+
+def test_a_weight_without_numbers_is_no_matrix() -> None:
+    proto = tokens("b = Relu(a) e = MatMul(x, none)", more="float[8,0] none")
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("e", 1, [3, 5, 0]))
+    labels, groups, _ = seen(proto)
+    assert labels["v"].tolist() == [groups["w"].tolist()]
+    assert "none" not in labels

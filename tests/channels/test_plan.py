@@ -15,7 +15,7 @@ import pytest
 
 from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
-from compressor.channels.labels import UnitArray
+from compressor.channels.labels import Reason, UnitArray
 from compressor.channels.plan import PruningPlan, Removal
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
@@ -282,6 +282,24 @@ def test_unequal_rows(indices: tuple[int, ...]) -> None:
     bad = replace(good, removals=(replace(good.removals[0], indices=indices),))
     with pytest.raises(PlanError, match=r"different numbers|different width"):
         replay(bad, "grouped")
+
+
+def test_a_plan_that_names_a_part_of_what_goes_together_is_refused() -> None:
+    whole = plan("heads")
+    first = next(r for r in whole.removals if r.initializer == "wq")
+    part = replace(whole, removals=(replace(first, indices=first.indices[:3]),))
+    head = ", ".join(map(str, first.indices[:4]))
+    with pytest.raises(PlanError, match=rf"^group 'wq': 4 positions along \[1\] .*\({head}\).*names 3 of them"):
+        replay(part, "heads")
+
+
+def test_a_coupling_in_which_more_goes_than_the_plan_names_is_noticed() -> None:
+    found, wrong = plan(), analyse(in_memory(MODELS["chain"]()), SETTINGS)
+    units = wrong.coupling.deferred_labels[wrong.model.graph.initializers["w"]].terms[0].units
+    gone, stays = found.removals[0].indices[0], next(k for k in range(16) if k not in found.removals[0].indices)
+    wrong.coupling.units.union(units[[gone]], units[[stays]], Reason("", "", "", ""))
+    with pytest.raises(PlanError, match=r"^group 'w': 2 positions"):
+        apply.cut_of(found, wrong)
 
 
 def test_an_empty_plan_changes_nothing() -> None:

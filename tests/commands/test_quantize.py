@@ -409,6 +409,21 @@ def test_weights_that_callers_could_override_are_named(tmp_path: Path) -> None:
     assert any("can no longer be given by callers" in text and text.endswith("'v'") for text in report.warnings)
 
 
+def test_what_does_not_run_is_no_fault_of_this_tool_and_names_what_to_leave_out(tmp_path: Path) -> None:
+    net = written(
+        tmp_path,
+        """(float[n,16] x) => (float[n,8] y) <float16[16,32] w, float[32,8] v> {
+            a = Cast<to=10>(x) b = MatMul(a, w) c = Cast<to=1>(b) y = MatMul(c, v) }""",
+    )
+    for mode in ("static", "dynamic", "auto"):
+        settings = QuantizeSettings.parse({"samples": 4, "mode": mode})
+        with pytest.raises(ModelError, match=r"does not run: .*; leave w out with --exclude, or choose another --mode"):
+            quantize_file(net, tmp_path / "q.onnx", settings)
+        assert not (tmp_path / "q.onnx").exists()
+    without = QuantizeSettings.parse({"samples": 4, "exclude": ["w"]})
+    assert {row.name: row.quantized for row in quantize_file(net, None, without).weights} == {"v": True, "w": False}
+
+
 def test_open_sizes_are_counted_at_those_of_the_samples(tmp_path: Path) -> None:
     net = written(tmp_path, "(float[n,l,8] x) => (float[n,l,4] y) <float[8,4] w> { y = MatMul(x, w) }")
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(40, 50, 8)).astype(np.float32))

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Thread, current_thread
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from compressor.errors import ModelError
-from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange, opening
+from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange, opening, run_once
+from tests.models import in_memory, model
 
 
 class _Ready(Open):
@@ -62,3 +65,11 @@ def test_no_thread_is_left_where_the_block_fails() -> None:
     with pytest.raises(ValueError, match="meant"):
         fail()
     assert len(slow.opened_by) == 1
+
+
+def test_labels_in_words_are_written_for_the_runtime() -> None:
+    words = [f"class number {k}" for k in range(1000)]
+    proto = model("(int64[n] x) => (string[n] y) { y = Gather(words, x) }", checked=False)
+    proto.graph.initializer.append(helper.make_tensor("words", TensorProto.STRING, [1000], words))
+    runs = run_once(in_memory(proto), [{"x": np.array([3, 999])}], "cpu")
+    assert runs.outputs[0][0].tolist() == ["class number 3", "class number 999"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import onnx
@@ -17,6 +18,7 @@ import onnx_ir as ir
 from compressor.errors import CompressorError
 from compressor.graph.ir.meta_keys import MAPS
 from compressor.graph.ir.walk import bodies, innermost, quoted, tensors
+from compressor.graph.tensors.weights import DerivedTensor, DiskTensor
 
 EXTERNAL_FROM_BYTES: Final = 1024
 """Smaller tensors stay in the model file, where runtimes and tools look for shapes and axes."""
@@ -141,6 +143,19 @@ def plan_files(model: ir.Model, data_file: Callable[[str], str] | None = None) -
     return FileLayout(head, fields.SerializeToString(deterministic=True), tuple(pieces), external)
 
 
+def write_beside(model: ir.Model, path: Path) -> None:
+    """Writes a model to a new place of this process, weights beside it, for a reader that is here; raises OSError.
+
+    What is to last goes through :func:`compressor.graph.disk.files.save_model`.
+    """
+    layout = plan_files(model, lambda _: f"{path.stem}.data")
+    for name in layout.external:
+        with path.with_name(name).open("wb") as file:
+            layout.write_data(name, file)
+    with path.open("wb") as file:
+        layout.write(file)
+
+
 def _append(file: list[tuple[int, ir.TensorProtocol]], tensor: ir.TensorProtocol) -> int:
     """Puts a tensor at the end of a data file, at an address that can be mapped; returns its offset."""
     last, before = file[-1] if file else (0, None)
@@ -200,10 +215,10 @@ def _refer(header: onnx.TensorProto, location: str, offset: int, length: int) ->
 
 def _write_weights(tensor: ir.TensorProtocol, file: BinaryIO) -> None:
     start = file.tell()
-    to_file = getattr(tensor, "tofile", None)  # not in the protocol, but it saves a copy where there is one
-    if to_file is not None:
-        to_file(file)
+    if isinstance(tensor, DiskTensor | DerivedTensor):
+        tensor.tofile(file)
     else:
+        # Not by `tofile` of numpy, which says of a full disk how many numbers it took, and not that it is full.
         file.write(tensor.tobytes())
     if file.tell() - start != tensor.nbytes:
         raise CompressorError(f"tensor {quoted(tensor.name or '')} has not the bytes that it declares")

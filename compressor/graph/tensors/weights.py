@@ -141,13 +141,16 @@ def parts(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Array]]:
 
     What is mapped is given back once the next part is asked for.
     """
+    if not isinstance(tensor, DiskTensor):
+        yield 0, tensor.numpy()
+        return
     shape = dims_of(tensor)
     row = prod(shape[1:]) * (tensor.dtype.bitwidth // 8)
     # An empty axis makes rows of no bytes.
     rows = max(1, PART_BYTES // max(1, row))
-    if not isinstance(tensor, DiskTensor) or not tensor.whole_bytes or not shape or rows >= shape[0]:
+    if not tensor.whole_bytes or not shape or rows >= shape[0]:
         yield 0, tensor.numpy()
-        if isinstance(tensor, DiskTensor) and tensor.nbytes >= mmap.PAGESIZE:
+        if tensor.nbytes >= mmap.PAGESIZE:
             tensor.give_back(0, tensor.nbytes)
         return
     kind = tensor.dtype.numpy().newbyteorder("<")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -70,3 +72,14 @@ def test_an_initializer_without_data_is_refused() -> None:
     held.graph.initializers["w"] = ir.Value(name="w", shape=ir.Shape([4, 301]), type=ir.TensorType(ir.DataType.FLOAT))
     with pytest.raises(CompressorError, match="'w' has no data"):
         plan_files(held)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_called_full() -> None:
+    held = in_memory(model(NET))
+    # The first that is written: an array in memory.
+    held.graph.initializers["b"].const_value = ir.tensor(np.zeros(9999, np.float32), name="b")
+    plan = plan_files(held, lambda name: "weights.bin")
+    with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb") as full:
+        plan.write_data("weights.bin", full)
+    assert caught.value.errno == errno.ENOSPC

@@ -191,6 +191,12 @@ def test_a_number_that_is_not_finite_is_found_in_any_type(dtype: type) -> None:
         assert not weights.all_finite(ir.tensor(whole))
 
 
+def test_words_are_one_part() -> None:
+    words = np.array([b"cat", b"dog"], object)
+    found = [(first, array.tolist()) for first, array in weights.parts(ir.StringTensor(words, name="words"))]
+    assert found == [(0, words.tolist())]
+
+
 def test_places_are_taken_in_their_order_and_by_rows_as_of_the_whole() -> None:
     array = np.arange(24).reshape(2, 3, 4)
     np.testing.assert_array_equal(weights.taken(array, {2: [3, 0], 0: [1]}), array[1:][:, :, [3, 0]])

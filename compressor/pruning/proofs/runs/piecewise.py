@@ -1,8 +1,9 @@
 """A model that is run in pieces, one after the other, so that only a piece of its weights is in memory at a time.
 
-The graph is cut between nodes wherever enough weights have come together; what later pieces read is handed on. Outputs
-are those of the whole graph. Weights go to the runtime as they are mapped or made
-(``SessionOptions.add_external_initializers``), without a file of their own.
+The graph is cut between nodes wherever enough weights have come together; what later pieces read is handed on, as
+arrays, so that no cut runs through a sequence, a map or an optional value. Outputs are those of the whole graph.
+Weights go to the runtime as they are mapped or made (``SessionOptions.add_external_initializers``), without a file of
+their own.
 """
 
 from __future__ import annotations
@@ -200,8 +201,11 @@ class Piecewise:
         return [row if isinstance(row, ModelError) else [self._output(n, row) for n in self.names] for row in known]
 
     def _output(self, name: str, row: Mapping[str, Array]) -> Array:
-        """An output; it may be a weight that no node makes."""
-        return row[name] if name in row else np.asarray(self._weights[name].numpy())
+        """An output; it may be a weight or a table of words that no node makes."""
+        if name in row:
+            return row[name]
+        held = self._weights.get(name)
+        return np.asarray(onnx.numpy_helper.to_array(self._headers[name]) if held is None else held.numpy())
 
     def _through(
         self, piece: Segment, known: Sequence[dict[str, Array] | ModelError]
@@ -212,6 +216,7 @@ class Piecewise:
         fed = {name for row in known if isinstance(row, dict) for name in row}
         held = {n: self._weights[n] for n in piece.weights if n in self._weights and n not in fed}
         lent = _lent({name: tensor for name, tensor in held.items() if _is_lent(tensor)})
+        alike = _sizes_alike(row for row in known if isinstance(row, dict))
         # One session at a time, as each holds the weights of the piece.
         sessions: dict[tuple[object, ...], Session] = {}  # by what is fed: types of inputs are those of arrays
         for row in known:
@@ -222,28 +227,26 @@ class Piecewise:
             kind = tuple((name, array.dtype, array.ndim) for name, array in given.items())
             try:
                 if kind not in sessions:
-                    sessions = {kind: self._session(piece, given, lent)}
+                    inputs = [_described(name, array.dtype, alike[name, array.ndim]) for name, array in given.items()]
+                    sessions = {kind: self._session(piece, inputs, lent)}
                 yield dict(zip(piece.outputs, run_session(sessions[kind], given, piece.outputs), strict=True))
             except ModelError as error:
                 yield error
 
-    def _session(self, piece: Segment, given: Mapping[str, Array], lent: Mapping[str, Array]) -> Session:
+    def _session(self, piece: Segment, inputs: Sequence[onnx.ValueInfoProto], lent: Mapping[str, Array]) -> Session:
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
-        message = self._message(piece, given, lent)
+        message = self._message(piece, inputs, lent)
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             path = Path(place) / _FILE
             path.write_bytes(message.SerializeToString())
             setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
             return start_session(path, self._provider, setup)
 
-    def _message(self, piece: Segment, given: Mapping[str, Array], lent: Mapping[str, Array]) -> onnx.ModelProto:
-        inputs = []
-        for name, array in given.items():
-            kind = int(ir.DataType.from_numpy(array.dtype))
-            # Sizes stay open, since feeds of several sizes go through one session; types and ranks the runtime must
-            # know.
-            inputs.append(helper.make_tensor_value_info(name, kind, [None] * array.ndim))
+    def _message(
+        self, piece: Segment, inputs: Sequence[onnx.ValueInfoProto], lent: Mapping[str, Array]
+    ) -> onnx.ModelProto:
+        given = {value.name for value in inputs}
         headers = []
         for name in piece.weights:
             if name in given:
@@ -264,16 +267,16 @@ class Piecewise:
     # ---- pieces ---------------------------------------------------------------------------------------------
 
     @cached_property
-    def _described(self) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
+    def _parsed(self) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
         return placeholder_proto(self._model)
 
     @property
     def _proto(self) -> onnx.ModelProto:
-        return self._described[0]
+        return self._parsed[0]
 
     @property
     def _weights(self) -> dict[str, ir.TensorProtocol]:
-        return self._described[1]
+        return self._parsed[1]
 
     @cached_property
     def _headers(self) -> dict[str, onnx.TensorProto]:
@@ -281,16 +284,19 @@ class Piecewise:
 
     @cached_property
     def _pieces(self) -> list[Segment]:
-        """The graph in pieces of ``PIECE_BYTES`` of weights."""
-        rows, size = list[list[onnx.NodeProto]](), 0
-        for node in self._proto.graph.node:
+        """The graph in pieces of ``PIECE_BYTES`` of weights; more where the nodes between hand on what is no tensor."""
+        nodes = self._proto.graph.node
+        until = {name: place for place, node in enumerate(nodes) for name in _read(node) if name in self._no_tensors}
+        rows, size, whole = list[list[onnx.NodeProto]](), 0, 0
+        for place, node in enumerate(nodes):
             more = sum(self._weights[name].nbytes for name in set(_read(node)) & self._weights.keys())
             # A node of more weights than a piece has gets one of its own, and never leaves an empty one behind.
-            if not rows or (size + more > PIECE_BYTES and size):
+            if not rows or (size + more > PIECE_BYTES and size and place > whole):
                 rows.append([])
                 size = 0
             rows[-1].append(node)
             size += more
+            whole = max([whole, *(until.get(name, 0) for name in node.output)])
         read = [set(_outer(row)) for row in rows]
         # From the end backwards, so that what later pieces read is known when a piece is closed.
         later = set(self.names)
@@ -304,9 +310,32 @@ class Piecewise:
         return pieces[::-1]
 
     @cached_property
+    def _no_tensors(self) -> set[str]:
+        """Names of values that are sequences, maps or optional ones."""
+        graph = onnx.shape_inference.infer_shapes(self._proto).graph
+        typed = (value for value in (*graph.value_info, *graph.output) if value.HasField("type"))
+        return {value.name for value in typed if not value.type.HasField("tensor_type")}
+
+    @cached_property
     def _defaults(self) -> set[str]:
         """Initializers that the caller may override."""
         return {value.name for value in self._proto.graph.input} & self._headers.keys()
+
+
+def _sizes_alike(rows: Iterable[Mapping[str, Array]]) -> dict[tuple[str, int], list[int | None]]:
+    """By name and rank of a value: its sizes where all rows have the same; None where they differ, which one session
+    must take. Kernels ask some of them when they are loaded, as Attention the width of what its heads share.
+    """
+    found: dict[tuple[str, int], list[int | None]] = {}
+    for row in rows:
+        for name, array in row.items():
+            before = found.setdefault((name, array.ndim), list(array.shape))
+            found[name, array.ndim] = [a if a == b else None for a, b in zip(before, array.shape, strict=True)]
+    return found
+
+
+def _described(name: str, dtype: np.dtype[np.generic], sizes: Sequence[int | None]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, int(ir.DataType.from_numpy(dtype)), sizes)
 
 
 def _read(node: onnx.NodeProto) -> Iterator[str]:

@@ -144,6 +144,48 @@ def test_values_that_a_branch_captures_are_handed_on(tmp_path: Path) -> None:
     assert len(pieces._pieces) > 1
 
 
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize(
+    "text",
+    [
+        # A sequence is read by two nodes with weights between them.
+        """(float[n,4] x) => (float y) <float[4,8] w1, float[4,8] w2, float[8,8] w3, float[8,8] w4> {
+            a = MatMul(x, w1) b = MatMul(x, w2) s = SequenceConstruct(a, b) held = Identity(s)
+            c = ConcatFromSequence<axis=0>(held) d = MatMul(c, w3) e = MatMul(d, w4)
+            one = Constant<value_int=1>() f = SequenceAt(held, one) g = ReduceSum<keepdims=0>(f) y = Mul(e, g) }""",
+        # Its kernel asks for the width when it is loaded.
+        """(float[n,t,4] x) => (float y) <float[4,8] w1, float[4,8] w2, float[4,8] w3, float[8,4] w4> {
+            q = MatMul(x, w1) k = MatMul(x, w2) v = MatMul(x, w3)
+            a = Attention<q_num_heads=2, kv_num_heads=2, is_causal=1>(q, k, v) y = MatMul(a, w4) }""",
+    ],
+)
+def test_pieces_of_several_sizes_hand_on_arrays(text: str, tmp_path: Path) -> None:
+    proto = model(text, opset=23)
+    held, rng = in_memory(proto), np.random.default_rng(0)
+    inner = len(proto.graph.input[0].type.tensor_type.shape.dim) - 2
+    given = [{"x": rng.standard_normal((n, *[n] * inner, 4), np.float32)} for n in (1, 3)]
+    pieces, whole = Piecewise(held, tmp_path, "cpu"), Stored.write(held, tmp_path, "cpu").run(given)
+    for row, other in zip(pieces.run(given).outputs, whole.outputs, strict=True):
+        np.testing.assert_allclose(row[0], other[0], rtol=1e-5, atol=1e-5)
+    assert len(pieces._pieces) > 2
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_outputs_that_no_node_makes_are_words_or_weights(tmp_path: Path) -> None:
+    proto = model("(float[n,4] x) => (float y) <float[4,8] w1, float[8,4] w2> { a = MatMul(x, w1) y = MatMul(a, w2) }")
+    words = helper.make_tensor("words", onnx.TensorProto.STRING, [2], ["cat", "dog"])
+    proto.graph.initializer.append(words)
+    proto.graph.output.extend(
+        [helper.make_tensor_value_info("words", words.data_type, [2]), helper.make_tensor_value_info("w1", 1, [4, 8])]
+    )
+    held, given = in_memory(proto), [{"x": np.ones((2, 4), np.float32)}]
+    pieces, whole = (
+        made.run(given) for made in (Piecewise(held, tmp_path, "cpu"), Stored.write(held, tmp_path, "cpu"))
+    )
+    for row, other in zip(pieces.outputs[0][1:], whole.outputs[0][1:], strict=True):
+        np.testing.assert_array_equal(row, other)
+
+
 def written(folder: Path) -> Path:
     onnx.save(residual(), folder / "in.onnx", save_as_external_data=True, location="in.bin", size_threshold=1)
     return folder / "in.onnx"
