@@ -286,7 +286,7 @@ def test_a_pattern_that_matches_what_stays_anyway_is_none_of_that(folder: Path) 
 
 
 def test_gates_hold_in_python(folder: Path) -> None:
-    with pytest.raises(GateMissed, match="--max-size") as missed:
+    with pytest.raises(GateMissed, match="max_size allows") as missed:
         compressor.prune("net.onnx", ratio=0.5, round_to=1, max_size="1kB")
     assert isinstance(missed.value.result.model, ir.Model)
     assert compressor.prune("net.onnx", ratio=0.5, round_to=1, max_size="1MB").report.output is not None

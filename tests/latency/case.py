@@ -84,15 +84,20 @@ class FakeTimer:
         return LatencyResult(before_ms=ORIGINAL_MS, after_ms=after, low=speed * 0.99, high=speed * 1.01)
 
 
-@cache
-def parts_of(width: int = 64, **asked: object) -> tuple[list[OperatorChain], list[WidthLine]]:
-    """Operators and widths of :func:`residual` under these settings."""
+def parts_of(proto: onnx.ModelProto, **asked: object) -> tuple[list[OperatorChain], list[WidthLine]]:
+    """Operators and widths of a model under these settings."""
     settings = PruneSettings.parse({"target_latency": "0.5x", **asked})
-    analysis = analyse(in_memory(residual(width)), settings)
+    analysis = analyse(in_memory(proto), settings)
     groups, scores = scored_groups(analysis.coupling, settings)
     origin = origin_of(analysis.coupling, groups, 0)
     of_groups = lines(line_up(scores, settings, origin), list(scores), settings)
     return operator_chains(analysis.coupling, [line.group for line in of_groups]), of_groups
+
+
+@cache
+def parts_of_residual(width: int = 64, **asked: object) -> tuple[list[OperatorChain], list[WidthLine]]:
+    """:func:`parts_of` of :func:`residual`, which nobody edits."""
+    return parts_of(residual(width), **asked)
 
 
 def counted(parts: list[OperatorChain]) -> Callable[[OperatorChain, list[float]], float]:
@@ -101,7 +106,13 @@ def counted(parts: list[OperatorChain]) -> Callable[[OperatorChain, list[float]]
     return lambda part, gone: part.work(part.sizes(gone)) / whole
 
 
-def widths_of(width: int, **asked: object) -> Widths:
-    """Widths of :func:`residual` that are chosen by counting."""
-    parts, of_groups = parts_of(width, **asked)
+def widths_of(proto: onnx.ModelProto, **asked: object) -> Widths:
+    """Widths of a model that are chosen by counting."""
+    parts, of_groups = parts_of(proto, **asked)
+    return Widths(of_groups, parts, counted(parts))
+
+
+def widths_of_residual(width: int, **asked: object) -> Widths:
+    """:func:`widths_of` of :func:`residual`, whose parts are found once."""
+    parts, of_groups = parts_of_residual(width, **asked)
     return Widths(of_groups, parts, counted(parts))

@@ -9,14 +9,14 @@ from compressor.config.target import LATENCY_SLACK
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.latency.search import CORRECTIONS, Aim, WidthSearch
 from compressor.results.detail import LatencyResult
-from tests.latency.case import widths_of
+from tests.latency.case import widths_of_residual
 
 ORIGINAL_MS = 10.0
 
 
 def search(text, seen, *, noise=0.0, width=128, seed=0, **asked):
     """A search in which a model of predicted share s takes the share ``seen(s)``, give or take some noise."""
-    widths = widths_of(width, **asked)
+    widths = widths_of_residual(width, **asked)
     rng = np.random.default_rng(seed)
 
     def measure(levels):
@@ -96,7 +96,7 @@ def test_a_machine_that_tells_nothing():
 @pytest.mark.parametrize("text", ["0.65x", "0.8x", "0.9x"])
 def test_reached_where_the_table_tells_nothing(text):
     """Small models: what a run takes besides its operators counts most, and times of operators are mostly noise."""
-    widths = widths_of(128, round_to=2)
+    widths = widths_of_residual(128, round_to=2)
     rng = np.random.default_rng(0)
     shares = {}
     widths.total = lambda levels: shares.setdefault(tuple(levels), float(rng.uniform(0.8, 1.05)))

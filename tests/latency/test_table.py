@@ -10,7 +10,7 @@ from compressor.evaluate.attribution import attributed
 from compressor.latency import cache as keeping
 from compressor.latency.cache import LatencyCache, default_folder
 from compressor.latency.table import Table
-from tests.latency.case import counted, parts_of
+from tests.latency.case import counted, parts_of_residual
 
 KEY = {"device": "abacus", "threads": 1}
 
@@ -25,7 +25,7 @@ def filled(parts, of_groups, levels):
 
 
 def test_measured_widths_are_told_as_they_were():
-    parts, of_groups = parts_of()
+    parts, of_groups = parts_of_residual()
     table, share = filled(parts, of_groups, [0.0, 0.4, 1.0]), counted(parts)
     for place in (0.0, 0.4, 1.0):
         gone = [line.gone(round(place * (len(line.losses) - 1))) for line in of_groups]
@@ -34,7 +34,7 @@ def test_measured_widths_are_told_as_they_were():
 
 
 def test_between_them_time_goes_with_work():
-    parts, of_groups = parts_of()
+    parts, of_groups = parts_of_residual()
     table, share = filled(parts, of_groups, [0.0, 0.4, 1.0]), counted(parts)
     for number in range(len(of_groups)):
         gone = [line.gone(2 if number == k else 0) for k, line in enumerate(of_groups)]
@@ -42,7 +42,7 @@ def test_between_them_time_goes_with_work():
 
 
 def test_the_nearest_measurement_counts_most():
-    parts, of_groups = parts_of()
+    parts, of_groups = parts_of_residual()
     part = next(p for p in parts if p.groups)
     wide, narrow = [0.0] * len(of_groups), [0.75] * len(of_groups)
     table = Table({part.name: [(part.sizes(wide), part.work(part.sizes(wide))),
@@ -53,7 +53,7 @@ def test_the_nearest_measurement_counts_most():
 
 
 def test_holds_what_was_measured_and_nothing_else():
-    parts, of_groups = parts_of()
+    parts, of_groups = parts_of_residual()
     table = filled(parts, of_groups, [0.0])
     assert table.holds(parts, [0.0] * len(of_groups))
     assert not table.holds(parts, [0.5] * len(of_groups))
