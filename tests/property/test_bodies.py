@@ -32,7 +32,6 @@ def model_of(rng: np.random.Generator, size: int = 7) -> onnx.ModelProto:
 
 
 @cache
-@cache
 def check(seed: int) -> tuple[int, int]:
     """Prunes one random graph. Returns the channels removed, and weights that only bodies read and that got smaller."""
     rng = np.random.default_rng([7, seed])

@@ -59,6 +59,8 @@ def remove_unused(model: ir.Model) -> None:
 
 def simplify(model: ir.Model, shapes: Shapes) -> None:
     """Static values become constants; identities, duplicates and dead nodes go."""
+    # First, or a weight that an exporter hands to several layers by identities would become a copy for each.
+    drop_identities(model)
     fold_constants(model, shapes)
     write_plain_picks(model, shapes)
     _drop_unused_initializers(model.graph)

@@ -204,3 +204,8 @@ FUSED: Mapping[tuple[str, str], Expansion] = MappingProxyType({
     ("", "SimplifiedLayerNormalization"): _rms,
 })  # fmt: skip
 """(domain, operator) -> its parts."""
+
+
+def is_fused(node: ir.Node) -> bool:
+    """Is it an operator that :func:`unfuse` writes as several?"""
+    return (node.domain, node.op_type) in FUSED

@@ -264,3 +264,12 @@ def test_results_that_are_equal_keep_what_is_declared_of_them() -> None:
     g (float[n,4] x) => (float[n,4] y, float[n,4] z) { a = Relu(x)  b = Relu(x)  y = Neg(a)  z = Identity(b) }"""
     source = prepared_model(in_memory(onnx.parser.parse_model(text)), RunSettings())[0]
     assert [(str(v.shape), v.dtype) for v in source.graph.outputs] == [("[n,4]", ir.DataType.FLOAT)] * 2
+
+
+def test_a_weight_that_identities_hand_to_several_layers_stays_one() -> None:
+    proto = model("""(float[n,8] x) => (float[n,8] y) <float[8,8] w> {
+        a = MatMul(x, w)  v = Identity(w)  b = Relu(a)  c = MatMul(b, v)  u = Identity(v)  d = Relu(c)
+        y = MatMul(d, u) }""")
+    cleaned, _ = prepared_model(in_memory(proto), RunSettings())
+    assert list(cleaned.graph.initializers) == ["w"]
+    assert [node.op_type for node in cleaned.graph] == ["MatMul", "Relu", "MatMul", "Relu", "MatMul"]

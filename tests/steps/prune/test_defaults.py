@@ -183,7 +183,7 @@ def test_the_samples_that_are_named_take_the_time_that_is_begun_unasked(monkeypa
 @pytest.mark.recovers
 def test_with_nothing_given_the_network_works_better_than_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr("compressor.train.brief.STEPS", 32)  # as on a slow machine
+    monkeypatch.setattr(import_module("compressor.train.brief"), "STEPS", 32)  # as on a slow machine
     assert prune(in_memory(between("b = Relu(a)")), PruneSettings(ratio=0.3, recover="none")).report.outputs is None
     report = prune(NET, PruneSettings.parse({"ratio": 0.3, "recover": "auto", "scope": "auto"})).report
     found = report.outputs

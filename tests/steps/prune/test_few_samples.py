@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_samples_of_both_come_in_the_order_asked_for() -> None:
 @pytest.mark.parametrize("count", [4, AMPLE])
 def test_few_samples_do_not_ruin_a_model(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr("compressor.train.brief.STEPS", 32)  # as on a slow machine
+    monkeypatch.setattr(import_module("compressor.train.brief"), "STEPS", 32)  # as on a slow machine
     with np.load(TRAIN) as held:
         arrays = {name: held[name][:count] for name in held.files}
     np.savez(tmp_path / "few.npz", **arrays)

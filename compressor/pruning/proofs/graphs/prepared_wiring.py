@@ -19,7 +19,7 @@ import onnx_ir as ir
 from compressor.errors import tool_fault
 from compressor.graph.form.normalise import with_node_names
 from compressor.graph.form.plain_sequences import handles_sequences
-from compressor.graph.form.unfuse import FUSED
+from compressor.graph.form.unfuse import is_fused
 from compressor.graph.ir.captures import captured_values, graphs_of, has_graph, nodes_by_name, walk_back
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import is_standard, tensor_of
@@ -140,7 +140,7 @@ def _same_parts(
 
 
 def _is_taken_apart(node: ir.Node) -> bool:
-    return _may_hand_on(node) or (node.domain, node.op_type) in FUSED
+    return _may_hand_on(node) or is_fused(node)
 
 
 def _does_the_same(old: _Side, new: _Side, node: ir.Node, maker: ir.Node, depth: int) -> bool:
@@ -253,7 +253,7 @@ class _Side:
             if node is None or self.is_fixed(last) or operator_of(node).on_host == Host.ALWAYS:
                 return []
             # Of several results of a function or a branch one may be a constant of it.
-            inside = not self.shares(node) and _may_hand_on(node) and (node.domain, node.op_type) not in FUSED
+            inside = not self.shares(node) and _may_hand_on(node) and not is_fused(node)
             return [] if inside else _all_read(node)
 
         return all(last.producer() is not None or self.is_fixed(last) for last in walk_back([value], before))

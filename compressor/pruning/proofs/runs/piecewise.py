@@ -2,8 +2,8 @@
 
 The graph is cut between nodes wherever enough weights have come together; what later pieces read is handed on, as
 arrays, so that no cut runs through a sequence, a map or an optional value. Outputs are those of the whole graph.
-Weights go to the runtime as they are mapped or made (``SessionOptions.add_external_initializers``), without a file of
-their own.
+Weights go to the runtime as they are mapped or made, without a file of their own (``lent`` of
+:class:`compressor.runtime.sessions.Setup`).
 """
 
 from __future__ import annotations
