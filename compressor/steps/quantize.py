@@ -50,7 +50,7 @@ CALIBRATED_ON_MADE_UP = (
     "no data was given, so activations were calibrated on made-up samples; --data with real ones may keep more"
 )
 MODES = ("static", "dynamic")
-"""What ``--mode auto`` chooses from; the first is the faster one where both are as good."""
+"""What ``--mode auto`` chooses from; the first, which is mostly faster, where both are as good."""
 NO_CHANNELS = "operator set {opset} has no scales by channel, which came with 13, so each weight has one scale"
 ALREADY_PACKED = (
     "the weights of {path} are stored packed, in {before} altogether; quantization stores each weight by itself, and "
