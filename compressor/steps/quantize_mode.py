@@ -167,7 +167,7 @@ def _chosen(tries: Sequence[_Try]) -> tuple[_Try, str]:
         return first, f"with it {_how_far(first.row)}"
     said = f"with it {_how_far(first.row)}, with {done.row.mode} {_how_far(done.row)}"
     nearer = done.off is not None and first.off is not None and done.off < first.off
-    usual = f"{said}; {first.row.mode} comes first where both are near, as it is mostly faster, which --latency measures"
+    usual = f"{said}; {first.row.mode} comes first where both are near: it is mostly faster (--latency measures)"
     return first, usual if nearer else said
 
 
