@@ -83,6 +83,18 @@ def no_number(found: ir.Model) -> None:
     value.const_value = ir.tensor(np.full_like(value.const_value.numpy(), np.nan), name="head")
 
 
+def a_sum_behind_a_function(found: ir.Model) -> None:
+    relu = next(node for node in found.graph if node.op_type == "Relu")
+    made = relu.outputs[0]
+    tensor = ir.tensor(np.zeros(1, np.float32), name="more")
+    extra = ir.Value(name="more", shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    found.graph.register_initializer(extra)
+    users = list(made.uses())
+    relu.append(ir.node("Add", [made, extra], name="more.added"))
+    for user, index in users:
+        user.replace_input_with(index, relu.graph.node("more.added").outputs[0])
+
+
 def other_branch(found: ir.Model) -> None:
     for node in found.graph.all_nodes():
         node.op_type = "Abs" if node.op_type == "Neg" else node.op_type
@@ -93,6 +105,7 @@ def other_branch(found: ir.Model) -> None:
     [
         (other_indices, "which holds no weights"),
         (no_number, "not finite"),
+        (a_sum_behind_a_function, "'more' where no bias belongs"),
         (other_branch, "recovery changed more than weights|of the recovered model"),
     ],
 )
