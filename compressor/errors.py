@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 REPORT = "please report it"
 FAULT = f"this is a fault of this tool, {REPORT}"
@@ -35,6 +38,10 @@ class ModelError(CompressorError):
 
 class DoesNotRun(ModelError):  # noqa: N818
     """A model that loads does not run on inputs that it is given, which may be the fault of either."""
+
+
+class UnsupportedOperator(ModelError):  # noqa: N818
+    """A node that torch cannot run: an operator without a function, or one used in an unknown way."""
 
 
 class NotPossible(CompressorError):  # noqa: N818 -- names the outcome; the exit code speaks of it
@@ -91,6 +98,21 @@ class GateMissed(CompressorError):  # noqa: N818
 
     exit_code = 6
     result: object = None
+
+
+class TrainingDiverged(CompressorError):  # noqa: N818
+    """The loss is not finite any more; the module holds the last good weights.
+
+    Attributes:
+        model: a model with these weights, where there is one.
+    """
+
+    exit_code = 2
+    model: ir.Model | None = None
+
+
+class CheckpointError(UsageError):
+    """A checkpoint is missing, damaged, or belongs to another run."""
 
 
 class ProviderUnavailable(CompressorError):  # noqa: N818

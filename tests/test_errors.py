@@ -22,6 +22,9 @@ EXIT_CODES = {
     "OutOfMemory": 8,
     "NothingToProve": 4,
     "NothingToTrain": 4,
+    "TrainingDiverged": 2,
+    "CheckpointError": 2,
+    "UnsupportedOperator": 3,
 }
 
 

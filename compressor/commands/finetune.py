@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from compressor.config import SparsifySettings, TuneSettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
+from compressor.errors import TrainingDiverged
 from compressor.graph.disk import files
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
 from compressor.graph.ir import exporter_metadata
@@ -21,7 +22,6 @@ from compressor.steps.run_files import as_read
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop import checkpoint
-from compressor.train.loop.errors import TrainingDiverged
 from compressor.train.loop.fit import Observer
 from compressor.train.sparsify import regularized
 

@@ -75,7 +75,7 @@ def measure_depth(analysis: Analysis, settings: PruneSettings, dataset: Dataset 
 
 def _by_gradient(need: Need, analysis: Analysis, settings: PruneSettings, dataset: Dataset | None) -> Measurement:
     try:
-        from compressor.torch_ops.site import UnsupportedOperator
+        from compressor.errors import UnsupportedOperator
         from compressor.train.gradients import saliency
     except (ModuleNotFoundError, UsageError):
         raise UsageError(

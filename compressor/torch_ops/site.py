@@ -10,16 +10,12 @@ from typing import Any, Literal, Protocol
 import onnx_ir as ir
 import torch
 
-from compressor.errors import ModelError
+from compressor.errors import UnsupportedOperator
 from compressor.graph.ir.nodes import default_number
 
 Function = Callable[..., Any]
 """From the inputs of a node, in order, None where one is left out, to its output or the tuple of them."""
 NestedNumbers = list[Any]
-
-
-class UnsupportedOperator(ModelError):  # noqa: N818 -- names the finding, as its siblings do
-    """A node that torch cannot run here: an operator without a function, or one used in an unknown way."""
 
 
 class InnerGraph(Protocol):

@@ -19,7 +19,7 @@ from compressor.data.batch import samples_in
 from compressor.data.filled import filled_notes
 from compressor.data.prepared import preparation_told
 from compressor.data.spec import few_notes
-from compressor.errors import FAULT, ModelError, ProofFailed, UsageError
+from compressor.errors import FAULT, ModelError, ProofFailed, TrainingDiverged, UsageError
 from compressor.graph.disk.model_result import ModelResult
 from compressor.graph.form.upcast import is_narrow, widened
 from compressor.graph.sizes.batch_limit import batch_limit
@@ -31,7 +31,7 @@ from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
 from compressor.train.loop.distributed import Processes, processes_of
 from compressor.train.loop.epoch_metric import EpochMetric
-from compressor.train.loop.errors import TrainingDiverged, memory_named
+from compressor.train.loop.errors import memory_named
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer, fit
 from compressor.train.loop.history import History

@@ -16,10 +16,9 @@ pytest.importorskip("torch")
 import torch
 
 from compressor.commands.finetune import LAST_GOOD, finetune_file
-from compressor.errors import UsageError
+from compressor.errors import TrainingDiverged, UsageError
 from compressor.graph.disk import files
 from compressor.train.finetune import TuneResult, finetune
-from compressor.train.loop.errors import TrainingDiverged
 from compressor.train.loop.extension import Extension
 from tests.train.test_finetune import data, net, pruned, settings
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
-from compressor.train.loop.errors import TrainingDiverged
+from compressor.errors import TrainingDiverged
 from compressor.train.loop.extension import Extension
 
 RECORDS = 30

@@ -19,8 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from compressor.errors import UsageError
-from compressor.train.loop.errors import CheckpointError
+from compressor.errors import CheckpointError, UsageError
 
 FILE = "checkpoint.safetensors"
 FORMAT = 1

@@ -5,25 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import onnx_ir as ir
 import torch
 
 from compressor.errors import CompressorError, UsageError
-
-
-class TrainingDiverged(CompressorError):  # noqa: N818 -- names the outcome, as its siblings do
-    """The loss is not finite any more; the module holds the last good weights.
-
-    Attributes:
-        model: a model with these weights, where there is one.
-    """
-
-    exit_code = 2
-    model: ir.Model | None = None
-
-
-class CheckpointError(UsageError):
-    """A checkpoint is missing, damaged, or belongs to another run."""
 
 
 @contextmanager

@@ -18,11 +18,11 @@ import torch
 from compressor.config import TuneSettings
 from compressor.config.graph import GraphSection
 from compressor.config.proof import ProofSection
-from compressor.errors import UsageError
+from compressor.errors import TrainingDiverged, UsageError
 from compressor.train.loop import checkpoint
 from compressor.train.loop.checkpoint import Checkpoint
 from compressor.train.loop.distributed import Processes, processes_of
-from compressor.train.loop.errors import TrainingDiverged, memory_named
+from compressor.train.loop.errors import memory_named
 from compressor.train.loop.extension import Extension, RunningMean
 from compressor.train.loop.history import EpochRecord, Event, History, Judgement
 from compressor.train.loop.interrupt import Interruption, held_back

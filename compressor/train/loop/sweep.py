@@ -8,8 +8,7 @@ from math import inf, isfinite
 
 import torch
 
-from compressor.errors import UsageError
-from compressor.train.loop.errors import TrainingDiverged
+from compressor.errors import TrainingDiverged, UsageError
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 """What is tried with SGD where nothing else is said; pruned networks want higher rates than dense ones (2105.05916)."""

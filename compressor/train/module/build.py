@@ -7,10 +7,11 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from compressor.errors import UnsupportedOperator
 from compressor.graph.ir.nodes import is_standard, operator_key
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
-from compressor.torch_ops.site import Function, Told, UnsupportedOperator
+from compressor.torch_ops.site import Function, Told
 from compressor.torch_ops.table import FUNCTIONS
 from compressor.train.module.describe import on_int64, site_of
 from compressor.train.module.placement import read_on_host

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.config import TuneSettings
-from compressor.errors import UsageError
-from compressor.train.loop.errors import CheckpointError, TrainingDiverged
+from compressor.errors import CheckpointError, TrainingDiverged, UsageError
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import fit
 from compressor.train.loop.history import Event, History

@@ -8,8 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from compressor.errors import UsageError  # noqa: E402 -- after the skip
-from compressor.train.loop.errors import TrainingDiverged  # noqa: E402
+from compressor.errors import TrainingDiverged, UsageError  # noqa: E402
 from compressor.train.loop.sweep import RATES, sweep_rates  # noqa: E402
 
 

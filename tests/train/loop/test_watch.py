@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compressor.config import TuneSettings
-from compressor.train.loop.errors import TrainingDiverged
+from compressor.errors import TrainingDiverged
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import fit
 from compressor.train.loop.history import History, Judgement

@@ -11,8 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from compressor.errors import ModelError, UsageError  # noqa: E402 -- after the skip
-from compressor.torch_ops.site import UnsupportedOperator  # noqa: E402
+from compressor.errors import ModelError, UnsupportedOperator, UsageError  # noqa: E402 -- after the skip
 from compressor.train import GraphModule  # noqa: E402
 from tests.models import in_memory, model, weight  # noqa: E402
 from tests.train.case import in_runtime, in_torch, node_model, parity, run_module  # noqa: E402

@@ -14,10 +14,10 @@ from compressor import errors  # noqa: E402 -- after the skip
 from compressor.channels.channel_mask import ChannelMask  # noqa: E402
 from compressor.channels.plan import units_of  # noqa: E402
 from compressor.config import PruneSettings  # noqa: E402
+from compressor.errors import UnsupportedOperator  # noqa: E402
 from compressor.pruning.budgets.select import choose_channels  # noqa: E402
 from compressor.pruning.cut import surgery  # noqa: E402
 from compressor.pruning.cut.analysis import Analysis, analyse  # noqa: E402
-from compressor.torch_ops.site import UnsupportedOperator  # noqa: E402
 from compressor.torch_ops.tensors import to_torch  # noqa: E402
 from compressor.train import GraphModule  # noqa: E402
 from compressor.train.regularizers.decay import Decay, decay, is_exact  # noqa: E402
