@@ -77,6 +77,11 @@ def metric_value(value: float, *, share: bool) -> str:
     return f"{100 * value:.2g}%" if 1e-9 < abs(value) < 5e-5 else f"{value:.2%}"
 
 
+def metric_change(before: float, after: float, *, share: bool) -> str:
+    """A metric of an original and of what was made of it: ``84.59% -> 83.10%``, ``23.71 -> 24.02``."""
+    return " -> ".join(metric_value(value, share=share) for value in (before, after))
+
+
 def either(texts: Sequence[str]) -> str:
     """``a``, ``a or b``, ``a, b or c``."""
     return " or ".join([*([", ".join(texts[:-1])] if len(texts) > 1 else []), texts[-1]])

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.core.formatting import count, printable
 from compressor.errors import UsageError
 from compressor.graph.ir.meta_keys import SAMPLE
+from compressor.operators.input_use import IndexedTable, constant_table
 from compressor.results.detail import LEAST_JUDGED
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ class InputSpec:
         dtype: element type.
         shape: size of each axis, the name of a symbol or None where it is open; the first axis counts samples.
             None where the file declares no shape; empty where all samples have one number in common.
+        table: that its numbers pick from, whatever else the graph does; None: from none, or from one that is computed.
     """
 
     name: str
     dtype: ir.DataType
     shape: tuple[DeclaredDim, ...] | None
+    table: IndexedTable | None = None
 
     @property
     def quoted(self) -> str:
@@ -129,4 +132,4 @@ def _spec(value: ir.Value) -> InputSpec:
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         raise UsageError(f"input '{printable(name)}' is no tensor; data can be given for tensors only")
     shape = None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
-    return InputSpec(name, value.dtype or ir.DataType.FLOAT, shape)
+    return InputSpec(name, value.dtype or ir.DataType.FLOAT, shape, constant_table(value))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.core.formatting import printable
 from compressor.data.spec import InputSpec, dtype_name
 from compressor.errors import UsageError
+from compressor.operators.input_use import IndexedTable
 
 CHUNK_BYTES = 1 << 24
 """Bytes that are looked at together, so that a mapped file is never in memory as a whole."""
@@ -43,10 +47,11 @@ def check_values(spec: InputSpec, array: Array, place: str) -> None:
     """Looks at every number once.
 
     Raises:
-        UsageError: a number is not finite, or beyond what the input's type holds.
+        UsageError: a number is not finite, beyond what the input's type holds, or beyond the table that it picks from.
     """
     # Types that hold less than the input's cannot overflow it, and are not read.
-    if array.dtype.kind not in "biuf" or (array.dtype.kind != "f" and np.can_cast(array.dtype, spec.dtype.numpy())):
+    fits = array.dtype.kind != "f" and np.can_cast(array.dtype, spec.dtype.numpy())
+    if array.dtype.kind not in "biuf" or (fits and spec.table is None):
         return
     limits = _limits(spec.dtype)
     for start, rows in chunks(array):
@@ -60,6 +65,19 @@ def check_values(spec: InputSpec, array: Array, place: str) -> None:
                 f"{place} holds numbers from {low} to {high}, but {spec.quoted} takes {dtype_name(spec.dtype)}, "
                 f"from {limits[0]:g} to {limits[1]:g}; scale or choose them to fit"
             )
+        if spec.table is not None and not (-spec.table.rows <= low and high < spec.table.rows):
+            _refuse_index(spec, spec.table, rows, start, place)
+
+
+def _refuse_index(spec: InputSpec, table: IndexedTable, rows: Array, start: int, place: str) -> NoReturn:
+    # Negative ones count from the back, as ONNX says of an index.
+    numbers = rows.reshape(len(rows), -1).astype(np.int64)
+    sample, entry = np.argwhere((numbers < -table.rows) | (numbers >= table.rows))[0]
+    raise UsageError(
+        f"{place} holds {numbers[sample, entry]} in sample {start + sample}, and {spec.quoted} picks "
+        f"from a table of {table.rows:,} (node '{printable(table.node)}'); number them from 0 to {table.rows - 1} as "
+        "this model does, such as with its own tokenizer"
+    )
 
 
 def chunks(array: Array) -> list[tuple[int, Array]]:

@@ -7,12 +7,14 @@ values takes a cache. Nothing here looks at names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.convenience import get_const_tensor
 
 from compressor.graph.ir.evaluate import evaluate
 from compressor.graph.ir.movement import Movement
@@ -25,6 +27,16 @@ from compressor.operators.table import operator_of
 Numbers = npt.NDArray[np.float64]
 AxesOfInput = tuple[int, ...] | None
 """Axis of the input behind each axis of a value, -1 where there is none; None where they were mixed."""
+
+
+_WHOLE = frozenset({Movement.COPY, Movement.SHAPE, Movement.AXES, Movement.TYPE})
+
+
+class IndexedTable(NamedTuple):
+    """How many rows a table has, and the name of the node that picks from it."""
+
+    rows: int
+    node: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,29 @@ def use_of(value: ir.Value, shapes: Shapes) -> InputUse:
 
 def table_size(value: ir.Value, shapes: Shapes) -> int | None:
     """Entries of the smallest table that ``value``, or a plain copy of it, picks from; None: it picks from none."""
-    tables: list[int] = []
+    return min((rows for rows, _ in _picks(value, shapes, _copies)), default=None)
+
+
+def constant_table(value: ir.Value) -> IndexedTable | None:
+    """The smallest stored table that all entries of ``value`` pick from in every run; None: they pick from none.
+
+    Needs no shapes, and no normalised model. Nodes of branches are passed over, as these may not run.
+    """
+
+    def stored(held: ir.Value) -> tuple[int, ...] | None:
+        tensor = get_const_tensor(held)
+        return None if tensor is None else tuple(tensor.shape.numpy())
+
+    found = [(rows, node) for rows, node in _picks(value, stored, _keeps_entries) if node.graph is value.graph]
+    return min((IndexedTable(rows, str(node.name)) for rows, node in found), key=lambda table: table.rows, default=None)
+
+
+def _picks(
+    value: ir.Value,
+    shapes: Callable[[ir.Value], Sequence[int] | None],
+    follows: Callable[[Operator, int], bool],
+) -> Iterator[tuple[int, ir.Node]]:
+    """Entries of each table that ``value`` picks from, at once or behind what ``follows``, and the node that picks."""
     # Branches that join again would be followed once for each way.
     reached, todo = {value}, [value]
     while todo:
@@ -104,11 +138,11 @@ def table_size(value: ir.Value, shapes: Shapes) -> int | None:
                 table = None if held is None else shapes(held)
                 axis = node.attributes.get_int("axis", 0)
                 # A damaged file may name an axis that the table does not have.
-                tables += [table[axis]] if table and -len(table) <= axis < len(table) else []
-            elif _copies(operator, index):
+                if table and -len(table) <= axis < len(table):
+                    yield table[axis], node
+            elif follows(operator, index):
                 todo += [v for v in node.outputs if v not in reached]
                 reached |= set(node.outputs)
-    return min(tables, default=None)
 
 
 def _reads(value: ir.Value, shapes: Shapes) -> Iterator[_Read]:
@@ -151,6 +185,11 @@ def _copies(operator: Operator, index: int) -> bool:
     if operator.rearranges:
         return index == 0 or operator.movement is Movement.JOINS
     return index in operator.addends or (operator.clamps and not operator.is_setting(index))
+
+
+def _keeps_entries(operator: Operator, index: int) -> bool:
+    """Are all entries of this operand in the result as they are?"""
+    return operator.movement is Movement.JOINS or (index == 0 and operator.movement in _WHOLE)
 
 
 def _keeps_axes(operator: Operator, index: int) -> bool:

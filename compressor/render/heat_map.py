@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
+from compressor.core.formatting import metric_value
 from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
 _COLUMNS = 9
@@ -53,7 +54,7 @@ def heat_map(report: SensitivityReport) -> HeatMap:
     judged = report.accuracy is not None
     return HeatMap(
         [f"{share:.0%}" for share in columns],
-        [(group.name, [_cell(group, x, columns, report.accuracy, top) for x in columns]) for group in report.groups],
+        [(group.name, [_cell(group, x, columns, report, top) for x in columns]) for group in report.groups],
         "accuracy lost" if judged else "distance of the outputs, as a share of their norm",
     )
 
@@ -70,16 +71,20 @@ def _columns(report: SensitivityReport) -> list[float]:
     return [found[round(index * (len(found) - 1) / (_COLUMNS - 1))] for index in range(_COLUMNS)]
 
 
-def _cell(group: GroupSensitivity, share: float, columns: list[float], accuracy: float | None, top: float) -> HeatCell:
+def _cell(
+    group: GroupSensitivity, share: float, columns: list[float], report: SensitivityReport, top: float
+) -> HeatCell:
     # The nearest other column bounds how far a point may be from its own.
     gap = min((abs(share - other) for other in columns if other != share), default=1.0)
     near = min(group.points, key=lambda point: abs(point.removed / group.channels - share), default=None)
-    loss = None if near is None else _loss(near, accuracy)
+    loss = None if near is None else _loss(near, report.accuracy)
     # Widths are rounded, so that a point hardly ever lies on its column exactly.
     if near is None or loss is None or abs(near.removed / group.channels - share) > gap / 2 + 1e-9:
         return HeatCell("–", 0.0, False)
     part = min(loss, 1.0) if isfinite(loss) else 1.0
-    text = (f"{loss:.1%}" if accuracy is not None else f"{loss:.2g}") if isfinite(loss) else "∞"
+    judged = report.accuracy is not None
+    words = metric_value(loss, share=report.share) if judged else f"{loss:.2g}"
+    text = words if isfinite(loss) else "∞"
     heat = min(100.0, 100 * max(part, 0.0) / top) if top > 0 else 0.0
     return HeatCell(text, round(heat, 1), near.removed <= group.safe)
 

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from compressor.core.formatting import count, metric_value, portion, quantity, share
+from compressor.core.formatting import count, metric_change, metric_value, portion, quantity, share
 from compressor.render import draw
 from compressor.render.gates import show_gates
 from compressor.render.text import not_proved
@@ -98,12 +98,11 @@ def _trained(report: UnifyReport, console: Console) -> None:
         draw.line(console, f"{text}.")
     show_undone(console, report.undone)
     if found is not None:
-        before, after = (metric_value(value, share=found.share) for value in (found.before, found.after))
         once = found.one_shot
         more = "" if once is None else f", without training {metric_value(once, share=found.share)}"
         name = "Top-1 accuracy" if found.metric == "top-1" else found.metric
         on = "" if found.samples is None else f" ({count(found.samples, 'sample')})"
-        text = f"{name} {before} -> {after}{more}{on}."
+        text = f"{name} {metric_change(found.before, found.after, share=found.share)}{more}{on}."
         draw.line(console, text, style="bold")
 
 

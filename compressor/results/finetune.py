@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from compressor.core.formatting import metric_change
 from compressor.results.base import PathText, Record
 from compressor.results.detail import UndoneRow
 from compressor.results.records import RAN, Document
@@ -62,6 +63,8 @@ class TuneReport(Document):
         """Loss and metric before and after, and how long it trained."""
         rows = [("loss", f"{self.before.loss:.4g} -> {self.after.loss:.4g}")]
         if self.before.metric is not None and self.after.metric is not None:
-            rows.append((self.metric_name or "metric", f"{self.before.metric:.4g} -> {self.after.metric:.4g}"))
+            rows.append(
+                (self.metric_name or "metric", metric_change(self.before.metric, self.after.metric, share=self.share))
+            )
         stopped = ", stopped early" if self.stopped_early else ""
         return [*rows, ("epochs", f"{len(self.epochs)}, best {self.best_epoch}{stopped}")]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from compressor.core.formatting import metric_change
 from compressor.results.base import PathText, Record
 from compressor.results.detail import AccuracyRow, Environment, UndoneRow
 from compressor.results.records import Document, GateRow, ModelStats, headline_sizes
@@ -69,7 +70,8 @@ class RecipeReport(Document):
     def headline(self) -> list[tuple[str, str]]:
         """Sizes, accuracy, stages and the verdict."""
         rows = headline_sizes(self.input, self.output)
-        if self.accuracy is not None:
-            rows.append((self.accuracy.metric, f"{self.accuracy.before:.2%} -> {self.accuracy.after:.2%}"))
+        row = self.accuracy
+        if row is not None:
+            rows.append((row.metric, metric_change(row.before, row.after, share=row.share)))
         rows.append(("stages", ", ".join(f"{row.name} {row.state}" for row in self.stages)))
         return [*rows, ("gates", f"missed: {self.failed}" if self.failed else f"{len(self.every_gate)} kept")]

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from compressor.core.formatting import quantity
+from compressor.core.formatting import metric_change, quantity
 from compressor.results.base import PathText, Record, Summarised
 from compressor.results.detail import (
     AccuracyRow,
@@ -280,7 +280,7 @@ class Report(RunDocument):
         if self.output is None:
             groups, channels = len(self.groups), sum(row.channels for row in self.groups)
             return [*rows, ("groups", f"{groups} with {channels} channels"), ("stay", f"{len(self.frozen)} places")]
-        rows += [(row.metric, f"{row.before:.2%} -> {row.after:.2%}") for row in self.accuracy]
+        rows += [(row.metric, metric_change(row.before, row.after, share=row.share)) for row in self.accuracy]
         return [*rows, ("proof", proof_in_words(self.proof))]
 
     @property

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from compressor.core.formatting import metric_value
+from compressor.core.formatting import metric_change
 from compressor.results.base import Record
 from compressor.results.detail import LatencyResult, UndoneRow
 from compressor.results.records import ModelStats, ProofResult, RunDocument, headline_sizes, proof_in_words
@@ -113,8 +113,7 @@ class UnifyReport(RunDocument):
         rows.append(("layers", f"{len(self.layers)} unified, {len(self.left)} left alone"))
         if self.accuracy is not None:
             found = self.accuracy
-            before, after = (metric_value(value, share=found.share) for value in (found.before, found.after))
-            rows.append((found.metric, f"{before} -> {after}"))
+            rows.append((found.metric, metric_change(found.before, found.after, share=found.share)))
         if self.output_error is not None:
             rows.append(("outputs on random inputs", f"moved by {self.output_error:.2%}"))
         return [*rows, ("proof", proof_in_words(self.proof))]

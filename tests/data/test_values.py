@@ -10,6 +10,7 @@ from compressor.data import values
 from compressor.data.spec import InputSpec
 from compressor.data.values import check_kind, check_values, chunks
 from compressor.errors import UsageError
+from compressor.operators.input_use import IndexedTable
 
 D = ir.DataType
 
@@ -79,3 +80,16 @@ def test_chunks_hold_all_rows_once(monkeypatch) -> None:
     assert [start for start, _ in found] == [0, 2, 4]
     np.testing.assert_array_equal(np.concatenate([rows for _, rows in found]), array)
     assert chunks(np.zeros((3, 0))) == []
+
+
+def test_an_index_lies_within_the_table_that_it_picks_from(monkeypatch) -> None:
+    array = np.array([[0, 199], [-200, 5], [3, 4], [7, 7]])
+    ids = InputSpec("ids", D.INT64, ("n", 2), IndexedTable(200, "embed"))
+    check_values(ids, array, "a.npz")
+    for size in (values.CHUNK_BYTES, 1):
+        monkeypatch.setattr(values, "CHUNK_BYTES", size)
+        for number in (200, -201):
+            array[3, 1] = number
+            told = f"a.npz holds {number} in sample 3, and input 'ids' picks from a table of 200 .node 'embed'"
+            with pytest.raises(UsageError, match=told):
+                check_values(ids, array, "a.npz")

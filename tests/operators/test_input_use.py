@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressor.graph.sizes.shapes import infer
-from compressor.operators.input_use import InputUse, table_size, use_of
+from compressor.operators.input_use import InputUse, constant_table, table_size, use_of
 from tests.models import in_memory, model
 
 
@@ -22,6 +22,35 @@ def test_the_smallest_table_bounds_an_index() -> None:
     network = in_memory(model(text))
     assert table_size(network.graph.inputs[0], infer(network)) == 7
     assert uses("(int64[N,L] i) => (float y) { y = Cast<to=1>(i) }")["i"].table is None
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        ("y = Gather(a, i)", 11),
+        ("y = Gather<axis=1>(a, i)", 4),
+        ("j = Cast<to=6>(i) k = Transpose(j) y = Gather(a, k)", 11),
+        ("t = Constant<value = float[2] {1, 2}>() y = Gather(t, i)", 2),
+        ("j = Add(i, one) y = Gather(a, j)", None),  # other numbers
+        ("j = Slice(i, one, two) y = Gather(a, j)", None),  # some of them
+        ("t = Relu(a) y = Gather(t, i)", None),  # a computed table, whose rows only a run tells
+    ],
+)
+def test_numbers_that_all_pick_from_a_stored_table_are_bounded_by_it(body: str, rows: int | None) -> None:
+    text = "(int64[N,L] i) => (float y) <float[11,4] a, int64[1] one = {1}, int64[1] two = {2}>"
+    found = constant_table(in_memory(model(f"{text} {{ {body} }}")).graph.inputs[0])
+    assert (found and found.rows) == rows
+
+
+def test_a_branch_may_not_run_and_bounds_nothing() -> None:
+    text = """(int64[N,L] i, bool c) => (float y) <float[11,4] a> {
+        y = If (c) <then_branch = g () => (float z) { z = Gather(a, i) },
+                    else_branch = h () => (float z) { z = Cast<to=1>(i) }> }"""
+    assert constant_table(in_memory(model(text)).graph.inputs[0]) is None
+    two = "(int64[N,L] i) => (float y, float z) <float[11,4] a, float[7,4] b> { y = Gather(a, i) z = Gather(b, i) }"
+    found = constant_table(in_memory(model(two)).graph.inputs[0])
+    assert found is not None
+    assert found.rows == 7
 
 
 @pytest.mark.parametrize(

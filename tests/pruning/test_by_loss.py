@@ -151,6 +151,7 @@ def test_multiples_give_way_where_a_network_is_narrow_unless_they_were_asked_for
     assert any(len(part) % 8 for part in units.values())
     with pytest.raises(TargetOutOfReach, match="lower --round-to"):
         removed(*setup(residual(16), target_macs=0.62, round_to=8))
+    assert "halves" in str(PruneSettings.model_fields["round_to"].description), "help says that they give way"
 
 
 def test_the_nearest_of_all_step_sizes_counts(monkeypatch):

@@ -11,10 +11,15 @@ def test_cells_are_losses_on_one_scale() -> None:
     found = heat_map(report(2, accuracy=0.9))
     assert found.columns == ["25%", "50%", "75%"]
     words = [[cell.text for cell in cells] for _, cells in found.rows]
-    assert words == [["0.4%", "0.8%", "1.2%"], ["0.8%", "1.6%", "2.4%"]]
+    assert words == [["0.40%", "0.80%", "1.20%"], ["0.80%", "1.60%", "2.40%"]]
     assert found.rows[1][1][2].heat == 100
     assert found.rows[0][1][2].heat == 50
     assert [cell.safe for cell in found.rows[0][1]] == [True, True, False]
+
+
+def test_a_metric_that_is_no_share_is_not_told_as_per_cent() -> None:
+    found = heat_map(report(1, accuracy=0.9).model_copy(update={"share": False}))
+    assert [cell.text for cell in found.rows[0][1]] == ["0.004", "0.008", "0.012"]
 
 
 def test_distances_that_are_infinite_are_as_hot_as_can_be() -> None:

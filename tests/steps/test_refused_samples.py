@@ -19,7 +19,8 @@ from tests.data.case import saved, settings
 from tests.models import model
 
 TOKENS = """(int64[n,t] ids, float[n,t] mask) => (float[n,t,5] y)
-<float[20,8] table, float[8,32] w, float[32,32] u, float[32,5] v> {
+<float[20,8] stored, float[8,32] w, float[32,32] u, float[32,5] v> {
+    table = Neg(stored)
     a = Gather(table, ids)
     one = Constant<value = int64[1] {2}>()
     m = Unsqueeze(mask, one)
@@ -29,6 +30,7 @@ TOKENS = """(int64[n,t] ids, float[n,t] mask) => (float[n,t,5] y)
     e = MatMul(d, u)
     y = MatMul(e, v)
 }"""
+STORED = TOKENS.replace("Gather(table", "Gather(stored")
 PICTURES = """(float[n,3,h,w] x) => (float[n,10] y) <float[8,3,3,3] k, float[10,128] f> {
     a = Conv<pads=[1,1,1,1], strides=[4,4]>(x, k)
     b = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a)
@@ -52,6 +54,13 @@ def tried(path: Path, data: Path) -> None:
     original, asked = files.load_model(path), settings(data, batch_size=4)
     with samples_tried(lambda: original, asked), sessions.opened(original, "cpu") as session:
         sessions.run_session(session, open_data(asked, original).take(np.arange(12)).inputs)
+
+
+def test_an_index_beyond_a_stored_table_is_told_before_any_work(tmp_path: Path) -> None:
+    net, data = written(tmp_path, STORED), tokens(tmp_path, 20)
+    result = CliRunner().invoke(compress, ["prune", str(net), "--data", str(data), "-o", str(tmp_path / "out.onnx")])
+    assert result.exit_code == 2
+    assert "holds 20 in sample 9, and input 'ids' picks from a table of 20 (node" in result.stderr
 
 
 def test_an_index_beyond_a_table_is_told_with_input_table_and_sample(tmp_path: Path) -> None:
