@@ -99,6 +99,12 @@ CASES = (
                 => (float[3,16] r, float[3,16] k) {
                 d = MatMul(s, u)  e = Add(d, i)  r = Tanh(e)  k = Identity(r) }>(o, a)
             y = MatMul(all, v) }""", {"w": 8}),
+    whole("Scan along the channels of what has no known shape before it runs", """(float[5,3,8] x) => (float[b,k,c] y)
+        <float[8,16] w, float[16,6] v, float[6,2] head> {
+            r = MatMul(x, w)  z = NonZero(r)  f = Cast<to = 1>(z)  e = ReduceMean<keepdims = 0>(f)  a = Add(r, e)
+            all = Scan<num_scan_inputs = 1, scan_input_axes = [2], scan_output_axes = [2],
+                body = one (float[5,3] i) => (float[5,3] k) { k = Relu(i) }>(a)
+            t = MatMul(all, v)  y = MatMul(t, head) }""", {"v": 3}),
     whole("Scan along the channels", """(float[5,3,8] x) => (float[b,k,c] y)
         <float[8,16] w, float[5,6] v, float[6,2] head> {
             a = MatMul(x, w)

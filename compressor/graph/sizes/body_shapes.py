@@ -58,7 +58,8 @@ def infer_bodies(node: ir.Node, flow: Flow, walker: Walker) -> None:
     for stack in flow.stacked:
         shape = known.shapes.get(stack.slice)
         whole = None if shape is None else _with(shape, stack.axis, count)
-        if shape is not None and walker.filled(stack.whole, whole) is None:
+        # How long a Scan reads follows from what it reads, and is no choice where that is not known yet.
+        if shape is not None and not flow.read and walker.filled(stack.whole, whole) is None:
             whole = _with(shape, stack.axis, _most(node, walker))
         _leave(walker, stack.whole, whole, stack.slice)
 
