@@ -103,8 +103,10 @@ def test_masked_equals_removed_with_operators(number: int) -> None:
 
 
 def test_graphs_with_every_operator_do_lose_channels() -> None:
-    """All but one behind Optional, the shape of whose value is not followed."""
-    assert [removed(k) > 0 for k in FAST].count(False) <= 1
+    """All but two, in which shapes are not followed: behind SequenceMap, and behind what Compress and NonMaxSuppression
+    pick.
+    """
+    assert [removed(k) > 0 for k in FAST].count(False) <= 2
 
 
 @pytest.mark.slow
