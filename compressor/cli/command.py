@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from compressor.cli.defaults import defaults_of
+from compressor.cli.defaults import check_variables, defaults_of
 from compressor.cli.paths import settled
 from compressor.core.checkpoint_folder import has_checkpoint
 from compressor.core.choices import plugin_at_fault
@@ -79,6 +79,7 @@ class Command(click.Command):
         # While a shell completes, a broken file of defaults must not be in the way.
         if not ctx.resilient_parsing:
             try:
+                check_variables(self, ctx.auto_envvar_prefix)
                 # What the caller of the program has set, as tests do, goes before the file.
                 ctx.default_map = {**defaults_of(self), **(ctx.default_map or {})}
             except CompressorError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from compressor.core.machine import settings_folder, variable
+from compressor.core.machine import settings_folder, variable, variables
 from compressor.errors import UsageError
 
 VARIABLE_PREFIX = "ONNX_COMPRESSOR"
@@ -32,6 +32,29 @@ def place() -> Path | None:
     return found if found.is_file() else None
 
 
+def check_variables(command: click.Command, prefix: str | None) -> None:
+    """Refuses variables of the environment that are named as those of a command and are none of its settings.
+
+    Args:
+        command: whose options count.
+        prefix: of its variables, without the line after it; None where none are read.
+
+    Raises:
+        UsageError: names the variable, and the nearest setting.
+    """
+    start = f"{prefix}_"
+    given = [] if prefix is None else sorted(name for name in variables() if name.startswith(start))
+    if given:
+        from compressor.config.section import did_you_mean
+
+        known = _options(command)
+        for name in given:
+            setting = name.removeprefix(start)
+            if setting not in map(str.upper, known):
+                nearest = did_you_mean(setting, known)
+                raise UsageError(f"{name} is set, and {command.name} has no setting {setting.lower()!r}{nearest}")
+
+
 def defaults_of(command: click.Command) -> dict[str, Any]:
     """What the file says for a command, as text by parameter.
 
@@ -46,7 +69,7 @@ def defaults_of(command: click.Command) -> dict[str, Any]:
     from compressor.recipe.reading import mapping
 
     whole = mapping(path)
-    known = {str(param.name): param for param in command.params if isinstance(param, click.Option)}
+    known = _options(command)
     own = _part(path, whole, str(command.name))
     for name in own:
         if name not in known:
@@ -55,6 +78,10 @@ def defaults_of(command: click.Command) -> dict[str, Any]:
     shared = {name: value for name, value in _part(path, whole, EVERY_COMMAND).items() if name in known}
     # A command's own part goes before the shared one.
     return {name: _value(known[name], value) for name, value in {**shared, **own}.items() if value is not None}
+
+
+def _options(command: click.Command) -> dict[str, click.Option]:
+    return {str(param.name): param for param in command.params if isinstance(param, click.Option)}
 
 
 def _part(path: Path, whole: Mapping[str, Any], name: str) -> dict[str, Any]:

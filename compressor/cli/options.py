@@ -55,9 +55,17 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
                     given[name] = _turned_off(settings, name, given[name])
             raw = {name: None if value == () else value for name, value in given.items()}  # () is how click says so
             # What the environment and the file of defaults say holds for every run of a command.
-            source = click.get_current_context().get_parameter_source
+            context = click.get_current_context()
+            source = context.get_parameter_source
             lent = [name for name in fields if source(name) is not ParameterSource.COMMANDLINE]
-            made = settings.parse(raw, label=functools.partial(flag, settings), lent=lent)
+
+            def told(name: str) -> str:
+                """The flag, and where its value comes from if nobody typed it."""
+                label = flag(settings, name)
+                lends = name in fields and source(name) is ParameterSource.ENVIRONMENT
+                return f"{label} (from {context.auto_envvar_prefix}_{name.upper()})" if lends else label
+
+            made = settings.parse(raw, label=told, lent=lent)
             return function(settings=made, **values)
 
         # Options appear in the help in reverse order of decoration.

@@ -90,8 +90,7 @@ class TargetSection(Section):
         default=8,
         ge=1,
         description="Leave a multiple of N channels in each group, as odd widths run slowly; unless N is given, of "
-        f"{FINE} in groups narrower than {NARROW}, and of halves of both where what was asked for lies between two "
-        "steps. 1 turns it off.",
+        f"{FINE} in groups narrower than {NARROW}, or of halves to meet the amount. 1 turns it off.",
     )
     min_channels: int = Field(default=1, ge=1, description="Fewest channels that a group keeps.")
     steps: int = Field(

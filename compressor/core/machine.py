@@ -48,6 +48,11 @@ def variable(name: str) -> str | None:
     return os.environ.get(name)
 
 
+def variables() -> list[str]:
+    """Names of all that are set."""
+    return list(os.environ)
+
+
 def settings_folder() -> Path:
     """Where users have their settings, of all programs."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())

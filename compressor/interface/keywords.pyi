@@ -347,7 +347,7 @@ class PruneKeywords(TypedDict, total=False):
     """Largest share of its channels that one group may lose."""
     round_to: int
     """Leave a multiple of N channels in each group, as odd widths run slowly; unless N is given, of 4 in groups
-    narrower than 64, and of halves of both where what was asked for lies between two steps. 1 turns it off."""
+    narrower than 64, or of halves to meet the amount. 1 turns it off."""
     min_channels: int
     """Fewest channels that a group keeps."""
     steps: int

@@ -316,11 +316,16 @@ def evaluator_for(settings: DataSettings, data: Dataset | None, gate: float | No
         UsageError: somebody asked, and data or labels are missing; or a function that is named cannot be imported.
     """
     found = Evaluator.of(settings)
+    purposes = [name for name, asked in (("--max-drop", gate), (EVAL_OPTION, settings.eval)) if asked is not None]
     if gate is not None:
         found.check_limit(gate, data)
-        found.demand(data, "--max-drop")
-    if settings.eval is not None:
-        found.demand(data, EVAL_OPTION)
+    for purpose in purposes:
+        # Given data of which all is learnt from lacks no labels.
+        if settings.data is not None and not found.own and (data is None or not len(data)):
+            more = "leave --val-share 0 out" if settings.val_share == 0 else "give more than one batch of them"
+            name = f"{purpose} {found.text}" if purpose == EVAL_OPTION else purpose
+            raise UsageError(f"{name} needs samples set aside, and of --data none are; {more}, or give --val-data")
+        found.demand(data, purpose)
     return found if found.measures(data) else None
 
 

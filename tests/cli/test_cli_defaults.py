@@ -71,6 +71,21 @@ def test_faults_of_the_file_are_one_sentence(run, model, config, text, words) ->
     assert done.stderr.count("Error") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("RATIOO", "ONNX_COMPRESSOR_PRUNE_RATIOO is set, and prune has no setting 'ratioo'; did you mean 'ratio'?"),
+        ("RATIO", "--ratio (from ONNX_COMPRESSOR_PRUNE_RATIO) must be a number, not 'abc'"),
+    ],
+)
+def test_faults_of_variables_are_one_sentence_that_names_them(run, model, name, words, monkeypatch) -> None:
+    monkeypatch.setenv(f"ONNX_COMPRESSOR_PRUNE_{name}", "abc")
+    done = run("prune", model, auto_envvar_prefix="ONNX_COMPRESSOR")
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert run("clean", model, auto_envvar_prefix="ONNX_COMPRESSOR").exit_code == 0, "another command's"
+
+
 def test_none_is_read_in_the_current_folder(run, model, pipeline, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nowhere"))
     monkeypatch.chdir(tmp_path)

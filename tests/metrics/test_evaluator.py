@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from compressor.cli.main import compress
+from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.config.choices import METRICS
 from compressor.core.arrays import Array
@@ -187,6 +188,19 @@ def test_what_cannot_be_measured_is_said(
     chosen = PruneSettings.parse({"data": data, "eval": eval_})
     with pytest.raises(UsageError, match=words):
         demand_metric(chosen, open_data(chosen, net), gate)
+
+
+@pytest.mark.parametrize(
+    ("count", "more", "remedy"),
+    [(1, {}, "give more than one batch of them"), (9, {"val_share": 0}, "leave --val-share 0 out")],
+)
+@pytest.mark.parametrize("asked", [{"max_drop": 0.01}, {"eval": "top-1"}])
+def test_data_of_which_none_is_set_aside_lacks_no_labels(
+    net: ir.Model, tmp_path: Path, count: int, more: dict[str, object], asked: dict[str, object], remedy: str
+) -> None:
+    data = npz(tmp_path / "s.npz", x=np.ones((count, 4), np.float32), y=np.arange(count) % 3)
+    with pytest.raises(UsageError, match=f"needs samples set aside, and of --data none are; {remedy}, or give --val"):
+        prune(net, PruneSettings.parse({"data": data, **more, **asked}))
 
 
 def test_where_nobody_asked_nothing_is_measured(net: ir.Model, tmp_path: Path) -> None:

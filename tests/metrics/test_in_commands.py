@@ -161,7 +161,7 @@ def test_the_best_epoch_is_that_of_the_metric(folder: Path) -> None:
 def test_training_needs_what_its_metric_does(folder: Path) -> None:
     finetune = pytest.importorskip("compressor.train.finetune").finetune
     asked = {"data": "classes.npz", "loss": "cross-entropy", "eval": "top-1", "val_share": 0, "device": "cpu"}
-    with pytest.raises(UsageError, match="--eval top-1 needs samples with labels"):
+    with pytest.raises(UsageError, match="--eval top-1 needs samples set aside"):
         finetune(files.load_model(folder / "net.onnx"), TuneSettings.parse(asked))
 
 
