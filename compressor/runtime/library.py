@@ -6,6 +6,8 @@ them; it looks once, when it is imported, whether it was told not to.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
+from typing import Final
 
 from compressor.core.machine import report_to_nobody
 
@@ -20,6 +22,8 @@ __all__ = ["FATAL", "ort", "silenced"]
 WARNING = 2
 FATAL = 4
 """Severities of its log (``OrtLoggingLevel`` of the C API); it starts with warnings, and does not say what is set."""
+_TURN: Final = RLock()
+"""The log is the whole process's: of two threads that silence it, the first one out would let the other be heard."""
 
 
 @contextmanager
@@ -28,8 +32,9 @@ def silenced() -> Iterator[None]:
 
     Sessions have a log of their own, which their options set.
     """
-    ort.set_default_logger_severity(FATAL)
-    try:
-        yield
-    finally:
-        ort.set_default_logger_severity(WARNING)
+    with _TURN:
+        ort.set_default_logger_severity(FATAL)
+        try:
+            yield
+        finally:
+            ort.set_default_logger_severity(WARNING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from threading import Event, Thread
 
 import onnx
 import pytest
@@ -50,3 +51,19 @@ def test_a_quantiser_that_fails_leaves_both_logs_as_they_were(severities, tmp_pa
         quantizer.optimised(tmp_path / "missing.onnx", tmp_path / "out.onnx")
     assert severities == [library.FATAL, library.WARNING]
     assert logging.root.manager.disable == disabled
+
+
+def test_one_thread_at_a_time_silences_the_log() -> None:
+    """The first one out would let the other be heard."""
+    entered = Event()
+
+    def other() -> None:
+        with library.silenced():
+            entered.set()
+
+    thread = Thread(target=other)
+    with library.silenced():
+        thread.start()
+        assert not entered.wait(0.1)
+    thread.join()
+    assert entered.is_set()
