@@ -96,6 +96,11 @@ def is_real(array: Array) -> bool:
     return has_rounding(array) and not np.iscomplexobj(array)
 
 
+def is_half(array: Array) -> bool:
+    """Does it hold numbers of half precision, with 11 bits (float16) or 8 (bfloat16)?"""
+    return has_rounding(array) and array.dtype.itemsize == 2
+
+
 def has_rounding(array: Array) -> bool:
     """Does it hold real or complex numbers? Of complex ones magnitudes count, and so do those of differences."""
     return array.dtype.name in COARSEST

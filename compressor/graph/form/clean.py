@@ -17,7 +17,7 @@ from compressor.graph.form.copies import leave_out_copies, write_tiles_as_expand
 from compressor.graph.form.plain_picks import write_plain_picks
 from compressor.graph.ir.captures import has_graph, let_go
 from compressor.graph.ir.control_flow import BEFORE_STATE
-from compressor.graph.ir.evaluate import UNPACKS, evaluate
+from compressor.graph.ir.evaluate import UNPACKS, evaluate_settled
 from compressor.graph.ir.meta_keys import COPY_OF, HANDED_OVER
 from compressor.graph.ir.movement import MOVES
 from compressor.graph.ir.nodes import is_standard
@@ -213,7 +213,7 @@ def _constant(node: ir.Node, model: ir.Model, shapes: Shapes) -> Sequence[Array 
         return None
     if node.op_type in MOVES and _ties(node, shapes):
         return None  # a mere copy for one of several users: folding it would untie the weight
-    return evaluate(node, {name: t.numpy() for name, t in given.items()}, model.opset_imports)
+    return evaluate_settled(node, {name: t.numpy() for name, t in given.items()}, model.opset_imports)
 
 
 def _ties(node: ir.Node, shapes: Shapes) -> bool:

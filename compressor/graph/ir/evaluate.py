@@ -9,7 +9,9 @@ import onnx
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.core.compare import is_half, is_real
 from compressor.graph.ir.captures import has_graph
+from compressor.graph.ir.movement import only_moves
 
 UNPACKS = frozenset({"DequantizeLinear"})
 """What is quantised stays quantised: runtimes look for the node, and the file would grow."""
@@ -50,3 +52,20 @@ def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int
         except Exception:  # noqa: BLE001, S112 - an operator that the reference cannot evaluate is not static
             continue
     return None
+
+
+def evaluate_settled(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:
+    """As :func:`evaluate`; None, too, where the result depends on where it is rounded.
+
+    Runtimes without kernels for half precision, ONNX Runtime on CPUs among them, compute whole chains of it in float32
+    and round at their ends only, so that a step by itself may give another number than the chain.
+    """
+    found = evaluate(node, feeds, opsets)
+    if found is None or only_moves(node) or not any(is_half(array) for array in feeds.values()):
+        return found
+    exact = evaluate(node, {name: a.astype(np.float32) if is_half(a) else a for name, a in feeds.items()}, opsets)
+    return found if exact is not None and all(map(_same, exact, found)) else None
+
+
+def _same(exact: Array, found: Array) -> bool:
+    return np.array_equal(exact, found.astype(exact.dtype), equal_nan=is_real(exact))

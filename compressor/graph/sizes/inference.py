@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.ir.captures import captured_values, has_graph
 from compressor.graph.ir.control_flow import flow_of
-from compressor.graph.ir.evaluate import UNPACKS, evaluate
+from compressor.graph.ir.evaluate import UNPACKS, evaluate_settled
 from compressor.graph.ir.nodes import dims_of, is_standard
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes import body_shapes, data_rules, sequence_shapes, shape_rules
@@ -222,7 +222,7 @@ class Walker:
         sizes = [None if shape is None else size_product(shape) for shape in shapes]
         if not all(isinstance(size, int) and size <= EVALUATE_LIMIT for size in sizes):
             return None
-        return evaluate(node, feeds, self.versions)
+        return evaluate_settled(node, feeds, self.versions)
 
     def _follow(self, node: ir.Node) -> list[Array] | None:
         dtypes = [None if v is None else self._dtype(v) for v in node.inputs]
