@@ -18,7 +18,9 @@ from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, tool_fault
 from compressor.pruning.proofs.outputs.evidence import Noticed, NotProved
 from compressor.pruning.proofs.outputs.standard import Standard, moved_runs, noise_of
-from compressor.pruning.proofs.wrong_models import affordable, is_noticed, tried_in_parts, values_inside
+from compressor.pruning.proofs.versions import Versions
+from compressor.pruning.proofs.wrong_models import is_noticed, sharing, tried_in_parts, values_inside
+from compressor.runtime.outputs import giving
 from compressor.structures.apply import Changed, ChangedLayer
 
 COARSE_ROUNDING = 0.01
@@ -42,10 +44,11 @@ def try_wrong_weights(changed: Changed, standard: Standard, folder: Path, provid
         ProofFailed: values inside differ, where outputs say little.
     """
     layers = [layer for layer in changed.layers if layer.weights]
-    alone = affordable(len(layers), changed.model.graph)
+    versions = sharing(Versions(changed.model, folder, provider), [layer.weights[-1] for layer in layers], standard)
+    alone = versions.affordable(len(layers))
     found = tried_in_parts(
         filter(None, [*([layer] for layer in layers[:alone]), layers[alone:]]),
-        lambda part: is_noticed(_shifted(changed.model, part), standard, folder, provider),
+        lambda part: is_noticed(partial(versions.open, _shifted(changed.model, part)), standard),
     )
     # What rounding explains of outputs may be more than a small fault, even where a large one is noticed.
     doubtful = layers if standard.noise else found.blind
@@ -74,11 +77,11 @@ class _Inside:
         made = {str(node.name): str(node.outputs[0].name) for node in self.changed.reference.graph}
         names = [made[layer.node] for layer in layers]
         feeds = self.standard.runs.feeds[:1]
-        values = partial(values_inside, folder=self.folder, provider=self.provider)
-        whole = values(self.changed.reference, names, feeds)
+        whole = values_inside(self.changed.reference, names, feeds, self.folder, self.provider)
         noise = noise_of([(whole.runs, moved_runs(whole, feeds))])
         standard = Standard(whole.runs, Tolerance(self.standard.tolerance.rtol), noise)
-        found = values(self.changed.model, names, feeds).runs
+        versions = Versions(giving(self.changed.model, names), self.folder, self.provider)
+        found = versions.open({}).run(feeds)
         missing = list[NotProved]()
         for place, (layer, gap) in enumerate(zip(layers, standard.distances(found)[0], strict=True)):
             if not gap.passed:
@@ -90,7 +93,7 @@ class _Inside:
                 missing.append(NotProved(layer.node, ROUGH))
             elif layer in blind:
                 try:
-                    wrong = values(_shifted(self.changed.model, [layer]), names, feeds).runs
+                    wrong = versions.open(_shifted(self.changed.model, [layer])).run(feeds)
                     seen = not standard.distances(wrong)[0][place].passed
                 except ModelError:
                     # It was made wrong here, so that it is nobody's model, and shows nothing.
@@ -99,14 +102,15 @@ class _Inside:
         return missing
 
 
-def _shifted(model: ir.Model, layers: Sequence[ChangedLayer]) -> ir.Model:
-    """A copy in which these layers have a weight that is off by one."""
-    copy = model.clone()
+def _shifted(model: ir.Model, layers: Sequence[ChangedLayer]) -> dict[str, ir.TensorProtocol]:
+    """A weight of each of these layers that is off by one."""
+    found: dict[str, ir.TensorProtocol] = {}
     for layer in layers:
         # One weight is enough; of two factors the last one gives the output.
-        value = copy.graph.initializers[layer.weights[-1]]
-        assert value.const_value is not None
-        array = value.const_value.numpy()
+        name = layer.weights[-1]
+        tensor = model.graph.initializers[name].const_value
+        assert tensor is not None
+        array = tensor.numpy()
         # Along the longest axis, as one of size one would not move at all.
-        value.const_value = ir.tensor(np.roll(array, 1, axis=int(np.argmax(array.shape))), name=value.name)
-    return copy
+        found[name] = ir.tensor(np.roll(array, 1, axis=int(np.argmax(array.shape))), name=name)
+    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from compressor.pruning.cut.depth import heard
 from compressor.pruning.proofs.outputs.evidence import Noticed, NotProved
 from compressor.pruning.proofs.outputs.standard import Standard, finite_everywhere, moved_runs, noise_of
 from compressor.pruning.proofs.routes import Route, on_route
+from compressor.pruning.proofs.versions import Versions
 from compressor.pruning.proofs.wrong_cuts import WrongCuts, WrongWeight
-from compressor.pruning.proofs.wrong_models import affordable, is_noticed, tried_in_parts, values_inside
+from compressor.pruning.proofs.wrong_models import is_noticed, sharing, tried_in_parts, values_inside
+from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Runs
 
 BLIND_ALONE = 8
@@ -70,9 +72,10 @@ class Case:
         # Of residual blocks the wrong cut is another one, further down.
         groups = [group for group in groups if not group.blocks]
         wrong = self._maker.choose(groups)
+        can_be = [group for group in groups if group.name in wrong]
+        runs = _WrongRuns(self, [name for name, _ in wrong.values()])
         noticed = tried_in_parts(
-            self._parts([g for g in groups if g.name in wrong], wrong),
-            lambda part: self._noticed([wrong[member.name] for member in part]),
+            _parts(can_be, wrong, runs.alone), lambda part: runs.noticed([wrong[member.name] for member in part])
         )
         # Values inside are compared last, since exposing them means more sessions.
         try:
@@ -85,7 +88,8 @@ class Case:
         count = noticed.count + len(noticed.blind) - len(dead)
         if self.cut.blocks and self.masked:
             # Would it show if the branches that went still counted?
-            seen = is_noticed(heard(self.reference, self.cut.blocks), self.standard, self.folder, self.provider)
+            whole = Versions(heard(self.reference, self.cut.blocks), self.folder, self.provider)
+            seen = is_noticed(partial(whole.open, {}), self.standard)
             count += seen
             missing += [] if seen else [NotProved(DEPTH, UNHEARD)]
         return Noticed(count, missing, [member.name for member in (*noticed.together, *unsure)])
@@ -94,36 +98,10 @@ class Case:
     def _maker(self) -> WrongCuts:
         return WrongCuts(self.cut, self.small)
 
-    def _parts(
-        self, groups: Sequence[ChannelGroup], wrong: Mapping[str, WrongWeight], least: int = 0
-    ) -> Iterator[Sequence[ChannelGroup]]:
-        """Groups that are shifted together: each alone as far as effort goes, ``least`` anyway, and the rest at once.
-
-        Groups in one weight are never together, as one would take back what the other shifted.
-        """
-        macs = graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes)
-        alone = max(least, affordable(len(groups), self.small.graph, macs))
-        yield from ([member] for member in groups[:alone])
-        part: dict[str, ChannelGroup] = {}
-        for member in groups[alone:]:
-            name = wrong[member.name][0]
-            # Its weight is in this part already, so a new part begins.
-            if name in part:
-                yield list(part.values())
-                part = {}
-            part[name] = member
-        if part:
-            yield list(part.values())
-
-    def _noticed(self, weights: Sequence[WrongWeight]) -> bool:
-        """At an output, on the inputs of the proof or on those of a route."""
-        seen = partial(is_noticed, whole=not any(tensor.dtype.is_floating_point() for _, tensor in weights))
-        if seen(self._maker.put(weights), self.standard, self.folder, self.provider):
-            return True
-        return any(
-            seen(on_route(self._maker.put(weights), route)[0], standard, self.folder, self.provider)
-            for route, standard in self.routes
-        )
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a run, at most: those of what the cut was made of."""
+        return graph_macs(self.cut.coupling.graph, self.cut.coupling.shapes)
 
     def _blind_inside(
         self, blind: Sequence[ChannelGroup], wrong: Mapping[str, WrongWeight]
@@ -136,8 +114,9 @@ class Case:
         if not names:
             return list(blind), []
         feeds = self.standard.runs.feeds[:1]
-        values = partial(values_inside, feeds=feeds, folder=self.folder, provider=self.provider)
-        whole, found = values(self.reference, names), values(self.small, names).runs
+        whole = values_inside(self.reference, names, feeds, self.folder, self.provider)
+        versions = Versions(giving(self.small, names), self.folder, self.provider)
+        found = versions.open({}).run(feeds)
         expected = self._kept(whole.runs)
         standard = Standard(expected, Tolerance(self.standard.tolerance.rtol))
         if not standard.met_by(found):
@@ -146,7 +125,7 @@ class Case:
             standard = replace(standard, noise=noise_of([(expected, moved)]))
 
         def fails(runs: Runs) -> set[str]:
-            gaps = standard.of_outputs(runs.names).distances(runs)[0]
+            gaps = standard.distances(runs)[0]
             return {name for name, gap in zip(runs.names, gaps, strict=True) if not gap.passed}
 
         right = fails(found)
@@ -156,10 +135,12 @@ class Case:
             if right.intersection(own) and finite_everywhere(standard.of_outputs(own).runs):
                 raise tool_fault(f"no output shows it, but values inside differ behind {member.name!r}")
         dead = [m for m in blind if not inside[m.name] or right.intersection(inside[m.name])]
+        open_ones = [m for m in blind if m not in dead]
+        versions = sharing(versions, [wrong[m.name][0] for m in open_ones], standard, self.macs)
+        alone = max(BLIND_ALONE, versions.affordable(len(open_ones), self.macs))
         unsure = []
-        for part in self._parts([m for m in blind if m not in dead], wrong, BLIND_ALONE):
-            own = list(dict.fromkeys(chain.from_iterable(inside[m.name] for m in part)))
-            shown = fails(values(self._maker.put([wrong[m.name] for m in part]), own).runs)
+        for part in _parts(open_ones, wrong, alone):
+            shown = fails(versions.open(dict(wrong[m.name] for m in part)).run(feeds))
             dead += [m for m in part if not shown.intersection(inside[m.name])]
             unsure += [m for m in part if shown.intersection(inside[m.name]) and len(part) > 1]
         return dead, unsure
@@ -184,3 +165,67 @@ class Case:
         values = [known[name] for name in runs.names]
         rows = [[self.cut.taken(*pair) for pair in zip(values, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)
+
+
+@dataclass(frozen=True)
+class _WrongRuns:
+    """Runs of the smaller model with wrong weights, on the inputs of the proof and on each route.
+
+    Attributes:
+        case: the proof.
+        names: of the weights, one for each group.
+    """
+
+    case: Case
+    names: Sequence[str]
+
+    @property
+    def alone(self) -> int:
+        """How many groups are cut wrongly by themselves."""
+        return self._plain.affordable(len(self.names), self.case.macs)
+
+    def noticed(self, weights: Sequence[WrongWeight]) -> bool:
+        """At an output, on the inputs of the proof or on those of a route."""
+        whole = not any(tensor.dtype.is_floating_point() for _, tensor in weights)
+        return any(
+            is_noticed(partial(versions.open, dict(weights)), standard, whole=whole)
+            for versions, standard in self._ways()
+        )
+
+    def _ways(self) -> Iterator[tuple[Versions, Standard]]:
+        yield self._plain, self.case.standard
+        yield from self._routed
+
+    @cached_property
+    def _plain(self) -> Versions:
+        return self._versions(self.case.small, self.case.standard)
+
+    @cached_property
+    def _routed(self) -> list[tuple[Versions, Standard]]:
+        models = [on_route(self.case.small, route)[0] for route, _ in self.case.routes]
+        standards = [standard for _, standard in self.case.routes]
+        return [(self._versions(*pair), pair[1]) for pair in zip(models, standards, strict=True)]
+
+    def _versions(self, model: ir.Model, standard: Standard) -> Versions:
+        found = Versions(model, self.case.folder, self.case.provider)
+        return sharing(found, self.names, standard, self.case.macs)
+
+
+def _parts(
+    groups: Sequence[ChannelGroup], wrong: Mapping[str, WrongWeight], alone: int
+) -> Iterator[Sequence[ChannelGroup]]:
+    """Groups that are shifted together: the first ``alone`` each by itself, and the rest at once.
+
+    Groups in one weight are never together, as one would take back what the other shifted.
+    """
+    yield from ([member] for member in groups[:alone])
+    part: dict[str, ChannelGroup] = {}
+    for member in groups[alone:]:
+        name = wrong[member.name][0]
+        # Its weight is in this part already, so a new part begins.
+        if name in part:
+            yield list(part.values())
+            part = {}
+        part[name] = member
+    if part:
+        yield list(part.values())

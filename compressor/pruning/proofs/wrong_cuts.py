@@ -102,10 +102,3 @@ class WrongCuts:
         # Data that moves under the right cut is what a cut that moves over the data gives: one function slices. The
         # last position wraps around to the first, so that as many are read as before.
         return compact(np.where(own, np.roll(array, -1, axes[-1]), array), self.cut, slot.value)
-
-    def put(self, weights: Sequence[WrongWeight]) -> ir.Model:
-        """A copy of the smaller model with these weights."""
-        model = self.small.clone()
-        for name, tensor in weights:
-            model.graph.initializers[name].const_value = tensor
-        return model

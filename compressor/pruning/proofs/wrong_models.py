@@ -1,4 +1,4 @@
-"""Runs of models that are wrong on purpose: how many may be made, and whether a standard notices them.
+"""Runs of models that are wrong on purpose: whether a standard notices them.
 
 What is wrong in them, a cut or a layer, is their makers' affair.
 """
@@ -15,15 +15,14 @@ import onnx_ir as ir
 from compressor.errors import ModelError
 from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
+from compressor.pruning.proofs.versions import Versions, affordable
 from compressor.runtime.outputs import giving
-from compressor.runtime.stored import Answers, Feed
+from compressor.runtime.stored import Answers, Feed, Open
 
 WrongKind = TypeVar("WrongKind")
 
-EFFORT = 2 * 10**9
-"""Multiply-accumulates, or what takes as long, that may be spent on wrong cuts: about two tenths of a second."""
-NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
-"""What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
+MANY = 3
+"""Versions from which on one session for all, and a run with the right weights, cost less than a session each."""
 
 
 @dataclass(frozen=True)
@@ -60,45 +59,41 @@ def tried_in_parts(
     return Parted(count, together, blind)
 
 
-def is_noticed(wrong: ir.Model, standard: Standard, folder: Path, provider: str, *, whole: bool = False) -> bool:
+def is_noticed(opened: Callable[[], Open], standard: Standard, *, whole: bool = False) -> bool:
     """Does a wrong model fail at an output?
 
     Args:
-        wrong: the model.
+        opened: makes the model ready to run; may raise ModelError.
         standard: what it would have to give.
-        folder: where files may be put.
-        provider: where it is run.
         whole: only whole numbers were made wrong, such as positions, so that a model that does not run shows it. Other
             floats are none that a runtime refuses: where the model does not run then, nothing is seen.
     """
+    feeds = standard.runs.feeds
     try:
-        return _differs(wrong, standard, folder, provider)
+        live = opened()
+        return any(not standard.only(k).met_by(live.run([feeds[k]])) for k in cheapest_first(feeds))
     except ModelError:
         return whole
 
 
-def _differs(model: ir.Model, standard: Standard, folder: Path, provider: str) -> bool:
-    live, feeds = runnable(model, folder, provider).open(), standard.runs.feeds
-    # Most faults show at once, so the cheapest inputs come first.
-    order = sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
-    return any(not standard.only(k).met_by(live.run([feeds[k]])) for k in order)
+def cheapest_first(feeds: Sequence[Feed]) -> list[int]:
+    """Places of feeds by their size, since most faults show on any."""
+    return sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
 
 
-def affordable(count: int, graph: ir.Graph, macs: int = 0) -> int:
-    """Of how many, out of ``count``, each is cut wrongly in a run of its own; one more run is for all others at once.
-
-    Halving those that were noticed together would take more runs to come to the same: each by itself.
+def sharing(versions: Versions, names: Sequence[str], standard: Standard, macs: int = 0) -> Versions:
+    """The same with one session for versions that differ in these weights, where that pays and where it can be.
 
     Args:
-        count: groups or layers.
-        graph: what is run, for its nodes and weights.
-        macs: what one run takes besides.
+        versions: each with a session of its own.
+        names: of weights.
+        standard: that session has to meet it with the right weights, or it would cry for nothing.
+        macs: multiply-accumulates of a run.
     """
-    # Effort is estimated beforehand: in a large model a session for each group would take longer than the whole run.
-    tensors = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
-    effort = NODE_EFFORT * graph.num_nodes() + PARAMETER_EFFORT * sum(int(t.size) for t in tensors) + macs
-    runs = EFFORT // max(1, effort)
-    return count if count <= runs else max(0, runs - 1)
+    if affordable(len(names), versions.model, macs, shared=True) < MANY:
+        return versions
+    least = standard.only(cheapest_first(standard.runs.feeds)[0])
+    return versions.sharing(names, lambda right: not is_noticed(lambda: right, least, whole=True))
 
 
 def values_inside(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], folder: Path, provider: str) -> Answers:

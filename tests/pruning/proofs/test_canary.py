@@ -16,13 +16,13 @@ from compressor.channels.groups import ChannelGroup
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ModelError, NothingToProve, ProofFailed
-from compressor.pruning.proofs import canary, wrong_models
+from compressor.pruning.proofs import canary, versions
 from compressor.pruning.proofs.outputs.evidence import Noticed
-from compressor.pruning.proofs.wrong_cuts import WrongCuts
+from compressor.pruning.proofs.versions import Versions, Weights
 from compressor.results import ProofResult
 from compressor.runtime import sessions
-from compressor.runtime.stored import Answers
-from tests.models import between, in_memory, model, unloadable
+from compressor.runtime.stored import Answers, Open
+from tests.models import between, in_memory, model
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
 
@@ -52,14 +52,15 @@ def test_every_group_is_noticed() -> None:
 
 @pytest.mark.parametrize("out", ["Clip(l, lo, hi)", "Sigmoid(far)", "ArgMax<axis=1>(far)"])
 def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saturated outputs show nothing; what the groups' weights make does, in one run for each and two for all."""
-    runs, honest = list[ir.Model](), canary.values_inside
+    """Saturated outputs show nothing; what the groups' weights make does, in one run for each."""
+    inside, honest = list[Weights](), Versions.open
 
-    def values_inside(model: ir.Model, *args: Any, **named: Any) -> Answers:
-        runs.append(model)
-        return honest(model, *args, **named)
+    def counted(made: Versions, weights: Weights) -> Open:
+        if weights and [value.name for value in made.model.graph.outputs] != ["y"]:
+            inside.append(weights)
+        return honest(made, weights)
 
-    monkeypatch.setattr(canary, "values_inside", values_inside)
+    monkeypatch.setattr(Versions, "open", counted)
     text = HEAD.replace("float[2,8,1,1] head", "float[2,8,1,1] head, float lo, float hi, float[2,1,1] shift")
     text = text.replace("float y", "int64 y") if "ArgMax" in out else text
     proto = model(text.replace("y = ", "far = Add(l, shift)  y = ") + out + " }")
@@ -70,12 +71,12 @@ def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPat
             tensor.CopyFrom(numpy_helper.from_array(np.asarray(values[tensor.name]), tensor.name))
     found = proved(proto)
     assert (found.noticed, found.not_proved) == (2, [])
-    assert len(runs) == 2 + 2
+    assert len(inside) == 2
 
 
 def test_many_blind_groups_are_looked_behind_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "BLIND_ALONE", 0)
-    monkeypatch.setattr(wrong_models, "EFFORT", 0)
+    monkeypatch.setattr(versions, "EFFORT", 0)
     text = HEAD.replace("head>", "head, float[2,1,1] shift>") + "Sigmoid(far) }"
     proto = model(text.replace("y = ", "far = Add(l, shift)  y = "))
     tensor = next(t for t in proto.graph.initializer if t.name == "shift")
@@ -122,7 +123,7 @@ def test_a_fault_behind_blind_outputs_is_found(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_groups_are_shifted_together_where_that_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wrong_models, "EFFORT", 0)
+    monkeypatch.setattr(versions, "EFFORT", 0)
     found = proved(between("b = Relu(a)"))
     assert (found.noticed, found.not_proved) == (1, [])
     assert len(found.shifted_together) == 2
@@ -141,7 +142,7 @@ def test_a_dead_branch_does_not_count_as_proved_along_with_a_live_one(monkeypatc
     dead = {row.group for row in found.not_proved}
     assert dead
     assert found.shifted_together == []
-    monkeypatch.setattr(wrong_models, "EFFORT", 0)
+    monkeypatch.setattr(versions, "EFFORT", 0)
     found = proved(proto)
     assert dead <= set(found.shifted_together)
     assert not found.not_proved
@@ -184,7 +185,14 @@ def test_values_inside_that_overflow_prove_nothing_and_accuse_nobody(monkeypatch
 
 def test_a_wrong_cut_that_does_not_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other numbers of a float weight are none that a runtime refuses, and the failure is nobody's model."""
-    monkeypatch.setattr(WrongCuts, "put", lambda cuts, _: unloadable(cuts.small))
+    honest = Versions.open
+
+    def refused(versions: Versions, weights: Weights) -> Open:
+        if weights:
+            raise ModelError("no")
+        return honest(versions, weights)
+
+    monkeypatch.setattr(Versions, "open", refused)
     found = proved(between("b = Relu(a)"))
     assert found.noticed == 0
     assert {(row.group, row.reason) for row in found.not_proved} == {("w", canary.BLIND), ("v", canary.BLIND)}

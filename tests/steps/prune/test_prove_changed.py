@@ -11,10 +11,11 @@ import pytest
 from compressor.channels.channel_mask import ChannelMask
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.errors import ProofFailed
+from compressor.errors import ModelError, ProofFailed
 from compressor.pruning.cut.analysis import Analysis, analyse
-from compressor.pruning.proofs import wrong_models
+from compressor.pruning.proofs import versions
 from compressor.reconstruct import ReconstructOptions
+from compressor.runtime.stored import Open
 from compressor.steps.prune.prove_changed import prove_changed
 from compressor.structures import canary as layer_canary
 from compressor.structures.apply import Calibration, Changed, change_layers
@@ -73,7 +74,7 @@ def test_a_layer_written_wrongly_is_noticed() -> None:
 
 
 def test_layers_that_were_shifted_together_are_named(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wrong_models, "EFFORT", 0)
+    monkeypatch.setattr(versions, "EFFORT", 0)
     report = masked("groups", data, lower="always", target_macs=0.35).report
     assert report.proof is not None
     assert len(report.changed) > 1
@@ -84,13 +85,14 @@ def test_layers_that_were_shifted_together_are_named(data: str, monkeypatch: pyt
 def test_a_wrong_layer_that_does_not_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(target_macs=0.6)
     changed, found = _thinned(NET, settings)
+    honest = versions.Versions.open
 
-    def broken(source: ir.Model, _: object) -> ir.Model:
-        made = source.clone()
-        next(iter(made.graph)).op_type = "NoSuchOperator"
-        return made
+    def refused(made: versions.Versions, weights: versions.Weights) -> Open:
+        if weights:
+            raise ModelError("no")
+        return honest(made, weights)
 
-    monkeypatch.setattr(layer_canary, "_shifted", broken)
+    monkeypatch.setattr(versions.Versions, "open", refused)
     (evidence,) = prove_changed(changed, found, settings, Clock())
     assert evidence.noticed == 0
     assert [item.reason for item in evidence.not_proved] == [layer_canary.WEIGHTS_UNSEEN]

@@ -28,9 +28,14 @@ def largest_whole(free: int | None) -> int:
     return WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // MEMORY_SHARE)
 
 
+def runs_whole(model: ir.Model) -> bool:
+    """Is there memory now to run it as a whole?"""
+    return weight_bytes(model) <= largest_whole(free_memory())
+
+
 def runnable(model: ir.Model, folder: Path, provider: str) -> Runnable:
     """What runs ``model``: as a whole, with its weights where they are, or in pieces where it is too large for that."""
-    if weight_bytes(model) > largest_whole(free_memory()):
+    if not runs_whole(model):
         return Piecewise(model, folder, provider)
     # Other providers copy weights to memory of their own, so there is nothing to lend.
     if provider == "cpu":
