@@ -22,7 +22,7 @@ NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
 """What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
 CALL_EFFORT = 5 * 10**4
 """What a node costs each time that it is run, however little it computes."""
-Weights = Mapping[str, ir.TensorProtocol]
+OtherWeights = Mapping[str, ir.TensorProtocol]
 """By name of an initializer, what a version has in its place, of the same type and shape."""
 
 
@@ -80,7 +80,7 @@ class Versions:
         except ModelError:
             return self
 
-    def open(self, weights: Weights) -> Open:
+    def open(self, weights: OtherWeights) -> Open:
         """The version with these weights, ready to run; raises ModelError where the runtime refuses it."""
         if self.shared is None:
             return runnable(self._with(weights), self.folder, self.provider).open()
@@ -91,7 +91,7 @@ class Versions:
         """As :func:`affordable`, of this model."""
         return affordable(count, self.model, macs, shared=self.shared is not None)
 
-    def _with(self, weights: Weights) -> ir.Model:
+    def _with(self, weights: OtherWeights) -> ir.Model:
         model = self.model.clone()
         for name, tensor in weights.items():
             model.graph.initializers[name].const_value = tensor

@@ -21,7 +21,7 @@ from compressor.runtime.stored import Answers, Feed, Open
 
 WrongKind = TypeVar("WrongKind")
 
-MANY = 3
+WORTH_SHARING = 3
 """Versions from which on one session for all, and a run with the right weights, cost less than a session each."""
 
 
@@ -71,12 +71,12 @@ def is_noticed(opened: Callable[[], Open], standard: Standard, *, whole: bool = 
     feeds = standard.runs.feeds
     try:
         live = opened()
-        return any(not standard.only(k).met_by(live.run([feeds[k]])) for k in cheapest_first(feeds))
+        return any(not standard.only(k).met_by(live.run([feeds[k]])) for k in smallest_first(feeds))
     except ModelError:
         return whole
 
 
-def cheapest_first(feeds: Sequence[Feed]) -> list[int]:
+def smallest_first(feeds: Sequence[Feed]) -> list[int]:
     """Places of feeds by their size, since most faults show on any."""
     return sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
 
@@ -90,9 +90,9 @@ def sharing(versions: Versions, names: Sequence[str], standard: Standard, macs: 
         standard: that session has to meet it with the right weights, or it would cry for nothing.
         macs: multiply-accumulates of a run.
     """
-    if affordable(len(names), versions.model, macs, shared=True) < MANY:
+    if affordable(len(names), versions.model, macs, shared=True) < WORTH_SHARING:
         return versions
-    least = standard.only(cheapest_first(standard.runs.feeds)[0])
+    least = standard.only(smallest_first(standard.runs.feeds)[0])
     return versions.sharing(names, lambda right: not is_noticed(lambda: right, least, whole=True))
 
 

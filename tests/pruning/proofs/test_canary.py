@@ -18,7 +18,7 @@ from compressor.config import PruneSettings
 from compressor.errors import ModelError, NothingToProve, ProofFailed
 from compressor.pruning.proofs import canary, versions
 from compressor.pruning.proofs.outputs.evidence import Noticed
-from compressor.pruning.proofs.versions import Versions, Weights
+from compressor.pruning.proofs.versions import OtherWeights, Versions
 from compressor.results import ProofResult
 from compressor.runtime import sessions
 from compressor.runtime.stored import Answers, Open
@@ -53,9 +53,9 @@ def test_every_group_is_noticed() -> None:
 @pytest.mark.parametrize("out", ["Clip(l, lo, hi)", "Sigmoid(far)", "ArgMax<axis=1>(far)"])
 def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saturated outputs show nothing; what the groups' weights make does, in one run for each."""
-    inside, honest = list[Weights](), Versions.open
+    inside, honest = list[OtherWeights](), Versions.open
 
-    def counted(made: Versions, weights: Weights) -> Open:
+    def counted(made: Versions, weights: OtherWeights) -> Open:
         if weights and [value.name for value in made.model.graph.outputs] != ["y"]:
             inside.append(weights)
         return honest(made, weights)
@@ -187,7 +187,7 @@ def test_a_wrong_cut_that_does_not_run_shows_nothing(monkeypatch: pytest.MonkeyP
     """Other numbers of a float weight are none that a runtime refuses, and the failure is nobody's model."""
     honest = Versions.open
 
-    def refused(versions: Versions, weights: Weights) -> Open:
+    def refused(versions: Versions, weights: OtherWeights) -> Open:
         if weights:
             raise ModelError("no")
         return honest(versions, weights)

@@ -87,7 +87,7 @@ def test_a_wrong_layer_that_does_not_run_shows_nothing(monkeypatch: pytest.Monke
     changed, found = _thinned(NET, settings)
     honest = versions.Versions.open
 
-    def refused(made: versions.Versions, weights: versions.Weights) -> Open:
+    def refused(made: versions.Versions, weights: versions.OtherWeights) -> Open:
         if weights:
             raise ModelError("no")
         return honest(made, weights)
