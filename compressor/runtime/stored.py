@@ -39,6 +39,11 @@ class Runs:
     feeds: list[Feed]
     outputs: list[list[Array]]
 
+    def of_outputs(self, names: Sequence[str]) -> Runs:
+        """Outputs of these names, in this order."""
+        places = [self.names.index(name) for name in names]
+        return Runs(list(names), self.feeds, [[row[place] for place in places] for row in self.outputs])
+
     def smallest(self) -> Runs:
         """The run with the smallest inputs alone."""
         sizes = [sum(array.size for array in feed.values()) for feed in self.feeds[: len(self.outputs)]]

@@ -124,11 +124,12 @@ class Case:
             moved = [self._kept(runs) for runs in moved_runs(whole, feeds)]
             standard = replace(standard, noise=noise_of([(expected, moved)]))
 
-        def fails(runs: Runs) -> set[str]:
-            gaps = standard.distances(runs)[0]
-            return {name for name, gap in zip(runs.names, gaps, strict=True) if not gap.passed}
+        def fails(runs: Runs, members: Sequence[ChannelGroup]) -> set[str]:
+            own = list(dict.fromkeys(chain.from_iterable(inside[m.name] for m in members)))
+            gaps = standard.of_outputs(own).distances(runs.of_outputs(own))[0]
+            return {name for name, gap in zip(own, gaps, strict=True) if not gap.passed}
 
-        right = fails(found)
+        right = fails(found, blind)
         for member in blind:
             own = inside[member.name]
             # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
@@ -140,7 +141,7 @@ class Case:
         alone = max(BLIND_ALONE, versions.affordable(len(open_ones), self.macs))
         unsure = []
         for part in _parts(open_ones, wrong, alone):
-            shown = fails(versions.open(dict(wrong[m.name] for m in part)).run(feeds))
+            shown = fails(versions.open(dict(wrong[m.name] for m in part)).run(feeds), part)
             dead += [m for m in part if not shown.intersection(inside[m.name])]
             unsure += [m for m in part if shown.intersection(inside[m.name]) and len(part) > 1]
         return dead, unsure

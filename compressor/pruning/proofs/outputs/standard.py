@@ -118,8 +118,8 @@ class Standard:
     def of_outputs(self, names: Sequence[str]) -> Standard:
         """Outputs and tolerances of these names, in this order; of a standard that leaves none out."""
         places = [self.runs.names.index(name) for name in names]
-        runs = Runs(list(names), self.runs.feeds, [[row[place] for place in places] for row in self.runs.outputs])
-        return replace(self, runs=runs, noise=[[row[place] for place in places] for row in self.noise])
+        noise = [[row[place] for place in places] for row in self.noise]
+        return replace(self, runs=self.runs.of_outputs(names), noise=noise)
 
     def only(self, number: int) -> Standard:
         """Outputs and tolerances of one of the runs."""
