@@ -126,8 +126,8 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
     Raises:
         ProofFailed: it does not.
     """
-    missing = demand_same_constants(plain, kept, settings.provider)
-    graph = normalise(plain.clone())
+    graph = normalise(kept.clone())
+    missing = _demand_same_parts(plain, graph, settings)
     inputs = Inputs.of_proof(graph, infer(graph, settings.input_shapes, settings.dims), settings.seed)
     try:
         evidence = same_outputs(Original(kept, kept), plain, inputs.both, settings, inputs.instead())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from compressor.core.scratch import scratch
 from compressor.pruning.cut.analysis import Analysis
 from compressor.pruning.proofs import proof
 from compressor.pruning.proofs.graphs.constants import demand_same_constants
+from compressor.pruning.proofs.graphs.exact import demand_settings
+from compressor.pruning.proofs.graphs.wiring import demand_wiring_beside
 from compressor.pruning.proofs.outputs.evidence import Evidence, demand_proof
 from compressor.pruning.proofs.proof import MaskedReference
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
@@ -31,8 +34,10 @@ def prove_changed(changed: Changed | None, analysis: Analysis, settings: PruneSe
     """
     if changed is None or not settings.proves or not changed.layers:
         return []
-    # Constants of all other layers are the same.
+    # All other layers are the same.
     demand_same_constants(changed.reference, changed.model, settings.provider)
+    layers = [layer.node for layer in changed.layers]
+    _demand_same_beside(changed.reference, changed.model, layers, "the model with changed layers")
     with clock.phase("prove"), scratch() as folder:
         reference = MaskedReference(changed.reference, runnable(changed.reference, folder, settings.provider))
         written = runnable(changed.model, folder, settings.provider)
@@ -64,8 +69,16 @@ def prove_stored(
     """
     if packed is plain or not settings.proves:
         return []
+    _demand_same_beside(plain, packed, (), "the packed model")
     with clock.phase("prove"), scratch() as folder:
         reference = MaskedReference(plain, runnable(plain, folder, settings.provider))
         evidence, _ = proof.prove(reference, runnable(packed, folder, settings.provider), analysis.shapes, settings)
         demand_proof(evidence)
         return [replace(evidence, reference=WHOLE)]
+
+
+def _demand_same_beside(before: ir.Model, after: ir.Model, layers: Collection[str], called: str) -> None:
+    """Settings of nodes, and who reads what, are the same beside these layers; raises ProofFailed where not."""
+    names = frozenset(layers)
+    demand_settings(before.graph, after.graph, called, lambda node, _: str(node.name) in names)
+    demand_wiring_beside(before, after, names, called)

@@ -13,10 +13,12 @@ import pytest
 from compressor.commands.clean import clean_file
 from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
-from compressor.config import CleanSettings, PruneSettings
+from compressor.config import CleanSettings, PruneSettings, RunSettings
 from compressor.errors import ProofFailed
+from compressor.graph.form.normalise import normalise
 from compressor.pruning.cut import analysis
 from compressor.pruning.proofs import preparation
+from compressor.pruning.proofs.preparation import prove_with_functions
 from tests.models import between, in_memory, model
 from tests.pruning.proofs.test_proof import numbers, replace
 
@@ -143,3 +145,20 @@ def test_weights_that_are_sizes_and_fit_no_longer_once_moved_hide_no_fault(monke
     monkeypatch.setattr(analysis, "normalise", wrong)
     with pytest.raises(ProofFailed, match="differs from the file"):
         prune(in_memory(model(text)), PruneSettings(ratio=0.5, round_to=1, recover="none"))
+
+
+BOUNDED = """<ir_version: 10, opset_import: ["" : 18, "my" : 1]>
+g (float[n,6] x) => (float[n,3] y) <float[6,3] w = {1,2,3,4,5,6,7,8,9,8,7,6,5,4,3,2,1,0}> {
+  b = my.bounded(x)  y = MatMul(b, w) }
+<domain: "my", opset_import: ["" : 18]> bounded (x) => (y) {
+  low = Constant<value = float {-90.0}>()  high = Constant<value = float {90.0}>()  y = Clip(x, low, high) }
+"""
+
+
+def test_functions_that_are_put_back_keep_bounds_that_no_input_reaches() -> None:
+    kept = ir.from_proto(onnx.parser.parse_model(BOUNDED))
+    plain = normalise(kept.clone())
+    assert prove_with_functions(plain, kept, RunSettings()) == []
+    other = ir.from_proto(onnx.parser.parse_model(BOUNDED.replace("x, low, high", "x, low")))
+    with pytest.raises(ProofFailed, match="reads"):
+        prove_with_functions(plain, other, RunSettings())

@@ -6,7 +6,7 @@ rare inputs alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -16,6 +16,9 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import graphs_of, has_graph, walk_back
 from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
+from compressor.graph.ir.nodes import input_of
+from compressor.graph.sizes.inference import infer_values
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.exact import stays, touched
@@ -51,9 +54,7 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
 
     blocks = {block.sum: block.branch for block in cut.blocks}
 
-    def is_integer(value: ir.Value) -> bool:
-        dtype = cut.coupling.shapes.dtype(value)
-        return dtype is not None and dtype.is_integer()
+    shapes = cut.coupling.shapes
 
     def is_size(value: ir.Value) -> bool:
         maker = value.producer()
@@ -61,18 +62,21 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
 
     def counts(node: ir.Node | None, value: ir.Value | None) -> bool:
         # How often a body runs, and which one, no repair changes.
-        if (node is not None and has_graph(node)) or (value is not None and not is_integer(value)):
+        if (node is not None and has_graph(node)) or (value is not None and not _is_integer(shapes, value)):
             return False
         if value is not None and is_size(value):
             return True
         if node is None:
             return False
         record = operator_of(node)
-        if record.on_host >= Host.ARITHMETIC and all(is_integer(made) for made in node.outputs):
+        # Of numbers that are no sizes, such as tokens, nothing is known beforehand.
+        if record.on_host >= Host.ARITHMETIC and all(
+            _is_integer(shapes, v) and shapes.sample(v) is not None for v in node.outputs
+        ):
             return True
         # Places that were picked are numbered anew where they are constants, and sizes also where they are computed.
         asked = any(given is value and k in record.host for k, given in enumerate(node.inputs))
-        known = value is None or cut.coupling.shapes.const(value) is not None
+        known = value is None or shapes.const(value) is not None
         return (known or asked) and touched(cut, node)
 
     def gone(value: ir.Value) -> bool:
@@ -80,7 +84,33 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
         return mask is not None and not mask.any()
 
     allowed = Allowed(fits, counts, _puts_elsewhere, gone)
-    _Wiring.of(cut.coupling.graph, blocks, allowed).demand_all(small.graph, "the smaller model")
+    wiring = _Wiring.of(cut.coupling.graph, blocks, allowed)
+    wiring.demand_all(small.graph, "the smaller model")
+    _demand_open_sizes(cut, small, [node for node in small.graph if str(node.name) not in wiring.nodes])
+
+
+def _is_integer(shapes: Shapes, value: ir.Value) -> bool:
+    dtype = shapes.dtype(value)
+    return dtype is not None and dtype.is_integer()
+
+
+def _demand_open_sizes(cut: ChannelMask, small: ir.Model, put_in: Sequence[ir.Node]) -> None:
+    """Raises ProofFailed where a node that was put in takes or adds entries along an axis whose size a caller chooses.
+
+    Channels have a number that the file fixes, and a bound on another axis may be beyond the sizes that are run.
+    """
+    movers = [node for node in put_in if _puts_elsewhere(node) and node.inputs[0] is not None]
+    if not movers:
+        return
+    known = infer_values(small, cut.coupling.shapes.declared)
+    for node in movers:
+        before, after = (known.shapes.get(value) for value in (input_of(node, 0), node.outputs[0]))
+        if before is None or after is None:
+            continue  # what is not followed is for the runs
+        chosen, left = ([size for size in shape if not isinstance(size, int)] for shape in (before, after))
+        zeros = operator_of(node).movement is Movement.ZEROS and before == after
+        if zeros or (len(before) == len(after) and chosen != left):
+            raise tool_fault(f"node {node.name!r} ({node.op_type}) was put in and changes more than channels")
 
 
 def _puts_elsewhere(node: ir.Node) -> bool:
@@ -115,6 +145,33 @@ def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
     _Wiring.of(before.graph, {}, allowed).demand_all(after.graph, "the recovered model")
 
 
+def demand_wiring_beside(before: ir.Model, after: ir.Model, layers: Collection[str], called: str) -> None:
+    """Holds who reads what in a model in which layers, or weights, were written as nodes of their own.
+
+    What stands in the place of a layer is for the runs to judge.
+
+    Args:
+        before: the model with these layers whole.
+        after: the same with nodes in their place, and with nodes that make weights of constants.
+        layers: names of the layers.
+        called: what messages call ``after``.
+
+    Raises:
+        ProofFailed: another node reads something else, or became another operator; or a result comes from elsewhere.
+    """
+
+    def fits(kept: ir.Value, wanted: ir.Value | None) -> bool:
+        # A weight that is packed has other names; one of the same name is compared by itself.
+        return str(kept.name) not in before.graph.initializers and (wanted is None or wanted.const_value is not None)
+
+    def unpacks(node: ir.Node) -> bool:
+        found = walk_back(node.outputs, lambda last: () if (maker := last.producer()) is None else maker.inputs)
+        return all(value.producer() is not None or value.is_initializer() for value in found)
+
+    allowed = Allowed(fits, lambda _, __: False, unpacks, lambda _: False)
+    _Wiring.of(before.graph, {}, allowed, frozenset(layers)).demand_all(after.graph, called)
+
+
 def _place(value: ir.Value) -> OutputPlace:
     node = value.producer()
     return (str(value.name), -1) if node is None else (str(node.name), value.index() or 0)
@@ -146,24 +203,28 @@ class _Wiring:
         nodes: all of them by name.
         blocks: sums that may go, and the number of the input that goes with each.
         allowed: what may be other than it was.
+        layers: names of nodes in whose place others may stand.
     """
 
     graph: ir.Graph
     nodes: dict[str, ir.Node]
     blocks: Mapping[ir.Node, int]
     allowed: Allowed
+    layers: frozenset[str]
 
     @staticmethod
-    def of(graph: ir.Graph, blocks: Mapping[ir.Node, int], allowed: Allowed) -> _Wiring:
+    def of(
+        graph: ir.Graph, blocks: Mapping[ir.Node, int], allowed: Allowed, layers: frozenset[str] = frozenset()
+    ) -> _Wiring:
         """The wiring of a graph; the rest as the attributes."""
-        return _Wiring(graph, {str(node.name): node for node in graph.all_nodes()}, blocks, allowed)
+        return _Wiring(graph, {str(node.name): node for node in graph.all_nodes()}, blocks, allowed, layers)
 
     def demand_all(self, other: ir.Graph, called: str) -> None:
         """Raises ProofFailed where another graph, which messages call so, reads or gives something else."""
         self.demand_results(self.graph, other, called)
         for node in other.all_nodes():
             twin = self.nodes.get(str(node.name))
-            if twin is not None:
+            if twin is not None and str(node.name) not in self.layers:
                 self.demand(node, twin, called)
 
     def demand(self, node: ir.Node, twin: ir.Node, called: str) -> None:
@@ -211,6 +272,9 @@ class _Wiring:
         if new is None:
             return None in wanted
         known = [old for old in wanted if old is not None]
+        if any(_place(old)[0] in self.layers for old in known):
+            name = _place(new)[0]
+            return name in self.layers or name not in self.nodes
         # What a repair computes of sizes is for the runs to judge, as are numbers in what it put in.
         return all(
             any(_place(value) in self._in_front(old) for old in known)

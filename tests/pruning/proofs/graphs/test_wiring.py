@@ -15,7 +15,7 @@ from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning.cut import analysis, surgery
 from compressor.pruning.proofs import preparation
-from compressor.pruning.proofs.graphs.wiring import demand_same_wiring
+from compressor.pruning.proofs.graphs.wiring import demand_same_wiring, demand_wiring_beside
 from tests.models import in_memory, model
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
@@ -253,3 +253,72 @@ def test_preparation_is_run_on_large_batches_and_numbers(
     plant(monkeypatch, fault, preparing=True)
     with pytest.raises(ProofFailed, match="differs from the file"):
         prune(in_memory(model(text)), SETTINGS)
+
+
+def more_rows_than_are_run(graph: ir.Graph) -> None:
+    insert(graph, "Slice", "r", [0], [3_000_000], dtype=ir.DataType.INT64)
+
+
+def a_triangle_wider_than_any_run(graph: ir.Graph) -> None:
+    insert(graph, "Trilu", "r", 3_000_000.0, dtype=ir.DataType.INT64)
+    next(made for made in graph if made.name == "part").attributes["upper"] = ir.AttrInt64("upper", 0)
+
+
+@pytest.mark.parametrize("fault", [more_rows_than_are_run, a_triangle_wider_than_any_run])
+def test_what_is_put_in_leaves_sizes_that_a_caller_chooses(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None]
+) -> None:
+    plant(monkeypatch, fault, preparing=False)
+    with pytest.raises(ProofFailed, match="was put in and changes more than channels"):
+        prune(in_memory(model(LINEAR)), SETTINGS)
+
+
+PLACES = """(int64[n,t] given) => (float[n,t,4] y)
+    <float[600,16] e, float[16,8] w, float[8,4] v, int64 last = {500}, int64 axis = {1}> {
+    s = CumSum(given, axis)  c = Min(s, last)  x = Gather(e, c)  a = MatMul(x, w)  r = Relu(a)  y = MatMul(r, v) }"""
+
+
+def a_nearer_last(graph: ir.Graph) -> None:
+    node(graph, "c").replace_input_with(1, ir.Value(name="n", const_value=ir.tensor(np.asarray(499), name="n")))
+    graph.register_initializer(node(graph, "c").inputs[1])
+
+
+def test_a_bound_on_whole_numbers_that_are_no_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prune(in_memory(model(PLACES)), SETTINGS).report.proof
+    plant(monkeypatch, a_nearer_last, preparing=False)
+    with pytest.raises(ProofFailed, match="reads other values than it did"):
+        prune(in_memory(model(PLACES)), SETTINGS)
+
+
+WRITTEN = RARE.replace("a = MatMul(x, w)", "a1 = MatMul(x, thin)  a = MatMul(a1, wide)").replace(
+    "float[6,16] w,", "float[6,2] thin, float[2,16] wide,"
+)
+
+
+@pytest.mark.parametrize("fault", [None, another_bound, passed_over, another_value])
+def test_beside_layers_that_are_written_anew(fault: Callable[[ir.Graph], None] | None) -> None:
+    before, after = in_memory(model(RARE)), in_memory(model(WRITTEN))
+    for graph in (before.graph, after.graph):
+        for made in graph:
+            made.name = made.outputs[0].name
+    if fault is None:
+        demand_wiring_beside(before, after, ["a"], "it")
+        return
+    fault(after.graph)
+    with pytest.raises(ProofFailed, match=FAULTS[fault]):
+        demand_wiring_beside(before, after, ["a"], "it")
+
+
+def test_weights_that_are_made_of_constants() -> None:
+    before = in_memory(model(LINEAR))
+    packed = LINEAR.replace("float[6,16] w,", "int8[6,16] q, float scale,")
+    after = in_memory(
+        model(packed.replace("a = ", "f = Cast<to=1>(q)  wide = Mul(f, scale)  a = ").replace("x, w", "x, wide"))
+    )
+    for graph in (before.graph, after.graph):
+        for made in graph:
+            made.name = made.outputs[0].name
+    demand_wiring_beside(before, after, [], "it")
+    insert(after.graph, "Clip", "a", -70.0, 70.0)
+    with pytest.raises(ProofFailed, match="reads other values"):
+        demand_wiring_beside(before, after, [], "it")
