@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
+from compressor.core.threads import fitting_threads
 from compressor.graph.ir.edit import copy_of
+from compressor.graph.tensors.weights import weight_shapes
 from compressor.metrics.evaluator import demand_metric
 from compressor.pruning.cut.analysis import without_faulty_rules
 from compressor.steps.prune.conclude import bytes_to_spare, conclude, held_to_size
@@ -28,6 +31,7 @@ from compressor.steps.prune.start import start_run
 from compressor.steps.prune.step import step
 from compressor.steps.refusal import blamed_on
 from compressor.steps.refused_samples import samples_tried
+from compressor.steps.run_samples import reads_samples
 
 
 def prune(
@@ -54,8 +58,13 @@ def prune(
         demand_metric(settings, None, settings.max_drop)
     with clock.phase("load"):
         request = PruneRequest.of(model, settings, plan)
+    threads = fitting_threads(weight_shapes(request.model)) if reads_samples(settings) else nullcontext()
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
-    with blamed_on(lambda: (request.given, request.model), settings), samples_tried(lambda: request.model, settings):
+    with (
+        threads,
+        blamed_on(lambda: (request.given, request.model), settings),
+        samples_tried(lambda: request.model, settings),
+    ):
         return without_faulty_rules(lambda distrusted: _prune(request, clock, distrusted))
 
 

@@ -265,6 +265,12 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(int(tensor.nbytes) for tensor in tensors if tensor is not None)
 
 
+def weight_shapes(model: ir.Model) -> list[tuple[int, ...]]:
+    """Shapes of all initializers of the main graph."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return [dims_of(tensor) for tensor in tensors if tensor is not None]
+
+
 def is_large(graph: ir.Graph) -> bool:
     """Do the weights of a graph stay on disk? See ``LARGE_MODEL``."""
     tensors = (value.const_value for value in graph.initializers.values())
