@@ -55,7 +55,7 @@ def lossless_plan(
     """
     # Dead units are paired with dead ones of other rows first, or balancing would merge them with live ones and keep
     # both.
-    balance(coupling, alive(coupling, group(coupling), settings, matters).astype(np.float64))
+    balance(coupling, lambda: alive(coupling, group(coupling), settings, matters).astype(np.float64))
     groups = group(coupling)
     # Asked again, as balancing merged units and changed the groups.
     live = alive(coupling, permitted(coupling, groups, settings), settings, matters)

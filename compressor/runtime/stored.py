@@ -152,9 +152,7 @@ class Stored(Runnable):
         """
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
-        # Without spinning, since nothing is timed here.
-        setup = Setup(optimise=self.optimised, packed=self.optimised, waits=True)
-        return Live(start_session(self.path, self.provider, setup))
+        return Live(start_session(self.path, self.provider, Setup.for_results(optimise=self.optimised)))
 
     def changed(self, change: WeightChange, folder: Path) -> Stored:
         """The same with other weights, written to ``folder``."""

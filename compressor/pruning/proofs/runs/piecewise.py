@@ -72,8 +72,7 @@ class ExternalWeights(Runnable):
 
         # Live holds these arrays too: the runtime reads them in place and does not keep them alive.
         lent = _lent(self._weights)
-        setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
-        return Live(start_session(self._path, "cpu", setup), lent)
+        return Live(start_session(self._path, "cpu", Setup.for_results(lent=lent)), lent)
 
     def changed(self, change: WeightChange, folder: Path) -> ExternalWeights:
         """The same with other weights; the model must not have been edited since this was made."""
@@ -240,8 +239,7 @@ class Piecewise:
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             path = Path(place) / _FILE
             path.write_bytes(message.SerializeToString())
-            setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
-            return start_session(path, self._provider, setup)
+            return start_session(path, self._provider, Setup.for_results(lent=lent))
 
     def _message(
         self, piece: Segment, inputs: Sequence[onnx.ValueInfoProto], lent: Mapping[str, Array]
