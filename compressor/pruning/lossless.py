@@ -21,8 +21,9 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.channels.verify import rule_errors
 from compressor.config import PruneSettings
 from compressor.config.target import TargetSection
+from compressor.core.arrays import Mask
 from compressor.errors import NothingToPrune
-from compressor.operators.constants import Constants, Mask
+from compressor.operators.constants import Constants
 from compressor.operators.propagate import contracted
 from compressor.operators.table import operator_of
 from compressor.pruning.budgets.select import permitted, policy_of

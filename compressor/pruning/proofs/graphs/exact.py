@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import ChannelMask, Mask
-from compressor.core.arrays import Array
+from compressor.channels.channel_mask import ChannelMask
+from compressor.core.arrays import Array, Mask
 from compressor.core.compare import same_bits
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import nodes_by_name
