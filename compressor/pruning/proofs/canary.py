@@ -28,7 +28,7 @@ from compressor.pruning.proofs.outputs.standard import Standard, finite_everywhe
 from compressor.pruning.proofs.routes import Route, on_route
 from compressor.pruning.proofs.wrong_cuts import WrongCuts, WrongWeight
 from compressor.pruning.proofs.wrong_models import affordable, is_noticed, tried_in_parts, values_inside
-from compressor.runtime.stored import Runs
+from compressor.runtime.stored import Answers, Runs
 
 BLIND_ALONE = 8
 """Groups whose wrong cut no output shows that are tried inside one by one, whatever that takes."""
@@ -135,34 +135,50 @@ class Case:
         names = list(dict.fromkeys(chain.from_iterable(inside.values())))
         if not names:
             return list(blind), []
-        feeds = self.standard.runs.feeds[:1]
-        values = partial(values_inside, feeds=feeds, folder=self.folder, provider=self.provider)
-        whole, found = values(self.reference, names), values(self.small, names).runs
+        standard, found = self._standard_inside(names)
+        unlike = _failing(standard, found)
+        for member in blind:
+            own = inside[member.name]
+            # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
+            if unlike.intersection(own) and finite_everywhere(standard.of_outputs(own).runs):
+                raise tool_fault(f"no output shows it, but values inside differ behind {member.name!r}")
+        alike = {name: own for name, own in inside.items() if own and not unlike.intersection(own)}
+        unseen, unsure = self._unseen_inside([m for m in blind if m.name in alike], alike, wrong, standard)
+        return [*(m for m in blind if m.name not in alike), *unseen], unsure
+
+    def _values(self, model: ir.Model, names: Sequence[str]) -> Answers:
+        """Values inside of a model, on the first input of the proof."""
+        return values_inside(model, names, self.standard.runs.feeds[:1], self.folder, self.provider)
+
+    def _standard_inside(self, names: Sequence[str]) -> tuple[Standard, Runs]:
+        """What values inside have to be, with the noise of their own, and what they are in the smaller model."""
+        whole, found = self._values(self.reference, names), self._values(self.small, names).runs
         expected = self._kept(whole.runs)
         standard = Standard(expected, Tolerance(self.standard.tolerance.rtol))
         if not standard.met_by(found):
             # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
-            moved = [self._kept(runs) for runs in moved_runs(whole, feeds)]
+            moved = [self._kept(runs) for runs in moved_runs(whole, self.standard.runs.feeds[:1])]
             standard = replace(standard, noise=noise_of([(expected, moved)]))
+        return standard, found
 
-        def fails(runs: Runs) -> set[str]:
-            gaps = standard.of_outputs(runs.names).distances(runs)[0]
-            return {name for name, gap in zip(runs.names, gaps, strict=True) if not gap.passed}
-
-        right = fails(found)
-        for member in blind:
-            own = inside[member.name]
-            # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
-            if right.intersection(own) and finite_everywhere(standard.of_outputs(own).runs):
-                raise tool_fault(f"no output shows it, but values inside differ behind {member.name!r}")
-        dead = [m for m in blind if not inside[m.name] or right.intersection(inside[m.name])]
-        unsure = []
-        for part in self._parts([m for m in blind if m not in dead], wrong, BLIND_ALONE):
-            own = list(dict.fromkeys(chain.from_iterable(inside[m.name] for m in part)))
-            shown = fails(values(self._maker.put([wrong[m.name] for m in part]), own).runs)
-            dead += [m for m in part if not shown.intersection(inside[m.name])]
-            unsure += [m for m in part if shown.intersection(inside[m.name]) and len(part) > 1]
-        return dead, unsure
+    def _unseen_inside(
+        self,
+        groups: Sequence[ChannelGroup],
+        inside: Mapping[str, Sequence[str]],
+        wrong: Mapping[str, WrongWeight],
+        standard: Standard,
+    ) -> tuple[list[ChannelGroup], list[ChannelGroup]]:
+        """Groups whose wrong cut does not show in their values ``inside``, and those of which it showed in company."""
+        unseen, unsure = list[ChannelGroup](), list[ChannelGroup]()
+        for part in self._parts(groups, wrong, BLIND_ALONE):
+            names = list(dict.fromkeys(chain.from_iterable(inside[m.name] for m in part)))
+            shown = _failing(standard, self._values(self._maker.put([wrong[m.name] for m in part]), names).runs)
+            for member in part:
+                if not shown.intersection(inside[member.name]):
+                    unseen.append(member)
+                elif len(part) > 1:
+                    unsure.append(member)
+        return unseen, unsure
 
     def _inside(self, member: ChannelGroup) -> list[str]:
         """Values that nodes with a weight of the group make, in both models."""
@@ -184,3 +200,9 @@ class Case:
         values = [known[name] for name in runs.names]
         rows = [[self.cut.taken(*pair) for pair in zip(values, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)
+
+
+def _failing(standard: Standard, runs: Runs) -> set[str]:
+    """Names of the values that the standard does not let pass."""
+    gaps = standard.of_outputs(runs.names).distances(runs)[0]
+    return {name for name, gap in zip(runs.names, gaps, strict=True) if not gap.passed}

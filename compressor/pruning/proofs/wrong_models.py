@@ -78,10 +78,10 @@ def is_noticed(wrong: ir.Model, standard: Standard, folder: Path, provider: str,
 
 
 def _differs(model: ir.Model, standard: Standard, folder: Path, provider: str) -> bool:
-    live, feeds = runnable(model, folder, provider).open(), standard.runs.feeds
+    ready, feeds = runnable(model, folder, provider).open(), standard.runs.feeds
     # Most faults show at once, so the cheapest inputs come first.
     order = sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
-    return any(not standard.only(k).met_by(live.run([feeds[k]])) for k in order)
+    return any(not standard.only(k).met_by(ready.run([feeds[k]])) for k in order)
 
 
 def affordable(count: int, graph: ir.Graph, macs: int = 0) -> int:
