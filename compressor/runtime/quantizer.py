@@ -36,11 +36,11 @@ class Quantization:
         large: the model does not fit into one file of 2 GiB.
     """
 
-    per_channel: bool = True
-    calibration: str = "minmax"
-    block: int = 32
-    left: Sequence[str] = ()
-    large: bool = False
+    per_channel: bool
+    calibration: str
+    block: int
+    left: Sequence[str]
+    large: bool
 
 
 def optimised(source: Path, output: Path) -> None:
