@@ -10,6 +10,7 @@ import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from timed_steps import TimedSteps
 from compressor.config import UnifySettings
 from compressor.graph.disk import files
 from compressor.steps.unify import get_ready
-from compressor.train.constraints.admm import Admm, AdmmSchedule
+from compressor.train.constraints.admm import Admm
 from compressor.train.module.graph_module import GraphModule
+from compressor.unification.methods import schedule_of
 from compressor.unification.project import target
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +37,7 @@ class Arm(TimedSteps):
     def __init__(self, settings: UnifySettings, batch: int, interval: int | None) -> None:
         ready = get_ready(files.load_model(MODEL), settings, 0, None)
         sets = {layer.name: target(layer, settings) for layer in ready.weights.layers}
-        self.admm = None if interval is None else Admm(sets, AdmmSchedule(refreshes=MANY // interval))
+        self.admm = None if interval is None else Admm(sets, replace(schedule_of(settings), refreshes=MANY // interval))
         super().__init__(GraphModule(ready.model), [] if self.admm is None else [self.admm], settings, batch, MANY)
 
 

@@ -85,13 +85,15 @@ def speed(path: Path, settings: UnifySettings) -> dict[str, float]:
 
     done = project(1.0, 0.0)
     kinds = [Mixed(at).kinds(w) for at, w in zip(layouts, wide, strict=True)]
-    packs = [pack_blocks(w, at, k) for w, at, k in zip(done, layouts, kinds, strict=True)]
+    packs = [pack_blocks(w, at, k, "float16") for w, at, k in zip(done, layouts, kinds, strict=True)]
     return {
         "weights": int(sum(w.size for w in weights)),
         "project_all": least(lambda: project(1.0, 0.0)),
         "project_half": least(lambda: project(0.5, 0.0)),
         "project_mixed": least(lambda: project(0.5, 0.3)),
-        "pack": least(lambda: [pack_blocks(w, at, k) for w, at, k in zip(done, layouts, kinds, strict=True)]),
+        "pack": least(
+            lambda: [pack_blocks(w, at, k, "float16") for w, at, k in zip(done, layouts, kinds, strict=True)]
+        ),
         "decode": least(lambda: [p.decode() for p in packs]),
     }
 

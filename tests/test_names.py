@@ -18,7 +18,7 @@ TWINS = frozenset(
     # Variables of types, and numbers of inputs by their name in the standard.
     | {"F", "Option", "R", "S", "T"}
     # Short names of types.
-    | {"Feed", "Floats", "Mask", "Named", "Observer", "Shape", "Tensor", "Tensors", "Tokens"}
+    | {"Feed", "Floats", "Named", "Observer", "Shape", "Tensor", "Tensors", "Tokens"}
     # Of an array, and of an operator that needs nothing of its node.
     | {"plain"}
 )

@@ -9,7 +9,7 @@ all of these splits stay level; see :mod:`compressor.channels.covers`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,24 +29,28 @@ class _Split:
     origin: str
 
 
-def is_balanced(coupling: Coupling) -> bool:
-    """Does no joint term ask for equal rows any more?"""
-    return not _splits(coupling)
-
-
-def balance(coupling: Coupling, score: npt.NDArray[np.float64]) -> Coupling:
-    """Merges units until every joint term keeps equal rows; ``score[unit]`` ranks them (higher is kept).
+def balance(coupling: Coupling, scores: Callable[[], npt.NDArray[np.float64]]) -> bool:
+    """Merges units until every joint term keeps equal rows; False where none asks for that.
 
     Runs the coupling again afterwards, because merging can turn joint terms into plain ones.
+
+    Args:
+        coupling: as run.
+        scores: gives the rank of every unit (higher is kept), float64[units]; asked where something is to be merged.
     """
+    splits = _splits(coupling)
+    if not splits:
+        return False
+    score = scores()
     while True:
         coupling.units.pairing_begins()
         version = coupling.units.version
-        for splits in _connected(_splits(coupling), len(coupling.units)):
-            _pair(coupling, splits, score)
+        for connected in _connected(splits, len(coupling.units)):
+            _pair(coupling, connected, score)
         if coupling.units.version == version:
-            return coupling
+            return True
         coupling.run()
+        splits = _splits(coupling)
 
 
 def _splits(coupling: Coupling) -> list[_Split]:

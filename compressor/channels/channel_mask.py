@@ -12,9 +12,8 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import Term, UnitArray
 from compressor.channels.residual import ResidualBlock
+from compressor.core.arrays import Mask
 from compressor.errors import PlanError
-
-Mask = npt.NDArray[np.bool_]
 
 
 class ChannelMask:

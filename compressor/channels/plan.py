@@ -20,10 +20,12 @@ import numpy as np
 from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
-from compressor.channels.labels import Term, UnitArray
+from compressor.channels.labels import UnitArray
 from compressor.channels.residual import by_name
 from compressor.errors import PlanError, tool_fault
 
+_Labels = dict[tuple[str, tuple[int, ...]], UnitArray]
+"""By weight and axes; int64[positions]."""
 PLAN_SCHEMA = 1
 LISTED = 32
 """Positions that an error lists at most."""
@@ -280,8 +282,8 @@ def names_all(plan: PruningPlan, cut: ChannelMask) -> bool:
 
 def _unnamed(plan: PruningPlan, cut: ChannelMask, units: UnitArray) -> UnitArray:
     """Those of ``units`` that go, as they stood before any were paired by scores, and that no position names."""
-    find = cut.coupling.units.find_unpaired
-    return np.setdiff1d(find(units[~cut.keeps_units(units)]), find(_units_named(plan, cut.coupling)))
+    find, labels = cut.coupling.units.find_unpaired, _labels_named(plan, cut.coupling)
+    return np.setdiff1d(find(units[~cut.keeps_units(units)]), find(_units_named(plan, labels, cut.coupling)))
 
 
 def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
@@ -292,23 +294,24 @@ def units_of(plan: PruningPlan, coupling: Coupling) -> UnitArray:
             plan names.
     """
     try:
-        units = np.unique(coupling.units.find(_units_named(plan, coupling)))
+        labels = _labels_named(plan, coupling)
+        units = np.unique(coupling.units.find(_units_named(plan, labels, coupling)))
     except PlanError as error:
         raise PlanError(
             f"the plan was made for another model: {error}; replay it on the file that it was made from"
         ) from None
-    _demand_all_named(plan, coupling)
+    _demand_all_named(plan, labels, coupling)
     return units
 
 
-def _demand_all_named(plan: PruningPlan, coupling: Coupling) -> None:
+def _demand_all_named(plan: PruningPlan, labels: _Labels, coupling: Coupling) -> None:
     """Raises PlanError where along the axes of a removal others go with its positions that the plan does not name."""
     named: dict[tuple[str, tuple[int, ...]], set[int]] = {}
     for removal in plan.removals:
         named.setdefault((removal.initializer, removal.axes), set()).update(removal.indices)
     for (weight, axes), indices in named.items():
         # As a replay finds them, in which nothing is paired by scores.
-        flat = coupling.units.find_unpaired(_term_named(weight, axes, coupling).units.ravel())
+        flat = coupling.units.find_unpaired(labels[weight, axes])
         go = np.flatnonzero(np.isin(flat, flat[sorted(indices)])).tolist()
         missing = next((place for place in go if place not in indices), None)
         if missing is None:
@@ -323,10 +326,9 @@ def _demand_all_named(plan: PruningPlan, coupling: Coupling) -> None:
         )
 
 
-def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
-    """The units as they stood before anything merged."""
-    values = coupling.graph.initializers
-    found: list[UnitArray] = [np.zeros(0, np.int64)]
+def _labels_named(plan: PruningPlan, coupling: Coupling) -> _Labels:
+    """Labels along every axis that the plan names, as they stood before anything merged."""
+    values, found = coupling.graph.initializers, _Labels()
     for removal in plan.removals:
         value = values.get(removal.initializer)
         if value is None:
@@ -334,7 +336,19 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
         shape = coupling.shapes(value)
         if removal.shape and shape is not None and tuple(shape) != removal.shape:
             raise PlanError(f"{removal.initializer!r} had shape {list(removal.shape)}, and has {list(shape)} here")
-        flat = _term_named(removal.initializer, removal.axes, coupling).units.ravel()
+        deferred = coupling.deferred(value)
+        term = next((t for t in deferred.terms if t.axes == removal.axes), None) if deferred is not None else None
+        if term is None:
+            raise PlanError(f"here axis {list(removal.axes)} of {removal.initializer!r} cannot be pruned")
+        found[removal.initializer, removal.axes] = term.units.ravel()
+    return found
+
+
+def _units_named(plan: PruningPlan, labels: _Labels, coupling: Coupling) -> UnitArray:
+    """The units as they stood before anything merged."""
+    found: list[UnitArray] = [np.zeros(0, np.int64)]
+    for removal in plan.removals:
+        flat = labels[removal.initializer, removal.axes]
         beyond = [i for i in removal.indices if not 0 <= i < flat.size]
         if beyond:
             raise PlanError(f"position {beyond[0]} of {removal.initializer!r} is to go, which has {flat.size} here")
@@ -349,15 +363,6 @@ def _units_named(plan: PruningPlan, coupling: Coupling) -> UnitArray:
             raise PlanError(f"the plan takes out a residual block that ends in {name!r}, where the model has none")
         found.append(np.asarray([blocks[name].unit]))
     return np.concatenate(found)
-
-
-def _term_named(weight: str, axes: tuple[int, ...], coupling: Coupling) -> Term[int]:
-    """The term of an initializer along the axes of a removal, as it was first labelled."""
-    deferred = coupling.deferred(coupling.graph.initializers[weight])
-    term = next((t for t in deferred.terms if t.axes == axes), None) if deferred is not None else None
-    if term is None:
-        raise PlanError(f"here axis {list(axes)} of {weight!r} cannot be pruned")
-    return term
 
 
 def demand_files(plan: PruningPlan, files: Sequence[str]) -> None:

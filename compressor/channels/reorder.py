@@ -18,6 +18,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import Term, UnitArray
 from compressor.graph.ir.edit import constant_array
+from compressor.graph.tensors.weights import taken
 
 Order = npt.NDArray[np.int64]
 """Which unit stands at each place, of those of a group as they are numbered."""
@@ -94,4 +95,4 @@ def move(place: GroupPlace, order: Order) -> None:
 
 def moved(array: Any, place: GroupPlace, order: Order) -> Any:
     """The numbers of an initializer after its group is reordered."""
-    return np.ascontiguousarray(np.take(array, place.positions(array.shape[place.axis], order), axis=place.axis))
+    return np.ascontiguousarray(taken(array, {place.axis: place.positions(array.shape[place.axis], order)}))

@@ -109,8 +109,7 @@ class Command(click.Command):
         """
         # What numpy notes of overflow and division by zero in the user's numbers is no message for users; what comes of
         # it (a NaN, a proof that fails) is told where it matters.
-        warnings.filterwarnings("ignore", category=RuntimeWarning)
-        with settled(ctx, _STAYS):
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning), settled(ctx, _STAYS):
             return self._invoked(ctx)
 
     def _invoked(self, ctx: click.Context) -> Any:

@@ -43,7 +43,7 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
     """
     parts = [section if isinstance(section, HelpPart) else part(section) for section in sections or settings.sections()]
     fields = {name: each.title for each in parts for name in each.fields}
-
+    properties = settings.model_json_schema()["properties"]
     off = [name for name in fields if _shown(settings, name).off]
 
     def decorate(function: F) -> F:
@@ -72,7 +72,7 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
         for name in reversed(fields):
             if name in off:
                 _off(settings, name, fields[name])(parsed)
-            _option(settings, name, fields[name])(parsed)
+            _option(settings, name, properties[name], fields[name])(parsed)
         return parsed  # type: ignore[return-value]
 
     return decorate
@@ -89,15 +89,7 @@ def was_given(name: str) -> bool:
     return source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
 
-@functools.cache
-def _properties(settings: type[Section]) -> Mapping[str, Any]:
-    """The JSON schema of each setting; made once for all options, as it takes ten milliseconds."""
-    found: Mapping[str, Any] = settings.model_json_schema()["properties"]
-    return found
-
-
-def _option(settings: type[Section], name: str, section: str) -> Callable[[F], F]:
-    schema = _properties(settings)[name]
+def _option(settings: type[Section], name: str, schema: Mapping[str, Any], section: str) -> Callable[[F], F]:
     text, word = schema["description"], flag(settings, name)
     default, kinds = schema.get("default"), schema.get("anyOf", [schema])
     if any(kind.get("type") == "boolean" for kind in kinds):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -72,11 +73,9 @@ def run_command(
     *,
     recipe: Path,
     changes: tuple[str, ...],
-    start: str | None,
-    work: Path | None,
-    dry_run: bool,
     card_to: Path | None,
     view: View,
+    **how: Any,
 ) -> None:
     """Run the stages that a recipe lists, in order: clean, prune, finetune, unify, sparsify, quantize, verify, bench.
     What one makes, the next one takes. A stage that had finished with the same inputs and settings is not run again,
@@ -91,6 +90,12 @@ def run_command(
     from compressor.render.card import write_card
     from compressor.render.recipe import render_recipe
 
+    def tell(text: str) -> None:
+        if not view.quiet:
+            click.echo(printable(text), err=True)
+
+    # ``work``, ``start`` and ``dry_run``, as the flags are called above.
+    options = RecipeOptions(**how, line=tell, phases=view.phases)
     resolved = ResolvedRecipe.of(recipe, read_recipe(recipe, changes))
     written = {"output": resolved.output, "report": resolved.html, "--json": view.json_to, "--card": card_to}
     if resolved.output is not None:
@@ -98,17 +103,13 @@ def run_command(
         # By their places, as stages may take the same file in other words.
         beside = {place: what for what, place in results_beside(resolved.output, sorted(texts)).items()}
         written |= {what: place for place, what in beside.items()}
-    check_destinations(resolved.sources(), written, dry_run=dry_run)
+    check_destinations(resolved.sources(), written, dry_run=options.dry_run)
 
-    def tell(text: str) -> None:
-        if not view.quiet:
-            click.echo(printable(text), err=True)
-
-    kept = work or RecipeOptions.beside(resolved)
+    kept = options.work or RecipeOptions.beside(resolved)
     resumable(lambda: f"What was finished is kept in {kept}; run the same command again to go on, inside training too.")
-    outcome = run_recipe(resolved, RecipeOptions(work, start, dry_run, tell, view.phases))
+    outcome = run_recipe(resolved, options)
     if card_to is not None and outcome.error is None:
-        write_card(card_to, None if dry_run else resolved.output, outcome.report)
+        write_card(card_to, None if options.dry_run else resolved.output, outcome.report)
     # Also after a failure: the report says which stages were done, and what stopped the run.
     view.show(outcome.report, outcome.report.warnings, lambda console: render_recipe(outcome.report, console))
     if outcome.error is not None:

@@ -8,10 +8,12 @@ from pydantic import BeforeValidator, Field
 from compressor.config.base import RunSettings
 from compressor.config.common import Threads
 from compressor.config.graph import Count
-from compressor.config.proof import Provider, where_run
+from compressor.config.proof import PROVIDER, Provider, where_run
 from compressor.config.section import Applies, Section, Shown
 from compressor.core.notation import MILLISECONDS
 
+CONFIDENCE = 0.99
+"""That of intervals of speed-ups."""
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|µs|ms|s|)", re.IGNORECASE)
 
 
@@ -45,7 +47,7 @@ class WhereSection(Section):
         ),
     )
 
-    provider: Provider = Field(default="cpu", description=where_run("the models"))
+    provider: Provider = Field(default=PROVIDER, description=where_run("the models"))
     threads: Threads = 0
     io_binding: bool = Field(
         default=True,
@@ -87,7 +89,9 @@ class LengthSection(Section):
         ge=1,
         description="How often both models are loaded anew; where a model comes to lie in memory changes its speed.",
     )
-    confidence: float = Field(default=0.99, gt=0.5, lt=1, description="Confidence of the interval of the speed-up.")
+    confidence: float = Field(
+        default=CONFIDENCE, gt=0.5, lt=1, description="Confidence of the interval of the speed-up."
+    )
 
 
 class SpeedGatesSection(Section):

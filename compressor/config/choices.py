@@ -58,23 +58,23 @@ METRICS = Choices(
     group="onnx_compressor.metrics",
 )
 """What a model is judged by: a class of :class:`compressor.metrics.metric.Metric`."""
-_STRUCTURES, _WHOLE = "compressor.structures.table", "compressor.structures.structure"
+_STRUCTURES = "compressor.structures"
 STRUCTURES = Choices(
     "structure",
     {
-        "channels": f"{_WHOLE}:CHANNELS",
-        "lowrank": f"{_WHOLE}:LOWRANK",
-        "both": f"{_WHOLE}:BOTH",
-        "groups": f"{_STRUCTURES}:GROUPS",
-        "graph": f"{_STRUCTURES}:GRAPH",
-        "supports": f"{_STRUCTURES}:SUPPORTS",
-        "nm": f"{_STRUCTURES}:NM",
-        "interspace": f"{_STRUCTURES}:INTERSPACE",
-        "interspace-columns": f"{_STRUCTURES}:COLUMNS",
+        "channels": f"{_STRUCTURES}.structure:CHANNELS",
+        "lowrank": f"{_STRUCTURES}.structure:LOWRANK",
+        "both": f"{_STRUCTURES}.structure:BOTH",
+        "groups": f"{_STRUCTURES}.masks.groups:GROUPS",
+        "graph": f"{_STRUCTURES}.masks.graph:GRAPH",
+        "supports": f"{_STRUCTURES}.masks.supports:SUPPORTS",
+        "nm": f"{_STRUCTURES}.masks.nm:NM",
+        "interspace": f"{_STRUCTURES}.interspace.coefficients:INTERSPACE",
+        "interspace-columns": f"{_STRUCTURES}.interspace.coefficients:COLUMNS",
     },
     group="onnx_compressor.structures",
 )
-"""What a budget is taken from: a :class:`compressor.structures.structure.Structure`."""
+"""What a budget is taken from: a :class:`compressor.structures.masks.maker.Structure`."""
 
 _METHODS = "compressor.unification.methods"
 # Only those that bring weights near; one-shot and retrain need no method of training.

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from compressor.config.blocks import BlockText
 from compressor.config.common import Cluster, Jobs
+from compressor.config.data import MEASURED_SAMPLES
 from compressor.config.gates import Distance, Drop
 from compressor.config.section import Applies, Section, Shown
 from compressor.config.target import FileSize
@@ -78,4 +79,4 @@ class ChoosingSection(Section):
 class ChoosingSettings(ChoosingSection, UnifySettings):
     """Settings of a run that may choose a block for every layer, within a limit on what is lost."""
 
-    samples: int = Field(default=1024, ge=1, description="Samples to calibrate and to choose on.")
+    samples: int = Field(default=MEASURED_SAMPLES, ge=1, description="Samples to calibrate and to choose on.")

@@ -15,6 +15,9 @@ Std = Annotated[float, Field(gt=0)]
 _CHANGES = ("flip", "crop")
 CALIBRATION_SAMPLES = 256
 """Samples that layers are fitted to and models compared on, where nobody says how many (docs/recovery.md)."""
+MEASURED_SAMPLES = 1024
+"""Samples on which many small changes are measured, where nobody says how many."""
+BATCH_SIZE = 64
 
 
 def _changes(value: object) -> object:
@@ -84,7 +87,7 @@ class DataSection(Section):
         "with the model and gives a number. Default: top-1, where labels are classes.",
     )
     samples: int = Field(default=CALIBRATION_SAMPLES, ge=1, le=10**7, description="Samples to calibrate on.")
-    batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")
+    batch_size: int = Field(default=BATCH_SIZE, ge=1, description="Samples in a batch.")
     mean: Annotated[tuple[float, ...], BeforeValidator(parse_numbers), Shown("X,X,X")] = Field(
         default=(),
         description="Subtracted from images, one number or one a channel, such as 0.485,0.456,0.406; "

@@ -17,6 +17,8 @@ PROVIDERS = MappingProxyType(
     }
 )
 """Short name of each provider and its name in ONNX Runtime; others are asked for by their full name."""
+PROVIDER = "cpu"
+"""The one that runs models where nobody asks for another."""
 
 
 def provider_name(value: str) -> str:
@@ -58,7 +60,7 @@ class ProofSection(Section):
         "the prepared graph gives, the result what that gives with the removed channels masked, the written file what "
         "the result gives, and a wrong cut would have been noticed. quick: the result alone.",
     )
-    provider: Provider = Field(default="cpu", description=where_run("the proof"))
+    provider: Provider = Field(default=PROVIDER, description=where_run("the proof"))
     rtol: float = Field(
         default=RTOL,
         ge=0,

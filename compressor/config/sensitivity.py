@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from compressor.config.common import Cluster, Jobs
+from compressor.config.data import MEASURED_SAMPLES
 from compressor.config.gates import Distance, Drop
-from compressor.config.proof import Provider, where_run
+from compressor.config.proof import PROVIDER, Provider, where_run
 from compressor.config.prune import PruneSettings
 from compressor.config.section import Section, Shown
 from compressor.config.target import RemovedShare
@@ -66,5 +67,5 @@ class SweepSection(Section):
 class SensitivitySettings(SweepSection, PruneSettings):
     """Settings of a sweep that prunes every group alone, at several ratios."""
 
-    samples: int = Field(default=1024, ge=1, description="Samples to measure on, drawn at random.")
-    provider: Provider = Field(default="cpu", description=where_run("the models"))
+    samples: int = Field(default=MEASURED_SAMPLES, ge=1, description="Samples to measure on, drawn at random.")
+    provider: Provider = Field(default=PROVIDER, description=where_run("the models"))

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from compressor.config.data import DataSettings
-from compressor.config.proof import RTOL, Provider, provider_name
+from compressor.config.proof import PROVIDER, RTOL, Provider, provider_name
 from compressor.config.section import Applies, Section, Shown
 
 
@@ -15,7 +15,7 @@ class ProvidersSection(Section):
     title: ClassVar[str] = "Where it runs"
 
     provider: Provider = Field(
-        default="cpu",
+        default=PROVIDER,
         description="Where ONNX Runtime runs A, and B too unless said otherwise: cpu, cuda, tensorrt or a full name.",
     )
     provider_b: Annotated[

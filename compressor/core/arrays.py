@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
 """Of any elements that numpy knows."""
+Mask = npt.NDArray[np.bool_]
+"""Of what stays, counts or is known."""
 Floats = npt.NDArray[np.float64]
 """Of real numbers, which are computed with in double precision."""
 

@@ -2,6 +2,8 @@
 
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -38,9 +40,18 @@ def sleep_while_waiting() -> None:
         os.environ.setdefault(name, value)
 
 
-def report_to_nobody() -> None:
-    """Tells ONNX Runtime not to collect its use, for which it looks once, when it is imported."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+@contextmanager
+def reporting_to_nobody() -> Iterator[None]:
+    """Inside, ONNX Runtime is told not to collect its use, for which it looks once, while it is imported."""
+    name = "ORT_DISABLE_TELEMETRY"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def variable(name: str) -> str | None:

@@ -43,14 +43,14 @@ def estimates(
             weights = rng.multinomial(count, np.full(count, 1 / count), DRAWN_AT_ONCE)
             means.append(values @ weights.T / count)
         low, high = np.quantile(np.concatenate(means, axis=1), tails, axis=1)
-    ends = [_counted(row, level, bounds) or found for row, *found in zip(values, low, high, strict=True)]
+    ends = [_share_interval(row, level, bounds) or found for row, *found in zip(values, low, high, strict=True)]
     return [
         Estimate(value=float(mean), low=float(a), high=float(b))
         for mean, (a, b) in zip(values.mean(axis=1), ends, strict=True)
     ]
 
 
-def _counted(values: Floats, level: float, bounds: tuple[float, float] | None) -> Sequence[float] | None:
+def _share_interval(values: Floats, level: float, bounds: tuple[float, float] | None) -> Sequence[float] | None:
     """The ends of an interval where samples agree or are hits and misses; None where they differ by degrees."""
     count = len(values)
     if bounds is None:

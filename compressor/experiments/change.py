@@ -76,7 +76,7 @@ class ReferenceOutputs:
         """
         fixed = batch_limit(model)
         chosen = subset(dataset, max(settings.samples, fixed or 0), settings.seed)
-        evaluator = replace(Evaluator.of(settings), alone=True)
+        evaluator = replace(Evaluator.of(settings), threads=1)
         if settings.eval is not None:
             evaluator.demand(chosen, EVAL_OPTION)
         digest, tally, number, count = hashlib.sha256(), _Tally.of(evaluator, chosen), 0, 0

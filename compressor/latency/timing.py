@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import PruneSettings
+from compressor.config.bench import CONFIDENCE
 from compressor.core.arrays import Floats
 from compressor.core.scratch import scratch
 from compressor.evaluate import pair
@@ -21,7 +22,6 @@ from compressor.results.environment import environment
 
 RUNS, TIMING_SECONDS, MAX_SECONDS, IN_TURNS = 40, 1.0, 20.0, 5
 WARMUP_RUNS, WARMUP_SECONDS = 3, 0.05
-TIMING_LEVEL = 0.99
 PRECISION = 0.02
 """Half the width of the interval up to which a measurement is repeated."""
 MOST_REPEATS = 4
@@ -77,6 +77,7 @@ class RuntimeTimer:
         self.warnings = [OPEN_SIZES.format(made_up)] if made_up else []
         self._batch = pair.batch_of(self._feeds, settings.batch if settings.batch > 1 and not dims else None)
         self._provider = sessions.full_name(settings.provider)
+        self._setup = sessions.Setup(threads=settings.threads, polite=True)
         self._surroundings = environment(sessions.device_name(settings.provider))
 
     def made_for(self) -> dict[str, Any]:
@@ -93,27 +94,25 @@ class RuntimeTimer:
 
     def operators(self, model: ir.Model) -> Mapping[str, float]:
         """See :class:`Timer`; raises ProviderUnavailable and ModelError."""
-        from compressor.runtime import sessions, turns  # noqa: PLC0415 - imports the runtime
+        from compressor.runtime import turns  # noqa: PLC0415 - imports the runtime
 
-        setup = sessions.Setup(threads=self._settings.threads, polite=True)
         with self._files(model) as (original, candidate):
-            return turns.operator_shares(original, candidate, self._provider, self._feeds, setup)
+            return turns.operator_shares(original, candidate, self._provider, self._feeds, self._setup)
 
     def against(self, model: ir.Model) -> LatencyResult:
         """See :class:`Timer`; raises ProviderUnavailable and ModelError."""
-        from compressor.runtime import latency, sessions  # noqa: PLC0415 - imports the runtime
+        from compressor.runtime import latency  # noqa: PLC0415 - imports the runtime
 
-        setup = sessions.Setup(threads=self._settings.threads, polite=True)
         series: list[list[Floats]] = [[], []]
         with self._files(model) as paths:
-            subjects = [latency.TimedModel(path, self._provider, self._feeds, setup) for path in paths]
+            subjects = [latency.TimedModel(path, self._provider, self._feeds, self._setup) for path in paths]
             # Rounds of all repetitions are pooled: more rounds narrow the interval, as a fresh measurement would not.
             for repeat in range(MOST_REPEATS):
                 seed = self._settings.seed + repeat
                 timing = latency.Timing(RUNS, TIMING_SECONDS, MAX_SECONDS, WARMUP_RUNS, WARMUP_SECONDS, IN_TURNS, seed)
                 for rounds, more in zip(series, latency.time_in_turns(subjects, timing), strict=True):
                     rounds.extend(more.seconds)
-                found = speed_up(series[0], series[1], TIMING_LEVEL, seed)
+                found = speed_up(series[0], series[1], CONFIDENCE, seed)
                 # The interval is symmetric as a ratio, hence the square.
                 if found.high <= found.low * (1 + PRECISION) ** 2:
                     break
@@ -123,7 +122,7 @@ class RuntimeTimer:
             after_ms=after,
             low=found.low,
             high=found.high,
-            level=TIMING_LEVEL,
+            level=CONFIDENCE,
             provider=self._provider,
             device=self._surroundings.device,
             batch=self._batch,

@@ -18,6 +18,8 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings
 from compressor.config.choices import METRICS
+from compressor.config.data import BATCH_SIZE
+from compressor.config.proof import PROVIDER
 from compressor.core.arrays import Array
 from compressor.core.formatting import metric_value
 from compressor.core.intervals import wilson
@@ -63,13 +65,13 @@ class Evaluator:
         text: of a built-in metric, or ``package.module:function``.
         provider: where models run.
         batch_size: samples that run at a time.
-        alone: models run on one thread, because others run beside them.
+        threads: of a model; one where others run beside it on all cores, None where the runtime may choose.
     """
 
     text: str = DEFAULT
-    provider: str = "cpu"
-    batch_size: int = 64
-    alone: bool = False
+    provider: str = PROVIDER
+    batch_size: int = BATCH_SIZE
+    threads: int | None = None
 
     @staticmethod
     def of(settings: DataSettings) -> Evaluator:
@@ -172,12 +174,13 @@ class Evaluator:
                 "on these samples; give --max-drop as a number in the unit of the metric, such as 0.1"
             )
 
-    def demand(self, data: Dataset | None, purpose: str) -> None:
+    def demand(self, data: Dataset | None, purpose: str, source: DataSettings | None = None) -> None:
         """Refuses data on which the metric cannot be measured.
 
         Args:
             data: samples to judge on.
             purpose: the flag that wants it measured, for messages.
+            source: where the samples come from.
 
         Raises:
             UsageError: with what is missing, or what labels have to be.
@@ -187,13 +190,17 @@ class Evaluator:
             if labels is not None:
                 self._kind.check_labels(labels)
             return
+        name = f"{purpose} {self.text}" if purpose == EVAL_OPTION else purpose
+        # Given data of which all is learnt from lacks no labels.
+        if source is not None and source.data is not None and (data is None or not len(data)):
+            more = "leave --val-share 0 out" if source.val_share == 0 else "give more than one batch of them"
+            raise UsageError(f"{name} needs samples set aside, and of --data none are; {more}, or give --val-data")
         if data is not None and data.labelled and self.text == DEFAULT:
             raise UsageError(
                 f"{purpose}: labels of the data are no numbers of classes, which accuracy needs; {_other_metric(data)}"
             )
         need = "samples with labels" if self.needs_labels else "samples"
         whose = "" if self.text == DEFAULT or purpose == EVAL_OPTION else f" for {EVAL_OPTION} {self.text}"
-        name = f"{purpose} {self.text}" if purpose == EVAL_OPTION else purpose
         array = " with an array y" if self.needs_labels else ""
         raise UsageError(f"{name} needs {need}{whose}; give --data or --val-data{array}")
 
@@ -212,7 +219,7 @@ class Evaluator:
             ProviderUnavailable: the provider asked for is not there.
         """
         if self.own:
-            with loaded(model, self.provider, data, self.batch_size, alone=self.alone) as found:
+            with loaded(model, self.provider, data, self.batch_size, self.threads) as found:
                 return MeasuredMetric(self.asked(found), None if data is None else len(data))
         # ``measures`` was asked before.
         assert data is not None
@@ -272,8 +279,7 @@ class Evaluator:
         from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs judge nothing
 
         limit, metric, count = batch_limit(model), self.start(), 0
-        # Beside others that run on all cores, more threads would only be in each other's way.
-        setup = sessions.Setup(threads=1) if self.alone else sessions.Setup()
+        setup = sessions.Setup(threads=self.threads)
         with ExitStack() as stack:
             session = stack.enter_context(sessions.opened(model, self.provider, setup))
             other = None
@@ -320,12 +326,7 @@ def evaluator_for(settings: DataSettings, data: Dataset | None, gate: float | No
     if gate is not None:
         found.check_limit(gate, data)
     for purpose in purposes:
-        # Given data of which all is learnt from lacks no labels.
-        if settings.data is not None and not found.own and (data is None or not len(data)):
-            more = "leave --val-share 0 out" if settings.val_share == 0 else "give more than one batch of them"
-            name = f"{purpose} {found.text}" if purpose == EVAL_OPTION else purpose
-            raise UsageError(f"{name} needs samples set aside, and of --data none are; {more}, or give --val-data")
-        found.demand(data, purpose)
+        found.demand(data, purpose, settings)
     return found if found.measures(data) else None
 
 

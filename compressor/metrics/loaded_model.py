@@ -68,7 +68,7 @@ class LoadedModel:
 
 @contextmanager
 def loaded(
-    model: ir.Model, provider: str, data: Dataset | None = None, batch_size: int = 64, *, alone: bool = False
+    model: ir.Model, provider: str, data: Dataset | None, batch_size: int, threads: int | None
 ) -> Iterator[LoadedModel]:
     """A model in memory as :class:`LoadedModel`, in a temporary folder that lasts as long.
 
@@ -77,7 +77,7 @@ def loaded(
         provider: where it runs.
         data: samples to judge on.
         batch_size: of :meth:`LoadedModel.batches`.
-        alone: it runs on one thread, because others run beside it.
+        threads: of :class:`compressor.runtime.sessions.Setup`.
 
     Raises:
         ModelError: ONNX Runtime refuses the model.
@@ -85,8 +85,6 @@ def loaded(
     """
     from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs judge nothing
 
-    # Beside other runs more threads would only be in each other's way.
-    setup = sessions.Setup(threads=1) if alone else sessions.Setup()
     limit = batch_limit(model) if data is not None else None
 
     def read() -> Iterator[Batch]:
@@ -94,7 +92,8 @@ def loaded(
         return batches(data, limit or batch_size, drop_last=limit is not None)
 
     with sessions.placed(model) as path:
-        yield LoadedModel(path, sessions.start_session(path, provider, setup), None if data is None else read)
+        session = sessions.start_session(path, provider, sessions.Setup(threads=threads))
+        yield LoadedModel(path, session, None if data is None else read)
 
 
 def named(session: Session, arrays: Sequence[Array]) -> dict[str, Array]:

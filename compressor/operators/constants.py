@@ -19,13 +19,12 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.node_operands import NamedOperand, NodeOperands
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, Mask
 from compressor.graph.ir.evaluate import evaluate
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import captured_values
 
 NumberKind = TypeVar("NumberKind", bound=np.generic)
-Mask = npt.NDArray[np.bool_]
 Named = Term[str]
 KnownNumbers = npt.NDArray[np.float64]
 """One number for each position; NaN where it is not known."""

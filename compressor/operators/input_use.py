@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnx_ir.convenience import get_const_tensor
 
 from compressor.graph.ir.evaluate import evaluate
-from compressor.graph.ir.movement import Movement
+from compressor.graph.ir.movement import ALL_ENTRIES, Movement
 from compressor.graph.ir.opsets import stated, version_of
 from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.facts import Normalises
@@ -27,9 +27,6 @@ from compressor.operators.table import operator_of
 Numbers = npt.NDArray[np.float64]
 AxesOfInput = tuple[int, ...] | None
 """Axis of the input behind each axis of a value, -1 where there is none; None where they were mixed."""
-
-
-_WHOLE = frozenset({Movement.COPY, Movement.SHAPE, Movement.AXES, Movement.TYPE})
 
 
 class IndexedTable(NamedTuple):
@@ -189,7 +186,7 @@ def _copies(operator: Operator, index: int) -> bool:
 
 def _keeps_entries(operator: Operator, index: int) -> bool:
     """Are all entries of this operand in the result as they are?"""
-    return operator.movement is Movement.JOINS or (index == 0 and operator.movement in _WHOLE)
+    return operator.movement is Movement.JOINS or (index == 0 and operator.movement in ALL_ENTRIES)
 
 
 def _keeps_axes(operator: Operator, index: int) -> bool:

@@ -12,12 +12,12 @@ import onnx_ir as ir
 
 from compressor.channels.labels import UnitArray
 from compressor.channels.node_operands import NamedOperand
+from compressor.core.arrays import Mask
 from compressor.graph.ir.nodes import number_of
 from compressor.operators.constants import (
     ConstantOperand,
     Constants,
     KnownNumbers,
-    Mask,
     Named,
     Read,
     broadcast_over,

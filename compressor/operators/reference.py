@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import ChannelMask, Mask
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.labels import Term
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, Mask
 from compressor.graph.ir.nodes import become_identity, dims_of, number_of, optional_input
 from compressor.graph.ir.opsets import node_of, version_of
 from compressor.graph.tensors.weights import DerivedTensor

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import ChannelMask, Mask
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.labels import UnitArray
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, Mask
 from compressor.errors import PlanError
 from compressor.graph.ir.edit import FreeNames, add_constant
 from compressor.graph.ir.nodes import input_of, optional_input

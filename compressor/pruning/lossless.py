@@ -21,8 +21,9 @@ from compressor.channels.plan import PruningPlan, plan_of
 from compressor.channels.verify import rule_errors
 from compressor.config import PruneSettings
 from compressor.config.target import TargetSection
+from compressor.core.arrays import Mask
 from compressor.errors import NothingToPrune
-from compressor.operators.constants import Constants, Mask
+from compressor.operators.constants import Constants
 from compressor.operators.propagate import contracted
 from compressor.operators.table import operator_of
 from compressor.pruning.budgets.select import permitted, policy_of
@@ -55,7 +56,7 @@ def lossless_plan(
     """
     # Dead units are paired with dead ones of other rows first, or balancing would merge them with live ones and keep
     # both.
-    balance(coupling, alive(coupling, group(coupling), settings, matters).astype(np.float64))
+    balance(coupling, lambda: alive(coupling, group(coupling), settings, matters).astype(np.float64))
     groups = group(coupling)
     # Asked again, as balancing merged units and changed the groups.
     live = alive(coupling, permitted(coupling, groups, settings), settings, matters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compressor.config.data import CALIBRATION_SAMPLES
+from compressor.config.proof import PROVIDER
 from compressor.core.clock import Progress
 
 RIDGE = 1e-2
@@ -43,7 +44,7 @@ class ReconstructOptions:
     held_rows: int = 2048
     match_spread: bool = True
     cache_bytes: int = 2 << 30
-    provider: str = "cpu"
+    provider: str = PROVIDER
     seed: int = 0
     tell: Progress | None = None
 

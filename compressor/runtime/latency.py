@@ -48,13 +48,13 @@ class Timing:
         seed: of the order within the pairs.
     """
 
-    runs: int = 100
-    seconds: float = 3.0
-    max_seconds: float = 60.0
-    warmup_runs: int = 10
-    warmup_seconds: float = 0.2
-    rounds: int = 5
-    seed: int = 0
+    runs: int
+    seconds: float
+    max_seconds: float
+    warmup_runs: int
+    warmup_seconds: float
+    rounds: int
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Final
 
-from compressor.core.machine import report_to_nobody
+from compressor.core.machine import reporting_to_nobody
 
-report_to_nobody()
-
-import onnxruntime as ort  # noqa: E402 - it looks while it is imported
+with reporting_to_nobody():
+    import onnxruntime as ort
 
 ort.disable_telemetry_events()  # for an ONNX Runtime that was imported before this module, and for Windows
 

@@ -15,7 +15,7 @@ import onnx
 from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError
-from compressor.runtime.sessions import Setup, run_session, start_session
+from compressor.runtime.sessions import Session, Setup, run_session, start_session
 
 PROFILE_WARMUP = 5
 """Profiled runs at the start that do not count."""
@@ -79,13 +79,21 @@ def profile(path: Path, provider: str, feeds: Mapping[str, Array], setup: Setup,
         session = start_session(path, provider, replace(setup, profile=Path(folder) / "run", cuda_graph=False))
         for _ in range(PROFILE_WARMUP + runs):
             run_session(session, feeds)
-        file = Path(session.end_profiling())  # type: ignore[no-untyped-call]
-        del session
-        try:
-            events = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise ModelError("ONNX Runtime wrote no readable profile; run without --profile") from None
-    return read_profile(events, PROFILE_WARMUP)
+        return read_profile(ended(session, "run without --profile"), PROFILE_WARMUP)
+
+
+def ended(session: Session, remedy: str) -> list[dict[str, Any]]:
+    """The events of a session with the profiler on, all of whose runs are over.
+
+    Raises:
+        ModelError: the runtime wrote no profile; with the ``remedy``.
+    """
+    file = Path(session.end_profiling())  # type: ignore[no-untyped-call]
+    try:
+        found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ModelError(f"ONNX Runtime wrote no readable profile; {remedy}") from None
+    return found
 
 
 def read_profile(

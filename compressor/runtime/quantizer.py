@@ -36,11 +36,11 @@ class Quantization:
         large: the model does not fit into one file of 2 GiB.
     """
 
-    per_channel: bool = True
-    calibration: str = "minmax"
-    block: int = 32
-    left: Sequence[str] = ()
-    large: bool = False
+    per_channel: bool
+    calibration: str
+    block: int
+    left: Sequence[str]
+    large: bool
 
 
 def optimised(source: Path, output: Path) -> None:
@@ -158,20 +158,33 @@ def four_bits(source: Path, output: Path, asked: Quantization) -> None:
 @contextmanager
 def _guarded(fact: str) -> Iterator[None]:
     """Errors as sentences, and none of the quantiser's advice on the terminal."""
-    # The quantiser logs advice to the root logger, and how that was set before has to come back.
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    # It names files by uuid1, which asks the network card for its address; a random name does as well.
-    named, uuid.uuid1 = uuid.uuid1, lambda *_: uuid.uuid4()
     try:
-        with silenced(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        # The log first, which one thread silences at a time: what the others put back is then what was there before.
+        with silenced(), _no_advice(), _random_names(), warnings.catch_warnings(action="ignore"):
             yield
     except CompressorError:
         raise
     except Exception as error:  # the quantiser raises whatever its operators meet
         text = " ".join(str(error).split())[:300].rstrip(" .;:") or type(error).__name__
         raise ModelError(f"the model {fact} by ONNX Runtime: {text}; {QUANTISER_REMEDY}") from error
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """Inside, the root logger tells no errors: the quantiser logs advice there."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
     finally:
-        uuid.uuid1 = named
         logging.disable(level)
+
+
+@contextmanager
+def _random_names() -> Iterator[None]:
+    """Inside, uuid1, by which onnx names files, gives random names, and asks no network card for its address."""
+    by_address, uuid.uuid1 = uuid.uuid1, lambda *_: uuid.uuid4()
+    try:
+        yield
+    finally:
+        uuid.uuid1 = by_address

@@ -76,6 +76,11 @@ class Setup:
     lent: Mapping[str, Array] = field(default_factory=dict)
     packed: bool = True
 
+    @staticmethod
+    def for_results(*, optimise: bool = False, lent: Mapping[str, Array] = MappingProxyType({})) -> Setup:
+        """For a few runs whose outputs are looked at and not their times."""
+        return Setup(optimise=optimise, packed=optimise, waits=True, lent=lent)
+
 
 def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSession:
     """A session on the provider asked for, CPU as its fall-back for single nodes only.

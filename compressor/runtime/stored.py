@@ -63,7 +63,7 @@ class Tried(NamedTuple):
     problem: ModelError | None
 
 
-class Open(Protocol):
+class Ready(Protocol):
     """A model that is ready to be run."""
 
     def run(self, feeds: Sequence[Feed]) -> Runs:
@@ -86,12 +86,17 @@ class Open(Protocol):
 class Runnable(Protocol):
     """A model that can be run, and that nothing edits any more."""
 
-    def open(self) -> Open:
+    @property
+    def note(self) -> str:
+        """What a reader of a proof should know of how it is run; mostly nothing."""
+        return ""
+
+    def open(self) -> Ready:
         """Makes it ready to run; raises ModelError where the runtime refuses it."""
         ...
 
     def run(self, feeds: Sequence[Feed]) -> Runs:
-        """Runs the model on each feed; raises as :meth:`open` and :meth:`Open.run`."""
+        """Runs the model on each feed; raises as :meth:`open` and :meth:`Ready.run`."""
         return self.open().run(feeds)
 
     def changed(self, change: WeightChange, folder: Path) -> Runnable:
@@ -100,7 +105,7 @@ class Runnable(Protocol):
 
 
 @dataclass(frozen=True)
-class Live(Open):
+class ReadySession(Ready):
     """A session, and the names that it asks for and gives.
 
     Attributes:
@@ -147,7 +152,7 @@ class Stored(Runnable):
         write_beside(model, place / "model.onnx")
         return Stored(place / "model.onnx", provider)
 
-    def open(self) -> Live:
+    def open(self) -> ReadySession:
         """A session for it.
 
         Raises:
@@ -157,23 +162,21 @@ class Stored(Runnable):
         """
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - as above
 
-        # Without spinning, since nothing is timed here.
-        setup = Setup(optimise=self.optimised, packed=self.optimised, waits=True)
-        return Live(start_session(self.path, self.provider, setup))
+        return ReadySession(start_session(self.path, self.provider, Setup.for_results(optimise=self.optimised)))
 
     def changed(self, change: WeightChange, folder: Path) -> Stored:
         """The same with other weights, written to ``folder``."""
         return Stored.write(change(ir.load(self.path)), folder, self.provider)
 
 
-class _Opening(Runnable):
+class _OpenedBeside(Runnable):
     """A model that is opened on a thread of its own from now on."""
 
     def __init__(self, stored: Runnable) -> None:
         self._stored = stored
-        self._wait: Callable[[], Open] | None = beside(stored.open)
+        self._wait: Callable[[], Ready] | None = beside(stored.open)
 
-    def open(self) -> Open:
+    def open(self) -> Ready:
         """Waits for it; raises as it does. Handed out once and not kept, so that it ends with whoever holds it."""
         wait, self._wait = self._wait, None
         return self._stored.open() if wait is None else wait()
@@ -190,14 +193,14 @@ class _Opening(Runnable):
 
 
 @contextmanager
-def opening(stored: Runnable) -> Iterator[Runnable]:
+def opened_beside(stored: Runnable) -> Iterator[Runnable]:
     """A model that is made ready to run while the block does something else first, such as running another one."""
-    opened = _Opening(stored)
+    model = _OpenedBeside(stored)
     try:
-        yield opened
+        yield model
     finally:
         # A process that ends while a thread is in the runtime may crash.
-        opened.end()
+        model.end()
 
 
 @dataclass(frozen=True)
@@ -205,14 +208,14 @@ class Answers:
     """What a stored model gives, with its session still open to ask again."""
 
     stored: Runnable
-    live: Open
+    ready: Ready
     runs: Runs
 
     @staticmethod
     def of(stored: Runnable, feeds: Sequence[Feed]) -> Answers:
         """Runs the model on each feed; raises as :meth:`Stored.run`."""
-        live = stored.open()
-        return Answers(stored, live, live.run(feeds))
+        ready = stored.open()
+        return Answers(stored, ready, ready.run(feeds))
 
     @staticmethod
     def to_some(
@@ -229,10 +232,10 @@ class Answers:
         Raises:
             ModelError: it takes none.
         """
-        live = stored.open()
-        parts, problem = live.tried(feeds, len(feeds) if enough is None else enough)
+        ready = stored.open()
+        parts, problem = ready.tried(feeds, len(feeds) if enough is None else enough)
         for feed in instead if not parts else ():
-            parts, other = live.tried([feed], 1)
+            parts, other = ready.tried([feed], 1)
             problem = problem or other
             if parts:
                 break
@@ -241,7 +244,7 @@ class Answers:
                 f"{problem}; if an open dimension needs a certain size, give it with --dim NAME=SIZE or --input-shape"
             )
         runs = Runs(parts[0].names, [f for p in parts for f in p.feeds], [o for p in parts for o in p.outputs])
-        return Answers(stored, live, runs)
+        return Answers(stored, ready, runs)
 
     def apart(self, feed: Feed | None) -> tuple[Answers, Answers | None]:
         """The runs without that of one feed, and that by itself; as they are where it is none of several."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,8 +9,7 @@ from pathlib import Path
 
 from compressor.core.arrays import Array
 from compressor.core.scratch import scratch
-from compressor.errors import ModelError
-from compressor.runtime.profile import Profile, read_profile
+from compressor.runtime.profile import ended, read_profile
 from compressor.runtime.sessions import CPU, Session, Setup, demand_active, full_name, run_session, start_session
 
 WARMUP = 2
@@ -48,7 +46,7 @@ def operator_shares(
             demand_active(session, provider)
         whole, part = _in_turns(sessions, feeds)
         # Profiles are closed when all runs are over.
-        before, after = (_profile(session) for session in sessions)
+        before, after = (read_profile(ended(session, "use --target-macs instead"), WARMUP, min) for session in sessions)
     times = after.by_name()
     scale = 1 / sum(node.milliseconds for node in before.nodes)
     # An accelerator's profile without kernels holds the times of launches, which say how they compare and not how long.
@@ -69,11 +67,3 @@ def _in_turns(sessions: list[Session], feeds: Mapping[str, Array]) -> list[float
             run_session(session, feeds)
             shortest[index] = min(shortest[index], time.perf_counter() - before)
     return shortest
-
-
-def _profile(session: Session) -> Profile:
-    file = Path(session.end_profiling())  # type: ignore[no-untyped-call]
-    try:
-        return read_profile(json.loads(file.read_text(encoding="utf-8")), WARMUP, min)
-    except (OSError, ValueError):
-        raise ModelError("ONNX Runtime wrote no readable profile; use --target-macs instead") from None

@@ -67,10 +67,10 @@ def follow_batch(models: Sequence[ir.Model], data: Dataset, settings: RunSetting
     if batch_limit(models[0]) is not None or len(data) < 2:
         return []
     with scratch() as folder:
-        live = runnable(models[0], folder, settings.provider).open()
-        two, problem = live.tried([dict(data.take(np.arange(2)).inputs)], 1)
+        ready = runnable(models[0], folder, settings.provider).open()
+        two, problem = ready.tried([dict(data.take(np.arange(2)).inputs)], 1)
         # Where not even one runs, the size of the batch is not what is wrong.
-        if two or not live.tried([dict(data.take(np.arange(1)).inputs)], 1)[0]:
+        if two or not ready.tried([dict(data.take(np.arange(1)).inputs)], 1)[0]:
             return []
     for model in models:
         limit_batch(model, 1)

@@ -20,7 +20,7 @@ def saving_rows(analysis: Analysis, settings: PruneSettings, ratio: float) -> It
     Args:
         analysis: the analysed model.
         settings: which layers, and what ranks and bases are allowed.
-        ratio: what goes of a layer at least, as :meth:`compressor.structures.structure.Structure.left` says.
+        ratio: what goes of a layer at least, as :meth:`compressor.structures.masks.maker.Structure.left` says.
     """
     samples = analysis.shapes.batch
     for name in STRUCTURES:

@@ -75,7 +75,7 @@ def with_batchnorm(
     size, read = _batches(model, settings, samples)
     # Whole batches, rounded up, as graphs with a fixed batch size take no part of one.
     count = max(1, -(-settings.samples // size))
-    return batchnorm.insert(model, islice(read, count), ties=ties, provider=settings.provider)
+    return batchnorm.insert(model, islice(read, count), settings.provider, ties)
 
 
 def without_batchnorm(model: ir.Model, settings: TuneSettings, samples: Dataset) -> ir.Model:

@@ -19,9 +19,14 @@ from compressor.unification.projections import Mixed
 from compressor.unification.subspace import Targets
 
 
+def schedule_of(settings: UnifySettings) -> AdmmSchedule:
+    """When ADMM refreshes, and how strongly it pulls."""
+    return AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
+
+
 def admm(settings: UnifySettings, targets: Targets) -> Approach:
     """Alternating direction method of multipliers, and straight-through training from there."""
-    schedule = AdmmSchedule(settings.refreshes, settings.rho, settings.rho_growth, settings.dual_step)
+    schedule = schedule_of(settings)
     if settings.admm_share == 1:
         # It ends as soon as weights are on the set, which latent ones never are.
         return Admm(targets, schedule)

@@ -133,7 +133,7 @@ class Packed(StoredWeight):
         return found
 
 
-def pack_blocks(weight: Array, layout: Blocking, kinds: Kinds, magnitudes: str = "float16") -> Packed:
+def pack_blocks(weight: Array, layout: Blocking, kinds: Kinds, magnitudes: str) -> Packed:
     """Packs ``weight``, whose blocks are of these kinds.
 
     Magnitudes are rounded to their type, and unified blocks that round to nothing are pruned. Of the two ways to

@@ -41,7 +41,7 @@ def test_the_weakest_of_every_row_are_paired() -> None:
     assert len(np.unique(before)) == 16
     score = np.random.default_rng(0).random(len(coupling.units))
     ranks = np.argsort(np.argsort(score[before], axis=1), axis=1)
-    balance(coupling, score)
+    balance(coupling, lambda: score)
     after = labels(coupling, "w", 0).reshape(4, 4)
     assert len(np.unique(after)) == 4
     for rank in range(4):
@@ -51,7 +51,7 @@ def test_the_weakest_of_every_row_are_paired() -> None:
 @pytest.mark.parametrize("name", ["w", "u"])
 def test_any_units_may_go_afterwards(name: str) -> None:
     coupling = grouped()
-    balance(coupling, np.random.default_rng(1).random(len(coupling.units)))
+    assert balance(coupling, lambda: np.random.default_rng(1).random(len(coupling.units)))
     units = np.unique(labels(coupling, name, 0))
     for gone in ([units[0]], units[1:3], units[:-1]):
         ChannelMask(coupling, np.asarray(gone)).check()

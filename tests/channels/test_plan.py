@@ -227,7 +227,7 @@ def test_a_cut_of_units_that_other_scores_paired_is_refused() -> None:
     assert paired.coupling.units.paired
     apply.cut_of(choice.plan, paired)
     other = analyse(in_memory(MODELS["grouped"]()), SETTINGS)
-    balance(other.coupling, np.random.default_rng(3).random(len(other.coupling.units)))
+    balance(other.coupling, lambda: np.random.default_rng(3).random(len(other.coupling.units)))
     with pytest.raises(ProofFailed, match="paired by other scores"):
         apply.cut_of(choice.plan, other)
 

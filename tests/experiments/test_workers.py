@@ -74,11 +74,21 @@ def test_a_cluster_that_does_not_answer_is_a_sentence(monkeypatch) -> None:
         pass
 
 
+def test_a_cluster_without_workers_is_a_sentence() -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster,
+        pytest.raises(UsageError, match="has no worker; start one"),
+        workers_of(asked(cluster.scheduler_address.replace("tcp", "dask"))),
+    ):
+        pass
+
+
 def test_a_killed_worker_loses_nothing(tmp_path) -> None:
     distributed = pytest.importorskip("distributed")
     wanted = trials(*(f"{0.5 + n / 16}" for n in range(16)))
     killed: list[int] = []
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         pids = [worker.pid for worker in cluster.workers.values()]
 
         def tell(text: str) -> None:

@@ -138,7 +138,7 @@ def test_random_depends_on_the_seed_alone() -> None:
 def test_random_differs_from_group_to_group() -> None:
     groups = group(couple(in_memory(chain()), PruneSettings())[1])
     judge = criterion("random")
-    one, two = (judge.score(g, Weights()) for g in groups)
+    one, two = (judge.score(g, Weights("mean")) for g in groups)
     assert (one[:8] != two).any()
 
 
@@ -202,7 +202,7 @@ def test_energy_of_a_hidden_unit_counts_every_gate() -> None:
     found = first(proto)
     slot = next(s for s in found.slots if s.value.name == "u")
     expected = (weight(proto, "u").astype(np.float64).reshape(4, 16, 8) ** 2).sum(axis=(0, 2))
-    np.testing.assert_allclose(Weights().of_units(found, slot, 2), expected, rtol=1e-6)
+    np.testing.assert_allclose(Weights("mean").of_units(found, slot, 2), expected, rtol=1e-6)
 
 
 def test_every_criterion_can_be_made() -> None:

@@ -191,7 +191,7 @@ def test_units_merged_after_measuring_own_what_their_parts_owned(join: np.ufunc,
 def test_measurement_is_asked_for() -> None:
     _, coupling = couple(in_memory(between("b = Relu(a)")), SETTINGS)
     with pytest.raises(CompressorError, match="needs something measured"):
-        criterion("taylor").score(group(coupling)[0], Weights())
+        criterion("taylor").score(group(coupling)[0], Weights("mean"))
 
 
 def test_every_need_of_activations_has_its_criterion() -> None:

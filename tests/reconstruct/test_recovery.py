@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +17,7 @@ from compressor.config.choices import RECOVERIES
 from compressor.errors import UsageError
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
-from compressor.reconstruct import ReconstructOptions, layers, run
+from compressor.reconstruct import ReconstructOptions, layers, run, stages
 from compressor.reconstruct.fit import Affine
 from tests.models import model, weight
 from tests.reconstruct.case import FEW, Arrays, noise, outputs, pruned
@@ -409,3 +411,12 @@ def test_signature_and_names_stay() -> None:
     demand_same_interface(found.dense, found.model)
     assert names <= set(found.model.graph.initializers)
     assert [n.op_type for n in found.model.graph][-2:] == ["MatMul", "Add"], "a product without a bias gets an Add"
+
+
+def test_a_disk_without_room_for_activations_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, array: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stages, "save_array", full)
+    with pytest.raises(UsageError, match="activations do not fit into the temporary folder: No space left on device"):
+        pruned(model(CONV)).recover("lstsq", Arrays(x=noise(8, 4, 6, 6)), replace(FEW, cache_bytes=0))

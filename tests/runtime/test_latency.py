@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -21,7 +22,7 @@ TEXT = """
     a = Conv<pads=[1,1,1,1]>(x, w)
     y = Relu(a)
 }"""
-QUICK = Timing(runs=12, seconds=0, warmup_runs=1, warmup_seconds=0, rounds=3)
+QUICK = Timing(runs=12, seconds=0, max_seconds=60, warmup_runs=1, warmup_seconds=0, rounds=3, seed=0)
 X = {"x": np.ones((2, 4, 6, 6), np.float32), "not an input": np.ones(1, np.float32)}
 
 
@@ -77,7 +78,7 @@ def pair() -> list[TimedModel]:
 
 
 def test_every_pair_has_both_models_in_random_order(ticker):
-    time_in_turns(pair(), Timing(runs=200, seconds=0, warmup_runs=1, warmup_seconds=0, rounds=2))
+    time_in_turns(pair(), replace(QUICK, runs=200, rounds=2))
     log = [entry for entry in ticker.log if "load" not in entry]
     starts = [k for k, entry in enumerate(ticker.log) if entry.startswith("load")]
     assert len(starts) == 4
@@ -88,14 +89,14 @@ def test_every_pair_has_both_models_in_random_order(ticker):
 
 
 def test_both_runs_and_seconds_are_minima(ticker):
-    by_time = time_in_turns(pair(), Timing(runs=10, seconds=8, warmup_runs=1, warmup_seconds=0, rounds=2))
+    by_time = time_in_turns(pair(), replace(QUICK, runs=10, seconds=8, rounds=2))
     assert 195 <= sum(map(len, by_time[0].seconds)) <= 205
-    by_count = time_in_turns(pair(), Timing(runs=300, seconds=8, warmup_runs=1, warmup_seconds=0, rounds=2))
+    by_count = time_in_turns(pair(), replace(QUICK, runs=300, seconds=8, rounds=2))
     assert sum(map(len, by_count[1].seconds)) == 300
 
 
 def test_the_warm_up_is_by_count_and_by_time(ticker):
-    time_in_turns(pair(), Timing(runs=10, seconds=0, warmup_runs=5, warmup_seconds=0.1, rounds=1))
+    time_in_turns(pair(), replace(QUICK, runs=10, warmup_runs=5, warmup_seconds=0.1, rounds=1))
     stretches = [(name, len(list(same))) for name, same in groupby(e for e in ticker.log if "load" not in e)]
     assert stretches[0] in (("a", 10), ("a", 11))  # 0.1 s of 10 ms each
     assert stretches[1][0] == "b"
@@ -103,15 +104,13 @@ def test_the_warm_up_is_by_count_and_by_time(ticker):
 
 
 def test_a_slow_model_is_cut_short_but_every_round_has_pairs(ticker):
-    found = time_in_turns(
-        pair(), Timing(runs=10_000, seconds=0, max_seconds=2, warmup_runs=1, warmup_seconds=0, rounds=4)
-    )
+    found = time_in_turns(pair(), replace(QUICK, runs=10_000, max_seconds=2, rounds=4))
     assert [len(s) >= 3 for s in found[0].seconds] == [True] * 4
     assert ticker.clock < 2.5
 
 
 def test_a_model_slower_than_the_limit_gets_three_rounds_of_three_pairs(ticker):
-    found = time_in_turns(pair(), Timing(runs=100, max_seconds=0.05, warmup_runs=1, warmup_seconds=0, rounds=10))
+    found = time_in_turns(pair(), replace(QUICK, runs=100, seconds=3, max_seconds=0.05, rounds=10))
     assert [len(s) for s in found[0].seconds] == [3, 3, 3]
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+import time
+import uuid
 from pathlib import Path
 from threading import Event, Thread
 
@@ -51,6 +56,46 @@ def test_a_quantiser_that_fails_leaves_both_logs_as_they_were(severities, tmp_pa
         quantizer.optimised(tmp_path / "missing.onnx", tmp_path / "out.onnx")
     assert severities == [library.FATAL, library.WARNING]
     assert logging.root.manager.disable == disabled
+
+
+def test_quantisers_of_two_threads_leave_the_process_as_it_was() -> None:
+    """Each puts back what was there before both, in whatever order they end."""
+    before, started, ends = (uuid.uuid1, logging.root.manager.disable), Event(), Event()
+
+    def other() -> None:
+        started.set()
+        with quantizer._guarded("cannot be quantised"):
+            ends.wait(10)
+
+    thread = Thread(target=other)
+    with quantizer._guarded("cannot be quantised"):
+        assert uuid.uuid1 is not before[0]
+        thread.start()
+        started.wait(10)
+        time.sleep(0.05)
+    ends.set()
+    thread.join()
+    assert (uuid.uuid1, logging.root.manager.disable) == before
+
+
+def test_the_runtime_keeps_no_record_and_the_environment_is_as_it_was(tmp_path: Path) -> None:
+    """In a process of its own, whose home is empty: the runtime would put a database there."""
+    path = tmp_path / "m.onnx"
+    onnx.save(model(NODE), str(path))
+    home = tmp_path / "home"
+    home.mkdir()
+    script = f"""
+import os
+before = dict(os.environ)
+from compressor.runtime.sessions import Setup, run_session, start_session
+import numpy as np
+run_session(start_session({str(path)!r}, "cpu", Setup()), {{"x": np.ones((1, 4), np.float32)}})
+assert dict(os.environ) == before
+"""
+    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    own = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(home))
+    subprocess.run([sys.executable, "-c", script], env={**kept, **own}, cwd=home, check=True, timeout=120)
+    assert not list(home.iterdir())
 
 
 def test_one_thread_at_a_time_silences_the_log() -> None:

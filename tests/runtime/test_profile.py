@@ -9,8 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
+from compressor.errors import ModelError
+from compressor.runtime.library import ort
 from compressor.runtime.profile import profile, read_profile
 from compressor.runtime.sessions import CPU, Setup
+from compressor.runtime.turns import operator_shares
 from tests.models import model
 
 
@@ -71,3 +74,20 @@ def test_kernels_of_an_accelerator_replace_the_time_of_their_launch():
     found = read_profile(runs([launch, *kernels], [launch, *kernels]), 0)
     assert found.kernels
     assert [n.milliseconds for n in found.nodes] == [pytest.approx(0.2)]
+
+
+@pytest.mark.parametrize("text", [None, "[{"], ids=["no file", "cut short"])
+def test_a_profile_that_cannot_be_read_is_a_sentence(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(model("(float[2] x) => (float y) { y = Sin(x) }"), str(tmp_path / "m.onnx"))
+    written = tmp_path / "profile.json"
+    if text is not None:
+        written.write_text(text)
+    monkeypatch.setattr(ort.InferenceSession, "end_profiling", lambda _: str(written))
+    for read, remedy in (
+        (lambda path, *how: profile(path, *how, runs=1), "run without --profile"),
+        (lambda path, *how: operator_shares(path, path, *how), "use --target-macs instead"),
+    ):
+        with pytest.raises(ModelError, match=f"no readable profile; {remedy}"):
+            read(tmp_path / "m.onnx", "cpu", {"x": np.ones(2, np.float32)}, Setup(threads=1))

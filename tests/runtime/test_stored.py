@@ -9,11 +9,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from compressor.errors import ModelError
-from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange, opening, run_once
+from compressor.runtime.stored import Feed, Ready, Runnable, Runs, WeightChange, opened_beside, run_once
 from tests.models import in_memory, model
 
 
-class _Ready(Open):
+class _Ready(Ready):
     def run(self, feeds: Sequence[Feed]) -> Runs:
         return Runs([], list(feeds), [[] for _ in feeds])
 
@@ -25,7 +25,7 @@ class _Slow(Runnable):
         self.may_end, self.opened_by = Event(), list[Thread]()
         self._problem = problem
 
-    def open(self) -> Open:
+    def open(self) -> Ready:
         self.may_end.wait(10)
         self.opened_by.append(current_thread())
         if self._problem is not None:
@@ -38,7 +38,7 @@ class _Slow(Runnable):
 
 def test_a_model_is_opened_beside_the_block_and_once() -> None:
     slow = _Slow()
-    with opening(slow) as opened:
+    with opened_beside(slow) as opened:
         assert not slow.opened_by
         slow.may_end.set()
         first = opened.open()
@@ -50,7 +50,7 @@ def test_a_model_is_opened_beside_the_block_and_once() -> None:
 def test_what_opening_raises_is_raised_where_it_is_asked_for() -> None:
     slow = _Slow(ModelError("no kernel"))
     slow.may_end.set()
-    with opening(slow) as opened, pytest.raises(ModelError, match="no kernel"):
+    with opened_beside(slow) as opened, pytest.raises(ModelError, match="no kernel"):
         opened.open()
 
 
@@ -58,7 +58,7 @@ def test_no_thread_is_left_where_the_block_fails() -> None:
     slow = _Slow()
 
     def fail() -> None:
-        with opening(slow):
+        with opened_beside(slow):
             slow.may_end.set()
             raise ValueError("meant")
 

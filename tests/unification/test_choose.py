@@ -99,3 +99,20 @@ def test_a_block_that_is_none_is_refused():
     plan = UnifyPlan.of({"a": "1x8"}, UnifySettings())
     with pytest.raises(PlanError, match="is not a block"):
         UnifyPlan.from_json(plan.to_json().replace("1x8", "lots"))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (None, "cannot read the plan .*: No such file"),
+        (b"\xff\xfe", "it is no text"),
+        (b"[]", "not a plan of unification: the plan"),
+        (b'{"schema": 99}', "has schema 99, this version reads"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_refused(data, words, tmp_path):
+    path = tmp_path / "blocks.json"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(PlanError, match=words):
+        UnifyPlan.load(path)

@@ -134,7 +134,9 @@ def test_magnitudes_keep_their_precision_at_any_size(size: float, dtype: Any) ->
 
 def test_weights_below_every_normal_number_are_numbers() -> None:
     layout = Blocking(CanonicalAxes.of((8, 8), "oi"), BlockShape.parse("4x4"))
-    packed = pack_blocks(np.full((8, 8), 1e-42, np.float32), layout, np.full(layout.count, UNIFIED, np.uint8))
+    packed = pack_blocks(
+        np.full((8, 8), 1e-42, np.float32), layout, np.full(layout.count, UNIFIED, np.uint8), "float16"
+    )
     np.testing.assert_allclose(packed.decode(), np.float32(1e-42), rtol=0.01)
 
 
@@ -148,7 +150,7 @@ def test_float32_magnitudes_change_no_bit_of_a_projected_weight() -> None:
 def test_a_block_that_rounds_to_nothing_is_pruned() -> None:
     layout = Blocking(CanonicalAxes.of((64, 4), "oi"), BlockShape.parse("1x4"))
     w = np.array([[1e4] * 4] * 63 + [[-1e-9] * 4], np.float32)
-    packed = pack_blocks(w, layout, np.full(64, UNIFIED, np.uint8))
+    packed = pack_blocks(w, layout, np.full(64, UNIFIED, np.uint8), "float16")
     assert packed.order == (UNIFIED,), "one zero is cheaper than a map"
     assert packed.kinds().tolist() == [UNIFIED] * 63 + [PRUNED]
     assert not np.signbit(packed.decode()).any(), "no negative zero"

@@ -21,7 +21,7 @@ from compressor.graph.ir.elementwise import BROADCASTS, UNARY
 from compressor.graph.ir.movement import JOINS, MOVES
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.sizes.shapes import Shapes
-from compressor.graph.tensors.weights import DerivedTensor, KeptAlong
+from compressor.graph.tensors.weights import DerivedTensor, KeptEntries
 
 Tokens = npt.NDArray[np.int64]
 TABLE_RANK = 2
@@ -253,7 +253,7 @@ class _Change:
         stays[self.kept] = True
         dims[axis] = len(self.kept)
         self.cut[value] = axis
-        value.const_value = DerivedTensor(tensor, KeptAlong({axis: stays}), tuple(dims))
+        value.const_value = DerivedTensor(tensor, KeptEntries({axis: stays}), tuple(dims))
         value.shape = ir.Shape(dims)
 
     def _lost(self, value: ir.Value, node: ir.Node | None) -> ModelError:

@@ -49,6 +49,8 @@ MOVEMENT: Mapping[str, Movement] = MappingProxyType({
 
 MOVES = frozenset(op for op, kind in MOVEMENT.items() if kind is not Movement.ZEROS)
 """Operators whose outputs hold entries of the inputs, at most in another element type."""
+ALL_ENTRIES = frozenset({Movement.COPY, Movement.SHAPE, Movement.AXES, Movement.TYPE})
+"""Movements that give every entry of the first input once."""
 JOINS = frozenset(op for op, kind in MOVEMENT.items() if kind is Movement.JOINS)
 _PASSES_ON = frozenset({"Identity", "Concat", "Dropout"})
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, Mask
 from compressor.core.compare import is_finite, same_bits
 from compressor.graph.ir.nodes import dims_of
 
@@ -182,23 +182,33 @@ def paired_weights(
 
 
 @dataclass(frozen=True)
-class KeptAlong:
-    """What is left of rows of a weight where some entries of its axes go.
+class KeptEntries:
+    """What is left of rows of a weight where some of its entries go.
 
     Attributes:
-        kept: axis -> which of its entries stay, bool[entries].
+        kept: axis -> which of its entries stay, bool[entries]; empty where rows differ.
+        factors: where rows differ, masks of the weight's rank, of size 1 where nothing varies: an entry stays where all
+            of them say so.
     """
 
-    kept: Mapping[int, npt.NDArray[np.bool_]]
+    kept: Mapping[int, Mask]
+    factors: Sequence[Mask] = ()
 
-    def __call__(self, array: npt.NDArray[np.generic], first: int) -> npt.NDArray[np.generic]:
-        """Of ``array``, rows of the weight from number ``first`` on."""
+    def __call__(self, array: Array, first: int) -> Array:
+        """Of ``array``, rows of the weight from number ``first`` on; flat where rows differ."""
+        if self.factors:
+            return array[np.broadcast_to(row_mask(self.factors, first, len(array)), array.shape)]
         stays = {axis: keep[first : first + len(array)] if axis == 0 else keep for axis, keep in self.kept.items()}
         return taken(array, {axis: np.flatnonzero(keep) for axis, keep in stays.items()})
 
 
+def row_mask(factors: Sequence[Mask], first: int, count: int) -> Mask:
+    """The mask of these rows, multiplied out; it has one row where all are alike."""
+    return reduce(np.logical_and, (m[first : first + count] if m.shape[0] > 1 else m for m in factors))
+
+
 def taken(array: Array, places: Mapping[int, Sequence[int] | npt.NDArray[np.int64]]) -> Array:
-    """What stands at these places along each axis, in their order: whatever slices a weight does so here.
+    """What stands at these places along each axis, in their order: weights are sliced here and by KeptEntries alone.
 
     Args:
         array: a weight, or rows of it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compressor.channels.balance import balance, is_balanced
+from compressor.channels.balance import balance
 from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup, group, no_group
 from compressor.channels.labels import UnitArray
@@ -235,9 +235,8 @@ def scored_groups(
     groups = group(coupling)
     if not groups:
         raise NothingToPrune(no_group(coupling))
-    if not is_balanced(coupling):
-        # Balancing pairs units of different rows by rank, so it needs scores before groups are final.
-        balance(coupling, _unit_scores(coupling, groups, judge))
+    # Balancing pairs units of different rows by rank, so it needs scores before groups are final.
+    if balance(coupling, lambda: _unit_scores(coupling, groups, judge)):
         # Merged units belong together now; the groups from before the balancing are stale.
         groups = group(coupling)
     groups = groups if names is None else names.given(groups)

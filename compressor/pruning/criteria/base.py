@@ -28,7 +28,7 @@ class Weights:
         seed: of criteria that draw at random; not negative.
     """
 
-    def __init__(self, aggregate: str = "mean", measurement: Measurement | None = None, seed: int = 0) -> None:
+    def __init__(self, aggregate: str, measurement: Measurement | None = None, seed: int = 0) -> None:
         self.aggregate, self.seed = aggregate, seed
         self.measurement = measurement
         self._energy: dict[tuple[str, tuple[int, ...], int], Scores] = {}

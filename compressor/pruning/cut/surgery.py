@@ -1,24 +1,22 @@
 """The one knife of channels: ``remove`` makes tensors smaller by a cut, ``mask`` zeroes the same positions.
 
-Weights are sliced by :func:`compressor.graph.tensors.weights.taken`, here and wherever else one becomes smaller.
+Weights are sliced by :mod:`compressor.graph.tensors.weights`, here and wherever else one becomes smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import ChannelMask, Mask
+from compressor.channels.channel_mask import ChannelMask
 from compressor.channels.fills import drop_copies
 from compressor.channels.verify import recheck, rule_errors
-from compressor.core.arrays import Array
+from compressor.core.arrays import Array, Mask
 from compressor.graph.ir.captures import values_of
 from compressor.graph.ir.nodes import dims_of
-from compressor.graph.tensors.weights import DerivedTensor, KeptAlong, is_large
+from compressor.graph.tensors.weights import DerivedTensor, KeptEntries, is_large, row_mask
 from compressor.operators.recurrence import W
 from compressor.operators.reference import Reference
 from compressor.operators.repair import Repairer
@@ -96,50 +94,25 @@ def _cut(
     if not lazily or tensor.dtype.bitwidth % 8:
         # Not ir.tensor, which asks of every array whether it is of some tensor's protocol.
         return ir.Tensor(compact(tensor.numpy(), cut, value), dtype=tensor.dtype, name=value.name)
-    part = Compacted.of(cut, value)
-    derived = DerivedTensor(tensor, part, shape)
+    derived = DerivedTensor(tensor, kept_entries(cut, value), shape)
     derived.name = value.name
     return derived
 
 
-@dataclass(frozen=True)
-class Compacted:
-    """What stays of rows of a weight; made from a cut once, and asked for any rows of it later.
-
-    Attributes:
-        kept: axis -> which positions stay along it; empty where rows differ.
-        factors: which positions stay, where rows differ in that; see ``ChannelMask.factors``.
-    """
-
-    kept: Mapping[int, Mask]
-    factors: Sequence[Mask] = ()
-
-    @staticmethod
-    def of(cut: ChannelMask, value: ir.Value) -> Compacted:
-        """Of the weight ``value``."""
-        terms = cut.coupling.layout(value, assign_fresh=False)
-        # Rows of a joint term keep different positions, which one mask for each axis cannot say.
-        if any(len(t.axes) > 1 for t in terms):
-            return Compacted({}, cut.factors(value))
-        axes = sorted({t.axes[0] for t in terms})
-        kept = {axis: cut.keep(value, (axis,)) for axis in axes}
-        return Compacted({axis: keep for axis, keep in kept.items() if not keep.all()})
-
-    def __call__(self, array: Array, first: int) -> Array:
-        """What stays of ``array``, rows of the weight from number ``first`` on; flat where rows differ."""
-        if self.factors:
-            return array[np.broadcast_to(_rows(self.factors, first, len(array)), array.shape)]
-        return KeptAlong(self.kept)(array, first)
-
-
-def _rows(factors: Sequence[Mask], first: int, count: int) -> Mask:
-    """The mask of these rows, multiplied out; it has one row where all are alike."""
-    return reduce(np.logical_and, (m[first : first + count] if m.shape[0] > 1 else m for m in factors))
+def kept_entries(cut: ChannelMask, value: ir.Value) -> KeptEntries:
+    """What stays of the weight ``value``; made from a cut once, and asked for any rows of it later."""
+    terms = cut.coupling.layout(value, assign_fresh=False)
+    # Rows of a joint term keep different positions, which one mask for each axis cannot say.
+    if any(len(t.axes) > 1 for t in terms):
+        return KeptEntries({}, cut.factors(value))
+    axes = sorted({t.axes[0] for t in terms})
+    kept = {axis: cut.keep(value, (axis,)) for axis in axes}
+    return KeptEntries({axis: keep for axis, keep in kept.items() if not keep.all()})
 
 
 def compact(array: Array, cut: ChannelMask, value: ir.Value) -> Array:
     """What stays of ``array``, the data of ``value``, in row-major order."""
-    part = Compacted.of(cut, value)
+    part = kept_entries(cut, value)
     left = part(array, 0)
     if part.factors:
         left = left.reshape(cut.after(value))
@@ -195,7 +168,7 @@ def _zeroed(tensor: ir.TensorProtocol, factors: Sequence[Mask]) -> DerivedTensor
     """``tensor`` with removed positions zero; made only when it is written, so that it is never held twice."""
 
     def part(array: Array, first: int) -> Array:
-        return np.where(_rows(factors, first, len(array)), array, np.zeros((), array.dtype)) if array.ndim else array
+        return np.where(row_mask(factors, first, len(array)), array, np.zeros((), array.dtype)) if array.ndim else array
 
     return DerivedTensor(tensor, part, dims_of(tensor))
 

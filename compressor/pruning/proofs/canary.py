@@ -113,38 +113,38 @@ class Case:
         names = list(dict.fromkeys(chain.from_iterable(inside.values())))
         if not names:
             return list(blind), []
+        versions = Versions(giving(self.small, names), self.folder, self.provider)
+        found = versions.open({}).run(self.standard.runs.feeds[:1])
+        standard = self._standard_inside(names, found)
+        unlike = _failing(standard, found)
+        for member in blind:
+            own = inside[member.name]
+            # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
+            if unlike.intersection(own) and finite_everywhere(standard.of_outputs(own).runs):
+                raise tool_fault(f"no output shows it, but values inside differ behind {member.name!r}")
+        alike = {name: own for name, own in inside.items() if own and not unlike.intersection(own)}
+        left = [m for m in blind if m.name in alike]
+        versions = sharing(versions, [wrong[m.name][0] for m in left], standard, self.macs)
+        alone = max(BLIND_ALONE, versions.affordable(len(left), self.macs))
+        dead, unsure = [m for m in blind if m.name not in alike], list[ChannelGroup]()
+        for part in _parts(left, wrong, alone):
+            runs = versions.open(dict(wrong[m.name] for m in part)).run(standard.runs.feeds)
+            shown = _failing(standard, runs.of_outputs(list(chain.from_iterable(alike[m.name] for m in part))))
+            dead += [m for m in part if not shown.intersection(alike[m.name])]
+            unsure += [m for m in part if shown.intersection(alike[m.name]) and len(part) > 1]
+        return dead, unsure
+
+    def _standard_inside(self, names: Sequence[str], found: Runs) -> Standard:
+        """What values inside have to be; where what was ``found`` is not, with the noise of their own."""
         feeds = self.standard.runs.feeds[:1]
         whole = values_inside(self.reference, names, feeds, self.folder, self.provider)
-        versions = Versions(giving(self.small, names), self.folder, self.provider)
-        found = versions.open({}).run(feeds)
         expected = self._kept(whole.runs)
         standard = Standard(expected, Tolerance(self.standard.tolerance.rtol))
         if not standard.met_by(found):
             # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
             moved = [self._kept(runs) for runs in moved_runs(whole, feeds)]
             standard = replace(standard, noise=noise_of([(expected, moved)]))
-
-        def fails(runs: Runs, members: Sequence[ChannelGroup]) -> set[str]:
-            own = list(dict.fromkeys(chain.from_iterable(inside[m.name] for m in members)))
-            gaps = standard.of_outputs(own).distances(runs.of_outputs(own))[0]
-            return {name for name, gap in zip(own, gaps, strict=True) if not gap.passed}
-
-        right = fails(found, blind)
-        for member in blind:
-            own = inside[member.name]
-            # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
-            if right.intersection(own) and finite_everywhere(standard.of_outputs(own).runs):
-                raise tool_fault(f"no output shows it, but values inside differ behind {member.name!r}")
-        dead = [m for m in blind if not inside[m.name] or right.intersection(inside[m.name])]
-        open_ones = [m for m in blind if m not in dead]
-        versions = sharing(versions, [wrong[m.name][0] for m in open_ones], standard, self.macs)
-        alone = max(BLIND_ALONE, versions.affordable(len(open_ones), self.macs))
-        unsure = []
-        for part in _parts(open_ones, wrong, alone):
-            shown = fails(versions.open(dict(wrong[m.name] for m in part)).run(feeds), part)
-            dead += [m for m in part if not shown.intersection(inside[m.name])]
-            unsure += [m for m in part if shown.intersection(inside[m.name]) and len(part) > 1]
-        return dead, unsure
+        return standard
 
     def _inside(self, member: ChannelGroup) -> list[str]:
         """Values that nodes with a weight of the group make, in both models."""
@@ -230,3 +230,9 @@ def _parts(
         part[name] = member
     if part:
         yield list(part.values())
+
+
+def _failing(standard: Standard, runs: Runs) -> set[str]:
+    """Names of the values that the standard does not let pass."""
+    gaps = standard.of_outputs(runs.names).distances(runs)[0]
+    return {name for name, gap in zip(runs.names, gaps, strict=True) if not gap.passed}

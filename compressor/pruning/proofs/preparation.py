@@ -36,7 +36,7 @@ from compressor.pruning.proofs.routes import ModelPair, flows, prove_routes
 from compressor.pruning.proofs.runs.chained import runnable_given
 from compressor.pruning.proofs.runs.inputs import Inputs
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
-from compressor.runtime.stored import Answers, Feed, Runnable, opening
+from compressor.runtime.stored import Answers, Feed, Runnable, opened_beside
 
 PREPARATION = "preparation"
 
@@ -191,7 +191,7 @@ def same_outputs(
         ModelError: the original takes none of the inputs.
     """
     tolerance, full = tolerance_of(settings), settings.verify == "full"
-    with scratch() as folder, opening(runnable(prepared, folder, settings.provider)) as made:
+    with scratch() as folder, opened_beside(runnable(prepared, folder, settings.provider)) as made:
         given = _runnable(original, prepared, folder, settings)
         # All at once, since a model that is run in pieces is read once for all of them.
         expected = Answers.to_some(given, [*inputs, loud] if loud is not None and full else inputs, instead)

@@ -35,9 +35,8 @@ from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved, NotP
 from compressor.pruning.proofs.outputs.standard import Standard, drawn_of, moved_runs, noise_of, with_tolerance
 from compressor.pruning.proofs.runs.chained import runnable_written
 from compressor.pruning.proofs.runs.inputs import Inputs
-from compressor.pruning.proofs.runs.piecewise import Piecewise
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
-from compressor.runtime.stored import Answers, Feed, Runnable, Runs, opening
+from compressor.runtime.stored import Answers, Feed, Runnable, Runs, opened_beside
 
 ABOUT_SIZES = "sizes"
 """What an entry of what is not proved is about that is about no group."""
@@ -118,7 +117,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     wanted = inputs.for_masks(sized=sized) if settings.verify == "full" or sized else inputs.both
     # Two runs are enough, and a third where one is far off; more are offered for models that refuse some sizes.
     enough = 2 if inputs.far is None else 3
-    with opening(small) as opened:
+    with opened_beside(small) as opened:
         expected = Answers.to_some(masked.stored, wanted, inputs.instead(), enough=enough)
         taken = list(expected.runs.feeds)
         # The second size is run though nothing can be compared there: a size that was baked into the smaller model
@@ -133,7 +132,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     if shapes.chosen and len({input_sizes(feed) for feed in taken}) == 1:
         why = SIZED if sized and inputs.second is not None else ONE_SIZE
         missing.insert(0, NotProved(ABOUT_SIZES, why, NotProvedKind.SIZES))
-    notes = [evidence.note, masked.stored.note if isinstance(masked.stored, Piecewise) else ""]
+    notes = [evidence.note, masked.stored.note]
     statistics = masked.masks is not None and masked.masks.statistics > 0
     evidence = replace(evidence, note="; ".join(filter(None, notes)), masked_statistics=statistics)
     return evidence.with_missing(missing), standard

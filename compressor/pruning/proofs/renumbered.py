@@ -13,7 +13,7 @@ from compressor.errors import tool_fault
 from compressor.graph.form.vocabulary import NumberedAnew
 from compressor.graph.tensors.weights import paired_weights, same_tensors
 from compressor.pruning.proofs.graphs.exact import stays
-from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange
+from compressor.runtime.stored import Feed, Ready, Runnable, Runs, WeightChange
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Renumbered(Runnable):
     stored: Runnable
     renumbering: Renumbering
 
-    def open(self) -> OpenRenumbered:
+    def open(self) -> ReadyRenumbered:
         """Opens the model; raises as its own ``open``."""
-        return OpenRenumbered(self.stored.open(), self.renumbering)
+        return ReadyRenumbered(self.stored.open(), self.renumbering)
 
     def changed(self, change: WeightChange, folder: Path) -> Renumbered:
         """The same with other weights."""
@@ -51,10 +51,10 @@ class Renumbered(Runnable):
 
 
 @dataclass(frozen=True)
-class OpenRenumbered(Open):
+class ReadyRenumbered(Ready):
     """A session of the model that knows the old numbers."""
 
-    live: Open
+    ready: Ready
     renumbering: Renumbering
 
     def run(self, feeds: Sequence[Feed]) -> Runs:
@@ -62,7 +62,7 @@ class OpenRenumbered(Open):
         inputs, outputs = self.renumbering.names
         tokens = np.asarray(self.renumbering.tokens)
         old = [{n: tokens[a].astype(a.dtype) if n in inputs else a for n, a in feed.items()} for feed in feeds]
-        runs = self.live.run(old)
+        runs = self.ready.run(old)
         scores = [name in outputs for name in runs.names]
         taken = [[a[..., tokens] if s else a for a, s in zip(row, scores, strict=True)] for row in runs.outputs]
         return Runs(runs.names, list(feeds), taken)

@@ -277,9 +277,9 @@ def _missing(ways: ir.Graph, ran: Sequence[Route], shown: Sequence[Evidence]) ->
     for place in _places(ways):
         if not (place.flow.choices or place.flow.conditions):
             continue
-        heard = _outputs_behind(ways, place.top)
-        told = [route for route, one in zip(ran, shown, strict=True) if any(map(one.counts.get, heard))]
-        if not place.reached(told):
+        outputs = _outputs_behind(ways, place.top)
+        compared = [route for route, one in zip(ran, shown, strict=True) if any(map(one.counts.get, outputs))]
+        if not place.reached(compared):
             yield NotProved(str(place.node.name), NO_NUMBER_THERE if place.reached(ran) else NOT_REACHED)
 
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable, runs_whole
-from compressor.runtime.stored import Feed, Open, Runs
+from compressor.runtime.stored import Feed, Ready, Runs
 
 EFFORT = 2 * 10**9
 """Multiply-accumulates, or what takes as long, that may be spent on wrong models: about two tenths of a second."""
@@ -27,20 +27,20 @@ OtherWeights = Mapping[str, ir.TensorProtocol]
 
 
 @dataclass(frozen=True)
-class Shared(Open):
+class Shared(Ready):
     """A session that all versions share.
 
     Attributes:
-        live: the session.
+        ready: the session.
         weights: arrays that it takes as inputs beside those of the model, by name.
     """
 
-    live: Open
+    ready: Ready
     weights: Mapping[str, Array]
 
     def run(self, feeds: Sequence[Feed]) -> Runs:
-        """Runs the version on each feed; raises as :meth:`compressor.runtime.stored.Live.run`."""
-        found = self.live.run([{**feed, **self.weights} for feed in feeds])
+        """Runs the version on each feed; raises as :meth:`compressor.runtime.stored.ReadySession.run`."""
+        found = self.ready.run([{**feed, **self.weights} for feed in feeds])
         return Runs(found.names, list(feeds), found.outputs)
 
 
@@ -60,7 +60,7 @@ class Versions:
     provider: str
     shared: Shared | None = None
 
-    def sharing(self, names: Sequence[str], is_right: Callable[[Open], bool]) -> Versions:
+    def sharing(self, names: Sequence[str], is_right: Callable[[Ready], bool]) -> Versions:
         """The same with one session for all versions that differ in these weights, where there can be one.
 
         Args:
@@ -74,18 +74,18 @@ class Versions:
         if not runs_whole(self.model) or any(tensor.dtype.bitwidth % 8 for tensor in tensors.values()):
             return self
         try:
-            live = runnable(_asking(self.model, list(tensors)), self.folder, self.provider).open()
-            shared = Shared(live, {name: tensor.numpy() for name, tensor in tensors.items()})
+            ready = runnable(_asking(self.model, list(tensors)), self.folder, self.provider).open()
+            shared = Shared(ready, {name: tensor.numpy() for name, tensor in tensors.items()})
             return Versions(self.model, self.folder, self.provider, shared) if is_right(shared) else self
         except ModelError:
             return self
 
-    def open(self, weights: OtherWeights) -> Open:
+    def open(self, weights: OtherWeights) -> Ready:
         """The version with these weights, ready to run; raises ModelError where the runtime refuses it."""
         if self.shared is None:
             return runnable(self._with(weights), self.folder, self.provider).open()
         given = {name: tensor.numpy() for name, tensor in weights.items()}
-        return Shared(self.shared.live, {**self.shared.weights, **given})
+        return Shared(self.shared.ready, {**self.shared.weights, **given})
 
     def affordable(self, count: int, macs: int = 0) -> int:
         """As :func:`affordable`, of this model."""

@@ -17,7 +17,7 @@ from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.pruning.proofs.versions import Versions, affordable
 from compressor.runtime.outputs import giving
-from compressor.runtime.stored import Answers, Feed, Open
+from compressor.runtime.stored import Answers, Feed, Ready
 
 WrongKind = TypeVar("WrongKind")
 
@@ -59,7 +59,7 @@ def tried_in_parts(
     return Parted(count, together, blind)
 
 
-def is_noticed(opened: Callable[[], Open], standard: Standard, *, whole: bool = False) -> bool:
+def is_noticed(opened: Callable[[], Ready], standard: Standard, *, whole: bool = False) -> bool:
     """Does a wrong model fail at an output?
 
     Args:
@@ -70,8 +70,8 @@ def is_noticed(opened: Callable[[], Open], standard: Standard, *, whole: bool = 
     """
     feeds = standard.runs.feeds
     try:
-        live = opened()
-        return any(not standard.only(k).met_by(live.run([feeds[k]])) for k in smallest_first(feeds))
+        ready = opened()
+        return any(not standard.only(k).met_by(ready.run([feeds[k]])) for k in smallest_first(feeds))
     except ModelError:
         return whole
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from compressor.structures.masks.maker import WeightEnergy
+from compressor.structures.layer.geometry import maskable, spatial
+from compressor.structures.masks.maker import Structure, WeightEnergy
 from compressor.structures.masks.pieces import WeightMask
 
 COEFFICIENT_SHARES = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05)
@@ -55,3 +56,7 @@ def kernels_of(mask: WeightMask) -> npt.NDArray[np.int64] | None:
     if not (flat == flat[:1]).all() or (counts != counts[0]).any() or not 0 < counts[0] < flat.shape[2]:
         return None
     return np.nonzero(flat[0])[1].reshape(len(counts), -1)
+
+
+INTERSPACE = Structure(masks=Coefficients, basis=True, suits=maskable)
+COLUMNS = Structure(masks=Columns, basis=True, suits=spatial)

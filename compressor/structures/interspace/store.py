@@ -58,7 +58,7 @@ def demand_bits(model: ir.Model, parts: dict[str, Packed]) -> None:
 def _packed(array: Array) -> Packed:
     kinds = np.where(array.ravel() != 0, FREE, PRUNED).astype(np.uint8)
     view = CanonicalAxes.of(array.shape, "oi" + "t" * (array.ndim - 2))
-    return pack_blocks(array, Blocking(view, ONE), kinds)
+    return pack_blocks(array, Blocking(view, ONE), kinds, "float16")
 
 
 def _narrow(graph: ir.Graph, value: ir.Value, array: Array) -> ir.Value:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.graph.ir.edit import add_constant, put_before
+from compressor.graph.tensors.weights import taken
 from compressor.reconstruct.form import Matrix
 from compressor.reconstruct.layers import LayerPair
 from compressor.structures.lowrank.split import in_a_row
@@ -70,8 +71,9 @@ def write_columns(
     assert graph is not None
     channels, kept = kernels.shape
     deep = basis[kernels].reshape(channels * kept, 1, *weight.shape[2:])
-    flat = np.take_along_axis(coefficients, kernels[None], axis=2)
-    flat = flat.reshape(len(weight), channels * kept, *(1,) * (weight.ndim - 2))
+    places = np.arange(channels)[:, None] * len(basis) + kernels
+    flat = taken(coefficients.reshape(len(weight), -1), {1: places.ravel()})
+    flat = flat.reshape(*flat.shape, *(1,) * (weight.ndim - 2))
     arrays = (("depthwise", deep), ("pointwise", flat))
     first, second = (add_constant(graph, f"{name}.{key}", array.astype(weight.dtype)) for key, array in arrays)
     attributes = [a for key, a in node.attributes.items() if key != "group"]

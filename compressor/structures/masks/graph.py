@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from compressor.structures.masks.maker import WeightEnergy, balanced, even
+from compressor.structures.layer.geometry import maskable
+from compressor.structures.masks.maker import Structure, WeightEnergy, balanced, even
 from compressor.structures.masks.pieces import WeightMask
 
 SIZE = 8
@@ -93,3 +94,6 @@ def _assigned(profile: npt.NDArray[np.float64], adjacency: Adjacency) -> WeightM
         by_node = np.stack([profile[outs == k].sum(axis=0) for k in range(nodes)], axis=1)
         ins = balanced(by_node @ adjacency.astype(np.float64), even(profile.shape[1], nodes))
     return adjacency[np.ix_(outs, ins)]
+
+
+GRAPH = Structure(masks=Graph, suits=maskable)

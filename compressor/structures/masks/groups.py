@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.core.compare import TINY
-from compressor.structures.masks.maker import WeightEnergy, balanced, even
+from compressor.structures.layer.geometry import maskable
+from compressor.structures.masks.maker import Structure, WeightEnergy, balanced, even
 from compressor.structures.masks.pieces import WeightMask
 
 SHARES = (0.1, 0.2, 0.35, 0.5)
@@ -85,3 +86,6 @@ def _clustered(profile: npt.NDArray[np.float64], count: int, seed: int) -> npt.N
         found = new
         centres = np.stack([rows[found == k].mean(axis=0) for k in range(count)])
     return found
+
+
+GROUPS = Structure(masks=Groups, suits=maskable)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compressor.structures.masks.maker import ChannelOrder, WeightEnergy
+from compressor.structures.layer.geometry import maskable
+from compressor.structures.masks.maker import ChannelOrder, Structure, WeightEnergy
 from compressor.structures.masks.pieces import WeightMask
 
 ROW = 4
@@ -81,3 +82,6 @@ def _swapped(rows: WeightEnergy) -> ChannelOrder:
     kept = np.partition(quads, ROW - HALF, axis=3)[..., ROW - HALF :].sum(axis=(0, 2, 3))
     # The present order comes first, and stays unless another keeps more.
     return orders[int(kept.argmax())]
+
+
+NM = Structure(masks=NofM, lowers=False, suits=maskable)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compressor.structures.masks.maker import WeightEnergy, balanced, even
+from compressor.structures.layer.geometry import maskable
+from compressor.structures.masks.maker import Structure, WeightEnergy, balanced, even
 from compressor.structures.masks.pieces import WeightMask
 
 
@@ -62,3 +63,6 @@ def _box(kernel: tuple[int, ...], sides: list[tuple[int, int]]) -> WeightMask:
     support = np.zeros(kernel, np.bool_)
     support[tuple(slice(a, b) for a, b in sides)] = True
     return support
+
+
+SUPPORTS = Structure(masks=Supports, suits=maskable)

@@ -54,10 +54,10 @@ class AdmmSchedule:
             signs are free, 1 turns over every weight below half its magnitude at the first refresh.
     """
 
-    refreshes: int = 30
-    pull: float = 0.03
-    growth: float = 1.15
-    dual_step: float = 0.3
+    refreshes: int
+    pull: float
+    growth: float
+    dual_step: float
 
 
 class Admm(Approach):
@@ -72,9 +72,9 @@ class Admm(Approach):
         schedule: of refreshes.
     """
 
-    def __init__(self, constraints: Mapping[str, Constraint], schedule: AdmmSchedule | None = None) -> None:
+    def __init__(self, constraints: Mapping[str, Constraint], schedule: AdmmSchedule) -> None:
         super().__init__(constraints)
-        self.schedule = schedule or AdmmSchedule()
+        self.schedule = schedule
         self.rho = 0.0
         self._z: Tensors = {}
         self._v: Tensors = {}

@@ -13,6 +13,9 @@ import torch
 
 from compressor.train.constraints.constrained import Approach, Constraint, Residual, relative_gap
 
+ALPHA = 0.95
+"""What a step leaves of the gap in the end; of the authors' commands."""
+
 
 class SoftShrinkage(Approach):
     """Moves weights a growing share of the way to their set after each step.
@@ -22,7 +25,7 @@ class SoftShrinkage(Approach):
         alpha: share of the gap to the set that a step leaves, at the end; ``1 - alpha`` grows linearly from zero.
     """
 
-    def __init__(self, constraints: Mapping[str, Constraint], alpha: float = 0.95) -> None:
+    def __init__(self, constraints: Mapping[str, Constraint], alpha: float = ALPHA) -> None:
         super().__init__(constraints)
         self._alpha = alpha
 

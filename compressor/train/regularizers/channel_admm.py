@@ -20,7 +20,7 @@ from compressor.train.regularizers.coupled_channels import CoupledChannels
 from compressor.train.regularizers.regularizer import RegularizerRow, TrainedChannels
 from compressor.train.regularizers.shrinking import ChannelSet
 
-SCHEDULE = AdmmSchedule(pull=0.3, growth=1.1)
+SCHEDULE = AdmmSchedule(refreshes=30, pull=0.3, growth=1.1, dual_step=0.3)
 """The first pull is no less than ``log(1 + dual step)``: otherwise V grows faster than W shrinks, and units that nobody
 holds on to would come back."""
 

@@ -22,11 +22,10 @@ from typing import Any
 import torch
 
 from compressor.core.group_envelope import remaining
+from compressor.train.constraints.soft_shrinkage import ALPHA
 from compressor.train.regularizers.group_sparsity import unit_importance
 from compressor.train.regularizers.regularizer import ChannelRegularizer, RegularizerRow, TrainedChannels
 
-ALPHA = 0.95
-"""What a step leaves of a weak unit in the end; of the authors' commands."""
 STRENGTH = 0.001
 """Of the proximal map at the end: what is kept shrinks by it in every step."""
 FIXED_AFTER = 0.7

@@ -99,7 +99,7 @@ class ChannelMoments:
 
 
 def insert(
-    model: ir.Model, batches: Iterable[Batch], *, ties: Mapping[str, GroupNumbers] | None = None, provider: str = "cpu"
+    model: ir.Model, batches: Iterable[Batch], provider: str, ties: Mapping[str, GroupNumbers] | None = None
 ) -> Insertion:
     """Puts a BatchNormalization behind every layer that can have one; see the module.
 
@@ -109,8 +109,8 @@ def insert(
     Args:
         model: not changed.
         batches: calibration samples; the outputs of all layers for one batch are held at a time.
-        ties: by name of a weight, which of its filters get one factor; each gets its own otherwise.
         provider: where the activations are computed.
+        ties: by name of a weight, which of its filters get one factor; each gets its own otherwise.
 
     Raises:
         ModelError: the model takes one sample at a time, or does not run.

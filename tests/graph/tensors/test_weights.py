@@ -201,7 +201,7 @@ def test_places_are_taken_in_their_order_and_by_rows_as_of_the_whole() -> None:
     array = np.arange(24).reshape(2, 3, 4)
     np.testing.assert_array_equal(weights.taken(array, {2: [3, 0], 0: [1]}), array[1:][:, :, [3, 0]])
     keep = np.asarray([True, False, True, True])
-    kept = weights.KeptAlong({0: keep, 1: np.asarray([False, True])})
+    kept = weights.KeptEntries({0: keep, 1: np.asarray([False, True])})
     rows = np.arange(8).reshape(4, 2)
     np.testing.assert_array_equal(kept(rows, 0), rows[keep, 1:])
     np.testing.assert_array_equal(kept(rows[2:], 2), rows[2:, 1:])

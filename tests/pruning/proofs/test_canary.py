@@ -21,7 +21,7 @@ from compressor.pruning.proofs.outputs.evidence import Noticed
 from compressor.pruning.proofs.versions import OtherWeights, Versions
 from compressor.results import ProofResult
 from compressor.runtime import sessions
-from compressor.runtime.stored import Answers, Open
+from compressor.runtime.stored import Answers, Ready
 from tests.models import between, in_memory, model
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
@@ -55,7 +55,7 @@ def test_blind_outputs_are_looked_behind(out: str, monkeypatch: pytest.MonkeyPat
     """Saturated outputs show nothing; what the groups' weights make does, in one run for each."""
     inside, honest = list[OtherWeights](), Versions.open
 
-    def counted(made: Versions, weights: OtherWeights) -> Open:
+    def counted(made: Versions, weights: OtherWeights) -> Ready:
         if weights and [value.name for value in made.model.graph.outputs] != ["y"]:
             inside.append(weights)
         return honest(made, weights)
@@ -187,7 +187,7 @@ def test_a_wrong_cut_that_does_not_run_shows_nothing(monkeypatch: pytest.MonkeyP
     """Other numbers of a float weight are none that a runtime refuses, and the failure is nobody's model."""
     honest = Versions.open
 
-    def refused(versions: Versions, weights: OtherWeights) -> Open:
+    def refused(versions: Versions, weights: OtherWeights) -> Ready:
         if weights:
             raise ModelError("no")
         return honest(versions, weights)

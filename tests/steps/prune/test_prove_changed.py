@@ -15,7 +15,7 @@ from compressor.errors import ModelError, ProofFailed
 from compressor.pruning.cut.analysis import Analysis, analyse
 from compressor.pruning.proofs import versions
 from compressor.reconstruct import ReconstructOptions
-from compressor.runtime.stored import Open
+from compressor.runtime.stored import Ready
 from compressor.steps.prune.prove_changed import prove_changed
 from compressor.structures import canary as layer_canary
 from compressor.structures.apply import Calibration, Changed, change_layers
@@ -87,7 +87,7 @@ def test_a_wrong_layer_that_does_not_run_shows_nothing(monkeypatch: pytest.Monke
     changed, found = _thinned(NET, settings)
     honest = versions.Versions.open
 
-    def refused(made: versions.Versions, weights: versions.OtherWeights) -> Open:
+    def refused(made: versions.Versions, weights: versions.OtherWeights) -> Ready:
         if weights:
             raise ModelError("no")
         return honest(made, weights)

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from compressor.config import BlockShape
+from compressor.config import BlockShape, UnifySettings
 from compressor.train.constraints.constrained import Approach
 from compressor.unification.layout import Blocking, CanonicalAxes
+from compressor.unification.methods import schedule_of
 from compressor.unification.projections import Mixed
 
 LAYOUT = Blocking(CanonicalAxes.of((4, 8), "oi"), BlockShape.parse("1x4"))
@@ -16,6 +17,8 @@ SETS: dict[str, Any] = {
     "unify": Mixed(LAYOUT),
     "mixed": Mixed(LAYOUT, 0.5, 0.25),
 }
+SCHEDULE = schedule_of(UnifySettings())
+"""ADMM's, by the default settings."""
 
 
 class Quadratic(torch.nn.Module):

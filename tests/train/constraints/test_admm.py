@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,12 +14,12 @@ pytest.importorskip("torch")
 import torch
 
 from compressor.config import BlockShape, TuneSettings
-from compressor.train.constraints.admm import GROWING, Admm, AdmmSchedule
+from compressor.train.constraints.admm import GROWING, Admm
 from compressor.train.constraints.constrained import ConstraintDiverged, relative_gap
 from compressor.train.loop.fit import fit
 from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.projections import Mixed
-from tests.train.constraints.problems import SETS, Quadratic, descend
+from tests.train.constraints.problems import SCHEDULE, SETS, Quadratic, descend
 from tests.train.training import Net, objective, splits
 
 
@@ -32,7 +33,7 @@ class AllEqual:
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_convex_problem_is_solved_exactly(momentum: float) -> None:
     module = Quadratic(seed=4)
-    extension = Admm({"w": AllEqual()}, AdmmSchedule(refreshes=100, pull=1.0, growth=1.0, dual_step=1.0))
+    extension = Admm({"w": AllEqual()}, replace(SCHEDULE, refreshes=100, pull=1.0, growth=1.0, dual_step=1.0))
     descend(module, extension, 4000, momentum=momentum, lr=0.05 * (1 - momentum))
     assert extension.finished
     optimum = (module.h * module.c).sum() / module.h.sum()
@@ -43,7 +44,7 @@ def test_a_convex_problem_is_solved_exactly(momentum: float) -> None:
 def test_at_rest_the_gradient_is_rho_times_the_gap() -> None:
     for momentum in (0.0, 0.9):
         module = Quadratic()
-        extension = Admm({"w": AllEqual()}, AdmmSchedule(refreshes=1, pull=50.0))
+        extension = Admm({"w": AllEqual()}, replace(SCHEDULE, refreshes=1, pull=50.0))
         with torch.no_grad():
             module.w.add_(1.0)
         target = module.w.detach().mean()
@@ -61,7 +62,7 @@ def test_at_rest_the_gradient_is_rho_times_the_gap() -> None:
 @pytest.mark.parametrize("kind", SETS)
 def test_residuals_shrink_and_the_result_is_in_the_set(kind: str) -> None:
     module = Quadratic()
-    extension = Admm({"w": SETS[kind]}, AdmmSchedule(refreshes=40, growth=1.3))
+    extension = Admm({"w": SETS[kind]}, replace(SCHEDULE, refreshes=40, growth=1.3))
     descend(module, extension, 800)
     found = [row.primal for row in extension.residuals]
     assert found[-1] < 0.02
@@ -88,7 +89,7 @@ def test_training_towards_the_set_beats_projection() -> None:
     for seed in range(6):
         module, projected = Correlated(seed), Correlated(seed)
         projected.w.data = SETS["unify"].project(projected.w.detach())
-        descend(module, Admm({"w": SETS["unify"]}, AdmmSchedule(40, growth=1.2)), 800)
+        descend(module, Admm({"w": SETS["unify"]}, replace(SCHEDULE, refreshes=40, growth=1.2)), 800)
         module.w.data = SETS["unify"].project(module.w.detach())
         better.append(module.loss().item() / projected.loss().item())
     assert np.median(better) < 0.8, better
@@ -96,7 +97,7 @@ def test_training_towards_the_set_beats_projection() -> None:
 
 def test_a_new_rho_leaves_the_multiplier_as_it_is() -> None:
     module = Quadratic()
-    extension = Admm({"w": SETS["unify"]}, AdmmSchedule(refreshes=10, growth=1.0))
+    extension = Admm({"w": SETS["unify"]}, replace(SCHEDULE, refreshes=10, growth=1.0))
     descend(module, extension, 50)
     before, rho = extension._v["w"] * extension.rho, extension.rho
     extension._strengthen(4 * rho)
@@ -110,7 +111,7 @@ def test_the_pull_does_not_depend_on_the_optimiser() -> None:
     for make in (torch.optim.SGD, torch.optim.AdamW):
         module = Quadratic()
         module.h.zero_()
-        extension = Admm({"w": SETS["unify"]}, AdmmSchedule(refreshes=1, pull=1.0))
+        extension = Admm({"w": SETS["unify"]}, replace(SCHEDULE, refreshes=1, pull=1.0))
         descend(module, extension, 99, make=make, lr=0.001, weight_decay=0.0)
         gaps.append(float((module.w.detach() - extension._z["w"]).norm() / (module.c - extension._z["w"]).norm()))
         descend(module, extension, 100, make=make, lr=0.001, weight_decay=0.0)
@@ -131,7 +132,7 @@ class Away:
 @pytest.mark.parametrize("factor", [1.5, float("nan")])
 def test_divergence_ends_training_with_the_nearest_weights(factor: float) -> None:
     module = Quadratic()
-    extension = Admm({"w": Away(factor)}, AdmmSchedule(refreshes=20, pull=1e-9))
+    extension = Admm({"w": Away(factor)}, replace(SCHEDULE, refreshes=20, pull=1e-9))
     with pytest.raises(ConstraintDiverged, match=r"ADMM diverges: after step .* the nearest weights are kept"):
         descend(module, extension, 100)
     assert len(extension.residuals) in ((GROWING + 1, GROWING + 2) if factor == 1.5 else (1,))
@@ -141,7 +142,7 @@ def test_divergence_ends_training_with_the_nearest_weights(factor: float) -> Non
 
 def test_weights_that_are_not_finite_are_divergence() -> None:
     module = Quadratic()
-    extension = Admm({"w": SETS["mixed"]}, AdmmSchedule(refreshes=10))
+    extension = Admm({"w": SETS["mixed"]}, replace(SCHEDULE, refreshes=10))
     extension.start(module, torch.optim.SGD(module.parameters(), lr=0.1), 10)
     with torch.no_grad():
         module.w[0, 0] = float("inf")
@@ -152,7 +153,7 @@ def test_weights_that_are_not_finite_are_divergence() -> None:
 
 def test_in_the_loop_epochs_are_judged_on_the_set() -> None:
     layout = Blocking(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
-    extension = Admm({"conv.weight": Mixed(layout), "absent": Mixed(layout)}, AdmmSchedule(growth=1.0))
+    extension = Admm({"conv.weight": Mixed(layout), "absent": Mixed(layout)}, replace(SCHEDULE, growth=1.0))
     module = Net()
     settings = TuneSettings(epochs=6, batch_size=8, learning_rate=0.05, device="cpu")
     history = fit(module, objective(), splits(), settings, extensions=[extension])
@@ -170,7 +171,7 @@ def test_relative_residuals() -> None:
 
 def test_the_run_ends_with_the_epoch_in_which_the_weights_are_on_the_set() -> None:
     layout = Blocking(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x3"))
-    extension = Admm({"conv.weight": Mixed(layout)}, AdmmSchedule(refreshes=60, pull=20.0, growth=2.0))
+    extension = Admm({"conv.weight": Mixed(layout)}, replace(SCHEDULE, refreshes=60, pull=20.0, growth=2.0))
     settings = TuneSettings(epochs=30, batch_size=8, learning_rate=0.01, device="cpu")
     history = fit(Net(), objective(), splits(), settings, extensions=[extension])
     assert history.stopped_early

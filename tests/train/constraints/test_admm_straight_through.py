@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -9,22 +11,22 @@ pytest.importorskip("torch")
 import torch
 
 from compressor.config import BlockShape, TuneSettings, UnifySettings
-from compressor.train.constraints.admm import Admm, AdmmSchedule
+from compressor.train.constraints.admm import Admm
 from compressor.train.constraints.admm_straight_through import AdmmStraightThrough
 from compressor.train.loop.fit import fit
 from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.methods import admm
 from compressor.unification.projections import Mixed
-from tests.train.constraints.problems import SETS, Quadratic, descend
+from tests.train.constraints.problems import SCHEDULE, SETS, Quadratic, descend
 from tests.train.training import Net, objective, splits
 
-SCHEDULE = AdmmSchedule(refreshes=10)
+FEW = replace(SCHEDULE, refreshes=10)
 
 
 @pytest.mark.parametrize("kind", SETS)
 def test_weights_end_on_the_set_and_were_near_it_before(kind: str) -> None:
     module = Quadratic()
-    extension = AdmmStraightThrough({"w": SETS[kind]}, AdmmSchedule(refreshes=40, growth=1.3), 0.5)
+    extension = AdmmStraightThrough({"w": SETS[kind]}, replace(SCHEDULE, refreshes=40, growth=1.3), 0.5)
     descend(module, extension, 800)
     assert torch.equal(module.w.detach(), extension.averaged(module)["w"])
     torch.testing.assert_close(SETS[kind].project(module.w.detach()), module.w.detach())
@@ -35,8 +37,8 @@ def test_weights_end_on_the_set_and_were_near_it_before(kind: str) -> None:
 
 def test_the_first_part_is_admm() -> None:
     module, same = Quadratic(), Quadratic()
-    half = AdmmStraightThrough({"w": SETS["unify"]}, SCHEDULE, 0.5)
-    alone = Admm({"w": SETS["unify"]}, SCHEDULE)
+    half = AdmmStraightThrough({"w": SETS["unify"]}, FEW, 0.5)
+    alone = Admm({"w": SETS["unify"]}, FEW)
     # The composed method is stopped where its first part ends.
     optimiser = torch.optim.SGD(module.parameters(), lr=0.05)
     half.start(module, optimiser, 100)
@@ -56,7 +58,7 @@ def test_latent_weights_take_in_the_steps_and_not_the_pull() -> None:
     with torch.no_grad():
         module.w.copy_(torch.tensor([[1.0, 1.0, 1.0, 0.35]]))
     layout = Blocking(CanonicalAxes.of((1, 4), "oi"), BlockShape.parse("1x4"))
-    extension = AdmmStraightThrough({"w": Mixed(layout)}, AdmmSchedule(refreshes=2, pull=50.0), 0.4)
+    extension = AdmmStraightThrough({"w": Mixed(layout)}, replace(SCHEDULE, refreshes=2, pull=50.0), 0.4)
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
     extension.start(module, optimiser, 5)
     signs = []

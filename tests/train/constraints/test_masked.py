@@ -27,6 +27,7 @@ from compressor.unification.layout import Blocking, CanonicalAxes
 from compressor.unification.measure import satisfied
 from compressor.unification.projections import Mixed
 from compressor.unification.subspace import Subspace
+from tests.train.constraints.problems import SCHEDULE
 from tests.train.training import Net, StopAfter, objective, splits
 
 LAYOUT = Blocking(CanonicalAxes.of((8, 3, 3, 3), "oitt"), BlockShape.parse("4x2"))
@@ -95,7 +96,7 @@ def test_gradients_are_those_of_one_number_a_block() -> None:
 
 
 METHODS: dict[str, Any] = {
-    "admm": lambda: Admm({"conv.weight": MIXED}),
+    "admm": lambda: Admm({"conv.weight": MIXED}, SCHEDULE),
     "iss": lambda: SoftShrinkage({"conv.weight": MIXED}),
     "envelope": lambda: EnvelopeTraining({"conv.weight": Envelope(MIXED)}),
     "ste": lambda: StraightThrough({"conv.weight": MIXED}),

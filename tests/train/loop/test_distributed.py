@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor.train.loop.distributed import Processes
+from compressor.errors import UsageError
+from compressor.train.loop.distributed import Processes, processes_of
 
 SCRIPT = """
 import sys
@@ -82,3 +83,9 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
         for name, array in one.items():
             np.testing.assert_allclose(found[name], array, rtol=1e-6, atol=1e-6 * float(np.abs(array).max()))
     assert (tmp_path / "two" / "c" / "checkpoint.safetensors").is_file()
+
+
+def test_several_processes_share_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="names one device, but 2 processes were started"):
+        processes_of("cuda:1")

@@ -160,6 +160,8 @@ def test_a_checkpoint_of_another_model_or_other_data_is_refused(tmp_path: Path) 
 
 
 def test_a_missing_or_damaged_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name its folder with --checkpoint"):
+        trained(settings(resume=True))
     chosen = settings(checkpoint=tmp_path, resume=True)
     with pytest.raises(CheckpointError, match="leave out --resume"):
         trained(chosen)
@@ -185,6 +187,31 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_pat
     assert found.value.exit_code == 2
     assert bits(module) == bits(good)
     assert (tmp_path / "c" / "checkpoint.safetensors").is_file()
+
+
+class PoisonEpoch(Extension):
+    """Weights that are no numbers once an epoch is over, whose own losses were finite."""
+
+    def after_epoch(self, module: torch.nn.Module, epoch: int) -> None:
+        if epoch == 2:
+            torch.nn.init.constant_(module.get_parameter("head.bias"), float("nan"))
+
+
+def test_weights_that_are_judged_not_finite_are_not_kept() -> None:
+    good, _ = trained(settings(epochs=3), extensions=[StopEpoch(1)])
+    module = Net()
+    with pytest.raises(TrainingDiverged, match=r"nan at step 10 \(epoch 2\); the weights of epoch 1 are kept"):
+        fit(module, objective(), splits(), settings(), extensions=[PoisonEpoch()])
+    assert bits(module) == bits(good)
+
+
+def test_a_loss_that_is_not_finite_from_the_start_is_told_before_any_step() -> None:
+    module = Net()
+    torch.nn.init.constant_(module.head.bias, float("nan"))
+    before = bits(module)
+    with pytest.raises(TrainingDiverged, match="nan before the first step; look for NaN or infinity"):
+        fit(module, objective(), splits(), settings())
+    assert bits(module) == before
 
 
 class StopEpoch(Extension):

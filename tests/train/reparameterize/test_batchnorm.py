@@ -45,7 +45,7 @@ def run(source: ir.Model, feeds: Feeds) -> list[Array]:
 
 
 def put(source: ir.Model, *feeds: Feeds) -> Insertion:
-    return insert(source, [Batch(dict(f)) for f in feeds])
+    return insert(source, [Batch(dict(f)) for f in feeds], "cpu")
 
 
 def disturb(source: ir.Model, rng: np.random.Generator) -> None:
@@ -293,12 +293,12 @@ def test_what_is_left_alone(body: str, reason: str, rng: np.random.Generator) ->
 def test_one_sample_at_a_time_is_refused() -> None:
     source = layers(NET.replace("float[n,3,8,8]", "float[1,3,8,8]"))
     with pytest.raises(ModelError, match=r"'x' takes one sample at a time.*dynamic batch"):
-        insert(source, [])
+        insert(source, [], "cpu")
 
 
 def test_no_samples_are_refused() -> None:
     with pytest.raises(UsageError, match="no samples"):
-        insert(layers(NET), [])
+        insert(layers(NET), [], "cpu")
 
 
 def test_a_lost_layer_is_named(rng: np.random.Generator) -> None:

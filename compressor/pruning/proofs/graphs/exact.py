@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from compressor.channels.channel_mask import ChannelMask, Mask
-from compressor.core.arrays import Array
+from compressor.channels.channel_mask import ChannelMask
+from compressor.core.arrays import Array, Mask
 from compressor.core.compare import same_bits
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import nodes_by_name
@@ -114,11 +114,7 @@ def _default(node: ir.Node, name: str) -> ir.Attr | None:
 
 def _stands_for(left: ir.Attr, whole: ir.Attr, *, shorter: bool) -> bool:
     """Is a setting what it was? A list may be ``shorter`` where channels went, as one of numbers by channel is."""
-    if (
-        told(left) == told(whole)
-        or not shorter
-        or whole.type not in (ir.AttributeType.FLOATS, ir.AttributeType.STRINGS)
-    ):
+    if told(left) == told(whole) or not shorter or whole.type not in LISTS:
         return told(left) == told(whole)
     entries = iter(whole.value)
     return left.type == whole.type and all(any(entry == wanted for entry in entries) for wanted in left.value)

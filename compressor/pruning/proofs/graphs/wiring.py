@@ -6,9 +6,10 @@ rare inputs alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Protocol
 
 import onnx_ir as ir
 
@@ -18,13 +19,10 @@ from compressor.graph.ir.captures import graphs_of, has_graph, walk_back
 from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import input_of
 from compressor.graph.sizes.inference import infer_values
-from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.exact import stays, touched
 
-MayStand = Callable[[ir.Value, ir.Value | None], bool]
-"""May a constant stand for a value, or where nothing was (None)?"""
 OutputPlace = tuple[str, int]
 """Name of a node and number of its output; of what no node makes the name of the value, and -1."""
 
@@ -44,54 +42,10 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
     Raises:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
-
-    def fits(kept: ir.Value, wanted: ir.Value | None) -> bool:
-        held = None if wanted is None else wanted.const_value
-        mask = cut.mask(wanted)
-        # What a caller may set is no constant, but where it lost channels.
-        free = wanted is not None and wanted.is_graph_input() and mask is None
-        return held is not None and kept.const_value is not None and not free and stays(held, kept.const_value, mask)
-
     blocks = {block.sum: block.branch for block in cut.blocks}
-
-    shapes = cut.coupling.shapes
-
-    def is_size(value: ir.Value) -> bool:
-        maker = value.producer()
-        return maker is not None and operator_of(maker).on_host == Host.ALWAYS and touched(cut, maker)
-
-    def counts(node: ir.Node | None, value: ir.Value | None) -> bool:
-        # How often a body runs, and which one, no repair changes.
-        if (node is not None and has_graph(node)) or (value is not None and not _is_integer(shapes, value)):
-            return False
-        if value is not None and is_size(value):
-            return True
-        if node is None:
-            return False
-        record = operator_of(node)
-        # Of numbers that are no sizes, such as tokens, nothing is known beforehand.
-        if record.on_host >= Host.ARITHMETIC and all(
-            _is_integer(shapes, v) and shapes.sample(v) is not None for v in node.outputs
-        ):
-            return True
-        # Places that were picked are numbered anew where they are constants, and sizes also where they are computed.
-        asked = any(given is value and k in record.host for k, given in enumerate(node.inputs))
-        known = value is None or shapes.const(value) is not None
-        return (known or asked) and touched(cut, node)
-
-    def gone(value: ir.Value) -> bool:
-        mask = cut.mask(value)
-        return mask is not None and not mask.any()
-
-    allowed = Allowed(fits, counts, _puts_elsewhere, gone)
-    wiring = _Wiring.of(cut.coupling.graph, blocks, allowed)
+    wiring = _Wiring.of(cut.coupling.graph, blocks, _AfterCut(cut))
     wiring.demand_all(small.graph, "the smaller model")
     _demand_open_sizes(cut, small, [node for node in small.graph if str(node.name) not in wiring.nodes])
-
-
-def _is_integer(shapes: Shapes, value: ir.Value) -> bool:
-    dtype = shapes.dtype(value)
-    return dtype is not None and dtype.is_integer()
 
 
 def _demand_open_sizes(cut: ChannelMask, small: ir.Model, put_in: Sequence[ir.Node]) -> None:
@@ -131,18 +85,7 @@ def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
     Raises:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
-
-    def adds(node: ir.Node) -> bool:
-        return bool(operator_of(node).addends) or _puts_elsewhere(node)
-
-    def fits(kept: ir.Value, wanted: ir.Value | None) -> bool:
-        # What may be trained or fitted is a weight, or a bias where there was none.
-        if str(kept.name) in before.graph.initializers or (wanted is not None and wanted.is_graph_input()):
-            return False
-        return wanted is None or wanted.const_value is not None
-
-    allowed = Allowed(fits, lambda _, __: False, adds, lambda _: False)
-    _Wiring.of(before.graph, {}, allowed).demand_all(after.graph, "the recovered model")
+    _Wiring.of(before.graph, {}, _AfterRecovery(before.graph)).demand_all(after.graph, "the recovered model")
 
 
 def demand_wiring_beside(before: ir.Model, after: ir.Model, layers: Collection[str], called: str) -> None:
@@ -159,17 +102,7 @@ def demand_wiring_beside(before: ir.Model, after: ir.Model, layers: Collection[s
     Raises:
         ProofFailed: another node reads something else, or became another operator; or a result comes from elsewhere.
     """
-
-    def fits(kept: ir.Value, wanted: ir.Value | None) -> bool:
-        # A weight that is packed has other names; one of the same name is compared by itself.
-        return str(kept.name) not in before.graph.initializers and (wanted is None or wanted.const_value is not None)
-
-    def unpacks(node: ir.Node) -> bool:
-        found = walk_back(node.outputs, lambda last: () if (maker := last.producer()) is None else maker.inputs)
-        return all(value.producer() is not None or value.is_initializer() for value in found)
-
-    allowed = Allowed(fits, lambda _, __: False, unpacks, lambda _: False)
-    _Wiring.of(before.graph, {}, allowed, frozenset(layers)).demand_all(after.graph, called)
+    _Wiring.of(before.graph, {}, _BesideLayers(before.graph), frozenset(layers)).demand_all(after.graph, called)
 
 
 def _place(value: ir.Value) -> OutputPlace:
@@ -177,21 +110,117 @@ def _place(value: ir.Value) -> OutputPlace:
     return (str(value.name), -1) if node is None else (str(node.name), value.index() or 0)
 
 
+class Allowed(Protocol):
+    """What may be other than it was."""
+
+    def constant(self, kept: ir.Value, wanted: ir.Value | None) -> bool:
+        """May a constant stand for a value of this graph, or where nothing was (None)?"""
+        ...
+
+    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:
+        """May a node of this graph, or its caller (None), read other whole numbers in the place of a value?"""
+        ...
+
+    def put_in(self, node: ir.Node) -> bool:
+        """May a node that this graph does not have stand between?"""
+        ...
+
+    def gone(self, value: ir.Value) -> bool:
+        """Is nothing left of a value of this graph?"""
+        ...
+
+
 @dataclass(frozen=True)
-class Allowed:
-    """What may be other than it was.
+class _AfterCut(Allowed):
+    """What a cut and its repairs may change."""
 
-    Attributes:
-        fits: asked of floats, by what the other graph holds and what this one reads there.
-        counts: may a node of this graph, or its caller (None), read other whole numbers in the place of a value?
-        put_in: may a node that this graph does not have stand between?
-        gone: is nothing left of a value of this graph?
-    """
+    cut: ChannelMask
 
-    fits: MayStand
-    counts: Callable[[ir.Node | None, ir.Value | None], bool]
-    put_in: Callable[[ir.Node], bool]
-    gone: Callable[[ir.Value], bool]
+    def constant(self, kept: ir.Value, wanted: ir.Value | None) -> bool:
+        held = None if wanted is None else wanted.const_value
+        mask = self.cut.mask(wanted)
+        # What a caller may set is no constant, but where it lost channels.
+        free = wanted is not None and wanted.is_graph_input() and mask is None
+        return held is not None and kept.const_value is not None and not free and stays(held, kept.const_value, mask)
+
+    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:
+        # How often a body runs, and which one, no repair changes.
+        if (node is not None and has_graph(node)) or (value is not None and not self._is_integer(value)):
+            return False
+        if value is not None and self._is_size(value):
+            return True
+        if node is None:
+            return False
+        record = operator_of(node)
+        if record.on_host >= Host.ARITHMETIC and all(map(self._is_followed, node.outputs)):
+            return True
+        # Places that were picked are numbered anew where they are constants, and sizes also where they are computed.
+        asked = any(given is value and k in record.host for k, given in enumerate(node.inputs))
+        known = value is None or self.cut.coupling.shapes.const(value) is not None
+        return (known or asked) and touched(self.cut, node)
+
+    def put_in(self, node: ir.Node) -> bool:
+        return _puts_elsewhere(node)
+
+    def gone(self, value: ir.Value) -> bool:
+        mask = self.cut.mask(value)
+        return mask is not None and not mask.any()
+
+    def _is_integer(self, value: ir.Value) -> bool:
+        dtype = self.cut.coupling.shapes.dtype(value)
+        return dtype is not None and dtype.is_integer()
+
+    def _is_followed(self, value: ir.Value) -> bool:
+        # Of numbers that are no sizes, such as tokens, nothing is known beforehand.
+        return self._is_integer(value) and self.cut.coupling.shapes.sample(value) is not None
+
+    def _is_size(self, value: ir.Value) -> bool:
+        maker = value.producer()
+        return maker is not None and operator_of(maker).on_host == Host.ALWAYS and touched(self.cut, maker)
+
+
+@dataclass(frozen=True)
+class _AfterRecovery(Allowed):
+    """What fitting and training weights may change."""
+
+    graph: ir.Graph
+
+    def constant(self, kept: ir.Value, wanted: ir.Value | None) -> bool:
+        # What may be trained or fitted is a weight, or a bias where there was none.
+        if str(kept.name) in self.graph.initializers or (wanted is not None and wanted.is_graph_input()):
+            return False
+        return wanted is None or wanted.const_value is not None
+
+    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:  # noqa: ARG002 - none at all
+        return False
+
+    def put_in(self, node: ir.Node) -> bool:
+        return bool(operator_of(node).addends) or _puts_elsewhere(node)
+
+    def gone(self, value: ir.Value) -> bool:  # noqa: ARG002 - nothing is
+        return False
+
+
+@dataclass(frozen=True)
+class _BesideLayers(Allowed):
+    """What writing layers anew, or packing weights, may change beside these layers."""
+
+    graph: ir.Graph
+
+    def constant(self, kept: ir.Value, wanted: ir.Value | None) -> bool:
+        # A weight that is packed has other names; one of the same name is compared by itself.
+        return str(kept.name) not in self.graph.initializers and (wanted is None or wanted.const_value is not None)
+
+    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:  # noqa: ARG002 - none at all
+        return False
+
+    def put_in(self, node: ir.Node) -> bool:
+        # What makes a weight of constants.
+        found = walk_back(node.outputs, lambda last: () if (maker := last.producer()) is None else maker.inputs)
+        return all(value.producer() is not None or value.is_initializer() for value in found)
+
+    def gone(self, value: ir.Value) -> bool:  # noqa: ARG002 - nothing is
+        return False
 
 
 @dataclass(frozen=True)
@@ -232,14 +261,14 @@ class _Wiring:
         wanted, found = given_inputs(twin), given_inputs(node)
 
         def stands(new: ir.Value | None, old: ir.Value | None) -> bool:
-            return self.stands_for(new, [old], counts=self.allowed.counts(twin, old))
+            return self.stands_for(new, [old], integers=self.allowed.other_integers(twin, old))
 
         if (node.domain, node.op_type) != (twin.domain, twin.op_type):
             # A repair may move what another node of the same work gives, and call that one by the name of this.
             known = only_moves(twin) or twin in self.blocks or self._moves_work_of(node, twin)
             if not only_moves(node) or not known:
                 raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
-            held = all(self.stands_for(new, wanted, counts=True) for new in found)
+            held = all(self.stands_for(new, wanted, integers=True) for new in found)
         elif joins(twin):
             # Parts of which nothing is left go.
             rest, dropped = list(wanted), list[ir.Value | None]()
@@ -264,11 +293,11 @@ class _Wiring:
     def demand_results(self, wanted: ir.Graph, found: ir.Graph, owner: str) -> None:
         """Raises ProofFailed where a graph or a body gives something else than its twin in this graph."""
         for old, new in zip(wanted.outputs, found.outputs, strict=True):
-            if not self.stands_for(new, [old], counts=self.allowed.counts(None, old)):
+            if not self.stands_for(new, [old], integers=self.allowed.other_integers(None, old)):
                 raise tool_fault(f"output {old.name!r} of {owner} comes from elsewhere than it did")
 
-    def stands_for(self, new: ir.Value | None, wanted: Sequence[ir.Value | None], *, counts: bool = False) -> bool:
-        """May a value of the other graph stand where this one has one of these? ``counts``: as other whole numbers."""
+    def stands_for(self, new: ir.Value | None, wanted: Sequence[ir.Value | None], *, integers: bool = False) -> bool:
+        """May a value of the other graph stand where this one has one of these? ``integers``: or other integers."""
         if new is None:
             return None in wanted
         known = [old for old in wanted if old is not None]
@@ -278,27 +307,27 @@ class _Wiring:
         # What a repair computes of sizes is for the runs to judge, as are numbers in what it put in.
         return all(
             any(_place(value) in self._in_front(old) for old in known)
-            or (counts and bool(known))
-            or ((counts or value is not new) and value.is_initializer() and _is_whole(value))
+            or (integers and bool(known))
+            or ((integers or value is not new) and value.is_initializer() and _is_whole(value))
             or (value.is_initializer() and self._constant_for(value, known if value is new else []))
-            for value in self._sources(new, counts)
+            for value in self._sources(new, integers)
         )
 
-    def _sources(self, value: ir.Value, counts: bool) -> Iterator[ir.Value]:
-        """The value itself, or what nodes that a repair put in made it of; ``counts``: arithmetic of sizes, too."""
+    def _sources(self, value: ir.Value, integers: bool) -> Iterator[ir.Value]:
+        """The value itself, or what nodes that a repair put in made it of; ``integers``: arithmetic of sizes, too."""
 
         def before(last: ir.Value) -> Iterable[ir.Value | None] | None:
             node = last.producer()
             if node is None or str(node.name) in self.nodes:
                 return None
-            return node.inputs if (counts and _is_whole(last)) or self.allowed.put_in(node) else None
+            return node.inputs if (integers and _is_whole(last)) or self.allowed.put_in(node) else None
 
         found = walk_back([value], lambda last: before(last) or ())
         return (last for last in found if before(last) is None)
 
     def _moves_work_of(self, node: ir.Node, twin: ir.Node) -> bool:
         """Is what a node moves made by one that does the same as its twin?"""
-        sources = self._sources(node.inputs[0], counts=False) if node.inputs[0] is not None else ()
+        sources = self._sources(node.inputs[0], integers=False) if node.inputs[0] is not None else ()
         makers = [maker for value in sources if (maker := value.producer()) is not None]
         return any((maker.domain, maker.op_type) == (twin.domain, twin.op_type) for maker in makers)
 
@@ -306,7 +335,7 @@ class _Wiring:
         """May a constant stand there: what stays of one of these?"""
         places: Sequence[ir.Value | None] = wanted or [None]
         # One of the same name is compared with all weights.
-        return any(self.allowed.fits(new, old) or (old is not None and old.name == new.name) for old in places)
+        return any(self.allowed.constant(new, old) or (old is not None and old.name == new.name) for old in places)
 
     def _in_front(self, value: ir.Value) -> Iterator[OutputPlace]:
         """The value's place, and those of values that nodes only pass on to it, or add a block to that goes."""

@@ -227,7 +227,7 @@ def _in_order(expected: Array, found: Array, limits: Reordered) -> tuple[Array, 
 
 def drawn_of(answers: Answers, tolerance: Tolerance) -> dict[int, str]:
     """:func:`drawn_outputs` of a model whose session is open."""
-    return drawn_outputs(answers.runs, lambda: answers.live.run(answers.runs.feeds), tolerance)
+    return drawn_outputs(answers.runs, lambda: answers.ready.run(answers.runs.feeds), tolerance)
 
 
 def drawn_outputs(runs: Runs, again: Callable[[], Runs], tolerance: Tolerance) -> dict[int, str]:
@@ -263,7 +263,7 @@ def moved_runs(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
     """
     if not _are_real(feeds):
         return runs_of_moved_weights(answers, feeds)
-    return _of_those_that_run(partial(answers.live.run, moved) for moved in nudged(feeds))
+    return _of_those_that_run(partial(answers.ready.run, moved) for moved in nudged(feeds))
 
 
 def runs_of_moved_weights(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:

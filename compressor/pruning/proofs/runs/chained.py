@@ -14,7 +14,7 @@ from compressor.graph.disk import files
 from compressor.graph.disk.joined import Joined, ModelOrigin, Part, joined_of
 from compressor.graph.tensors.weights import weight_bytes
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable, runnable_file
-from compressor.runtime.stored import Feed, Open, Runnable, Runs, WeightChange
+from compressor.runtime.stored import Feed, Ready, Runnable, Runs, WeightChange
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Chained(Runnable):
     joined: Joined
     files: Sequence[Runnable]
 
-    def open(self) -> OpenChain:
+    def open(self) -> ReadyChain:
         """A session for each; raises as theirs."""
         parts = self.joined.parts
         steps = [(part, file.open()) for part, file in zip(parts, self.files, strict=True)]
-        return OpenChain(steps, list(self.joined.outputs))
+        return ReadyChain(steps, list(self.joined.outputs))
 
     def changed(self, change: WeightChange, folder: Path) -> Chained:
         """The same with other weights in each file."""
@@ -41,10 +41,10 @@ class Chained(Runnable):
 
 
 @dataclass(frozen=True)
-class OpenChain(Open):
+class ReadyChain(Ready):
     """Sessions of the files of a joined model, and the names of its outputs."""
 
-    steps: Sequence[tuple[Part, Open]]
+    steps: Sequence[tuple[Part, Ready]]
     names: list[str]
 
     def run(self, feeds: Sequence[Feed]) -> Runs:
@@ -53,9 +53,9 @@ class OpenChain(Open):
 
     def _outputs(self, feed: Feed) -> list[Array]:
         known = dict(feed)
-        for part, live in self.steps:
+        for part, ready in self.steps:
             # An input that has a default need not be fed.
-            outputs = live.run([{own: known[name] for own, name in part.inputs.items() if name in known}])
+            outputs = ready.run([{own: known[name] for own, name in part.inputs.items() if name in known}])
             if outputs.names != list(part.outputs):
                 raise ModelError(f"{part.title} gives {outputs.names} where {list(part.outputs)} are expected")
             known |= {part.outputs[own]: array for own, array in zip(outputs.names, outputs.outputs[0], strict=True)}

@@ -26,7 +26,7 @@ from compressor.graph.disk.stream import placeholder_proto
 from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.walk import nested
 from compressor.graph.tensors.weights import weight_bytes
-from compressor.runtime.stored import Feed, Live, Runnable, Runs, Tried, WeightChange
+from compressor.runtime.stored import Feed, Ready, ReadySession, Runnable, Runs, Tried, WeightChange
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session
@@ -66,14 +66,13 @@ class ExternalWeights(Runnable):
         self._path = Path(tempfile.mkdtemp(dir=folder)) / _FILE
         self._path.write_bytes(proto.SerializeToString())
 
-    def open(self) -> Live:
+    def open(self) -> ReadySession:
         """A session for it; raises as :meth:`compressor.runtime.stored.Stored.open`."""
         from compressor.runtime.sessions import Setup, start_session  # noqa: PLC0415 - ONNX Runtime is loaded only where it runs
 
-        # Live holds these arrays too: the runtime reads them in place and does not keep them alive.
+        # ReadySession holds these arrays too: the runtime reads them in place and does not keep them alive.
         lent = _lent(self._weights)
-        setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
-        return Live(start_session(self._path, "cpu", setup), lent)
+        return ReadySession(start_session(self._path, "cpu", Setup.for_results(lent=lent)), lent)
 
     def changed(self, change: WeightChange, folder: Path) -> ExternalWeights:
         """The same with other weights; the model must not have been edited since this was made."""
@@ -122,7 +121,7 @@ class Segment:
     outputs: tuple[str, ...]
 
 
-class Piecewise:
+class Piecewise(Runnable, Ready):
     """A model that is run in pieces.
 
     Args:
@@ -176,7 +175,7 @@ class Piecewise:
         """Names of the outputs."""
         return [str(value.name) for value in self._model.graph.outputs]
 
-    @cached_property
+    @property
     def note(self) -> str:
         """What a reader of a proof should know."""
         return NOTE.format(size=weight_bytes(self._model) / 1e9, count=len(self._pieces))
@@ -240,8 +239,7 @@ class Piecewise:
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             path = Path(place) / _FILE
             path.write_bytes(message.SerializeToString())
-            setup = Setup(optimise=False, lent=lent, packed=False, waits=True)
-            return start_session(path, self._provider, setup)
+            return start_session(path, self._provider, Setup.for_results(lent=lent))
 
     def _message(
         self, piece: Segment, inputs: Sequence[onnx.ValueInfoProto], lent: Mapping[str, Array]

@@ -111,7 +111,7 @@ def test_weights_that_are_made_when_they_are_written() -> None:
     for name, value in small.graph.initializers.items():
         source = cut.coupling.graph.initializers.get(name)
         if source is not None and source.const_value is not None and value.const_value is not None:
-            part = surgery.Compacted.of(cut, source)
+            part = surgery.kept_entries(cut, source)
             value.const_value = DerivedTensor(source.const_value, part, tuple(value.const_value.shape.numpy()))
     demand_exact(cut, small)
     wrong = small.graph.initializers["v"]

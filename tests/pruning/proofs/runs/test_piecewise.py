@@ -18,7 +18,6 @@ from compressor.core.arrays import Array
 from compressor.errors import ModelError, ProofFailed
 from compressor.graph.disk import files
 from compressor.graph.tensors import weights
-from compressor.pruning.cut import surgery
 from compressor.pruning.proofs.runs import piecewise, whole_or_pieces
 from compressor.pruning.proofs.runs.piecewise import ExternalWeights, Piecewise
 from compressor.runtime.stored import Answers, Feed, Stored
@@ -217,12 +216,12 @@ def test_a_large_model_is_pruned_and_proved_in_pieces(tmp_path: Path, monkeypatc
 
 @pytest.mark.usefixtures("small_limits")
 def test_a_wrong_cut_of_a_large_model_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest: Callable[[surgery.Compacted, Array, int], Array] = surgery.Compacted.__call__
+    honest: Callable[[weights.KeptEntries, Array, int], Array] = weights.KeptEntries.__call__
 
-    def wrong(part: surgery.Compacted, array: Array, first: int) -> Array:
+    def wrong(part: weights.KeptEntries, array: Array, first: int) -> Array:
         return np.roll(honest(part, array, first), 1, axis=-1)  # of each row, where a row is a part
 
-    monkeypatch.setattr(surgery.Compacted, "__call__", wrong)
+    monkeypatch.setattr(weights.KeptEntries, "__call__", wrong)
     with pytest.raises(ProofFailed):
         prune_file(written(tmp_path), tmp_path / "out.onnx", SETTINGS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.bin", "in.onnx"]
