@@ -14,7 +14,7 @@ from compressor.core.extras import require
 from compressor.core.formatting import metric_value, printable
 from compressor.core.intervals import LEVEL
 from compressor.render import charts, page
-from compressor.render.gates import gate_cells
+from compressor.render.gates import gate_cells, gates_unsure
 from compressor.render.undone import undone_texts
 from compressor.results.records import Report
 
@@ -53,7 +53,14 @@ def render_html(report: Report, *, plan: str | None = None, created: datetime | 
     document: Mapping[str, Any] | None = json.loads(plan) if plan else None
     gates = [gate_cells(gate) for gate in report.gates]
     return render_template(
-        "page.html", created, report=report, plan=document, level=LEVEL, gates=gates, undone=undone_texts(report.undone)
+        "page.html",
+        created,
+        report=report,
+        plan=document,
+        level=LEVEL,
+        gates=gates,
+        unsure=gates_unsure(report.gates),
+        undone=undone_texts(report.undone),
     )
 
 

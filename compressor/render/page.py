@@ -12,7 +12,7 @@ from typing import Any
 from compressor.core.formatting import count, percentage, quantity
 from compressor.render.charts import cells_of, dash_pattern, skyline, skyline_width
 from compressor.results.detail import LatencyResult, LayerRow, RecoveryRow
-from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report, ScoreHistogram
+from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report, ScoreHistogram, targets_reached
 
 MINUS, DASH, CROSS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 _PLACES = 150
@@ -108,7 +108,9 @@ def asked(report: Report) -> str:
         value = settings.get(key)
         if value is not None:
             amount = percent(value) if value <= 1 else quantity(value, "B")
-            return f"Asked for: keeping {amount} of the {what}." if value <= 1 else f"Asked for: a file of {amount}."
+            text = f"Asked for: keeping {amount} of the {what}" if value <= 1 else f"Asked for: a file of {amount}"
+            reached = targets_reached(settings, report.input, report.output)[0].rpartition(", ")[2]
+            return f"{text}; {reached}."
     if settings.get("ratio") is not None:
         part = percent(settings["ratio"])
         if settings.get("scope", "local") == "local":

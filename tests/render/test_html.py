@@ -139,8 +139,8 @@ def test_the_numbers_are_those_of_the_report() -> None:
 @pytest.mark.parametrize(
     ("chosen", "text"),
     [
-        ({"ratio": None, "target_macs": 0.4}, "keeping 40% of the multiply-accumulates."),
-        ({"ratio": None, "target_size": 1_500_000}, "a file of 1.50 MB."),
+        ({"ratio": None, "target_macs": 0.4}, "keeping 40% of the multiply-accumulates; 25.00% reached."),
+        ({"ratio": None, "target_size": 1_500_000}, "a file of 1.50 MB; 400 kB reached."),
         ({"ratio": None, "lossless": True}, "removing only what no output depends on."),
         ({"ratio": None, "target_latency": "0.6x"}, "a latency of 0.6x."),
         ({"ratio": None}, "what a saved plan says."),
