@@ -333,6 +333,17 @@ def ranges(indices: Sequence[int]) -> list[str]:
     return [str(a) if a == b else f"{a}{DASH}{b}" for a, b in runs]
 
 
+def settled(values: Mapping[str, Any], ran: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows of :func:`settings` as they were asked for, with what the run made of them behind: ``auto (global)``."""
+    # Of settings of training what ran stands in a mapping of its own.
+    became = {**ran.get("training", {}), **ran}
+    found = []
+    for key, value in values.items():
+        first, *later = dict.fromkeys(map(_setting, (asked.get(key, value), value, became.get(key, value))))
+        found.append((key.replace("_", " "), f"{first} ({', ran '.join(later)})" if later else first))
+    return found
+
+
 def settings(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of each setting; lists and the like as JSON."""
     return [(key.replace("_", " "), _setting(value)) for key, value in values.items()]

@@ -231,7 +231,9 @@ class Document(Summarised, Record):
         """What every document has stands behind what it was made for: settings alone fill a screen."""
         found: dict[str, Any] = handler(self)
         shared = {
-            name: found.pop(name) for name in ("gates", "ran", "seconds", "warnings", "settings") if name in found
+            name: found.pop(name)
+            for name in ("gates", "asked", "ran", "seconds", "warnings", "settings")
+            if name in found
         }
         return found | shared
 
@@ -254,11 +256,15 @@ class Document(Summarised, Record):
 RAN = "What ran where settings leave it open (auto, defaults that follow from the model): values by setting."
 
 
+ASKED = "What was asked for, such as auto, of settings that are resolved in `settings`: values by setting."
+
+
 class RunDocument(Document):
     """Base of what a command prints that did some work."""
 
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+    asked: dict[str, Any] = Field(default={}, description=ASKED)
     ran: dict[str, Any] = Field(default={}, description=RAN)
     gates: list[GateRow] = Field(default=[], description="Every limit that was set on the result, and its verdict.")
 

@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from compressor.errors import UsageError
+from compressor.render import page
 from compressor.render.html import _environment, render_html, write_html
 from compressor.results import FrozenRow, GroupRow, ProofResult, Report
 from compressor.results.detail import Curve, LayerRow, RecoveryRow, Series
@@ -148,6 +149,22 @@ def test_the_numbers_are_those_of_the_report() -> None:
 )
 def test_what_was_asked_for(chosen: dict[str, Any], text: str) -> None:
     assert f"Asked for: {text}" in outline(full(settings={"criterion": "l2", **chosen})).words
+
+
+def test_a_setting_shows_what_was_asked_and_what_became_of_it() -> None:
+    found = full(
+        asked={"recover": "auto"},
+        settings={"recover": "distill", "device": "auto", "scope": "global", "layout": "auto"},
+        ran={"recover": "lstsq", "scope": "global", "training": {"device": "cpu", "steps": 4}},
+    )
+    rows = page.settled(found.settings, found.ran, found.asked)
+    assert dict(rows) == {
+        "recover": "auto (distill, ran lstsq)",
+        "device": "auto (cpu)",
+        "scope": "global",
+        "layout": "auto",
+    }
+    assert "auto (distill, ran lstsq)" in outline(found).words
 
 
 def test_an_inspection_and_a_clean_up() -> None:

@@ -105,6 +105,7 @@ def test_json_has_the_stable_keys_in_order():
         "environment",
         "provenance",
         "gates",
+        "asked",
         "ran",
         "seconds",
         "warnings",
