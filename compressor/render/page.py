@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,6 +10,7 @@ from typing import Any
 
 from compressor.core.formatting import count, percentage, quantity
 from compressor.render.charts import cells_of, dash_pattern, skyline, skyline_width
+from compressor.render.setting_rows import plain_rows
 from compressor.results.detail import LatencyResult, LayerRow, RecoveryRow
 from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report, ScoreHistogram, targets_reached
 
@@ -315,7 +315,7 @@ def removals(plan: Mapping[str, Any] | None) -> list[RemovedEntry]:
 
 def policy(plan: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """The settings that a replay takes from the plan."""
-    return settings(plan.get("policy", {})) if plan else []
+    return plain_rows(plan.get("policy", {})) if plan else []
 
 
 def _removals(plan: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
@@ -331,33 +331,6 @@ def ranges(indices: Sequence[int]) -> list[str]:
         else:
             runs.append([index, index])
     return [str(a) if a == b else f"{a}{DASH}{b}" for a, b in runs]
-
-
-def settled(values: Mapping[str, Any], ran: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The rows of :func:`settings` as they were asked for, with what the run made of them behind: ``auto (global)``."""
-    # Of settings of training what ran stands in a mapping of its own.
-    became = {**ran.get("training", {}), **ran}
-    found = []
-    for key, value in values.items():
-        first, *later = dict.fromkeys(map(_setting, (asked.get(key, value), value, became.get(key, value))))
-        found.append((key.replace("_", " "), f"{first} ({', ran '.join(later)})" if later else first))
-    return found
-
-
-def settings(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name and value of each setting; lists and the like as JSON."""
-    return [(key.replace("_", " "), _setting(value)) for key, value in values.items()]
-
-
-def _setting(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    # Zero and false are values; only what is empty gets a dash.
-    if value is None or value in ([], {}, ()):
-        return DASH
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def phases(seconds: Mapping[str, float]) -> list[tuple[str, str, float, float]]:

@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from compressor.errors import UsageError
-from compressor.render import page
 from compressor.render.html import _environment, render_html, write_html
+from compressor.render.setting_rows import asked_rows
 from compressor.results import FrozenRow, GroupRow, ProofResult, Report
 from compressor.results.detail import Curve, LayerRow, RecoveryRow, Series
 from compressor.results.records import ChangedLayerRow
@@ -157,7 +157,7 @@ def test_a_setting_shows_what_was_asked_and_what_became_of_it() -> None:
         settings={"recover": "distill", "device": "auto", "scope": "global", "layout": "auto"},
         ran={"recover": "lstsq", "scope": "global", "training": {"device": "cpu", "steps": 4}},
     )
-    rows = page.settled(found.settings, found.ran, found.asked)
+    rows = asked_rows(found.settings, found.ran, found.asked)
     assert dict(rows) == {
         "recover": "auto (distill, ran lstsq)",
         "device": "auto (cpu)",
