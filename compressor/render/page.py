@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 from compressor.core.formatting import count, percentage, quantity
@@ -148,14 +148,16 @@ def measures(before: ModelStats, after: ModelStats | None) -> list[SizeRow]:
 
 def group_widths(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> list[Bar]:
     """Widths before and after; with a plan also which positions go."""
-    gone: dict[str, list[int]] = {}
+    gone: dict[str, tuple[list[int], int]] = {}
     for entry in _removals(plan):
-        gone.setdefault(str(entry["group"]), list(entry["indices"]))
+        places = prod(entry["shape"][axis] for axis in entry["axes"]) if entry.get("shape") else 0
+        gone.setdefault(str(entry["group"]), (list(entry["indices"]), places))
     found = []
     for row in rows:
-        kept, indices = row.channels - row.removed, gone.get(row.name, [])
-        # A plan of another model is not drawn.
-        fits = len(indices) == row.removed and row.removed and max(indices) < row.channels
+        kept, (indices, places) = row.channels - row.removed, gone.get(row.name, ([], 0))
+        places = places or row.channels
+        # A plan of another model is not drawn. Positions may be several of a channel, as gates are.
+        fits = len(indices) * row.channels == row.removed * places and row.removed and max(indices) < places
         found.append(
             Bar(
                 name=row.name,
@@ -165,8 +167,8 @@ def group_widths(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> li
                 change=change(kept, row.channels),
                 rail=100.0,
                 fill=left(kept, row.channels),
-                dashes=dash_pattern(row.channels, indices) if fits else "",
-                cells=cells_of(row.channels),
+                dashes=dash_pattern(places, indices) if fits else "",
+                cells=cells_of(places),
             )
         )
     return found

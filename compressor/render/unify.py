@@ -59,7 +59,7 @@ def _layers(report: UnifyReport, console: Console, *, verbose: bool) -> None:
     for row in shown:
         numbers = (f"{row.unified:,}", f"{row.pruned:,}", f"{row.free:,}", f"{row.values:,}", f"{row.error:.3f}")
         draw.add_row(table, row.label or row.name, row.block, *numbers)
-    draw.show(console, table)
+    draw.show_whole(console, table)
     draw.rest(console, len(report.layers) - len(shown), "-v lists them all")
 
 

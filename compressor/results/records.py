@@ -253,6 +253,7 @@ class Document(Summarised, Record):
         return repr(self)
 
 
+AVAILABLE = "Samples that there were to draw these from; null where they are made up."
 RAN = "What ran where settings leave it open (auto, defaults that follow from the model): values by setting."
 
 

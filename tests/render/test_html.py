@@ -309,6 +309,11 @@ def test_the_plan_lists_positions_and_marks_them_in_the_bars() -> None:
     found = outline(report, plan)
     assert "w:0 0–2, 5" in re.sub(r"\s+", " ", found.words.replace("w:00", "w:0 0"))
     assert [a["stroke-dasharray"] for t, a in found.tags if t == "line" and "pathlength" in a] == ["0 3 2 1 2 0"]
+    # Four channels of two positions each, as gates of a recurrent layer have them.
+    gates = full(groups=[GroupRow(name="g", channels=4, removed=2, axes=[])])
+    plan["removals"][0]["shape"] = [8, 3]
+    found = outline(gates, plan)
+    assert [a["stroke-dasharray"] for t, a in found.tags if t == "line" and "pathlength" in a] == ["0 3 2 1 2 0"]
 
 
 # ---- files --------------------------------------------------------------------------------------------------
