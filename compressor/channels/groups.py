@@ -71,9 +71,21 @@ class ChannelGroup:
         return max(self.width, most // len(self.units) if most % len(self.units) == 0 else 1)
 
     @property
+    def counts(self) -> int:
+        """Channels that one unit counts as: its positions in the first slot.
+
+        A weight that makes units and reads them, as that of a recurrent layer does, says how many they are: its gates
+        hold a unit several times, and read it once.
+        """
+        makers = {slot.value for slot in self.slots if slot.role == "out"}
+        own = [slot.term.units for slot in self.slots if slot.role == "in" and slot.value in makers]
+        read = [int(np.isin(units, self.units).sum()) // len(self.units) for units in own]
+        return min([self.width, *(each for each in read if each)])
+
+    @property
     def channels(self) -> int:
-        """Positions along the first slot's axis; of residual blocks their number."""
-        return len(self.units) * self.width
+        """How many its units count as; of residual blocks their number."""
+        return len(self.units) * self.counts
 
     @property
     def names(self) -> list[str]:

@@ -25,6 +25,9 @@ On 6 and 5 the result is not written either; it stays in the work folder.
 {EXIT_CODES}"""
 
 
+CARD_LEFT_OUT = "no card was written: --card describes the file that is put in place, and none was"
+
+
 def _print_schema(context: click.Context, option: click.Parameter, value: bool) -> None:  # noqa: ARG001 -- click's signature
     if not value or context.resilient_parsing:
         return
@@ -108,9 +111,12 @@ def run_command(
     kept = options.work or RecipeOptions.beside(resolved)
     resumable(lambda: f"What was finished is kept in {kept}; run the same command again to go on, inside training too.")
     outcome = run_recipe(resolved, options)
+    warnings = list(outcome.report.warnings)
     if card_to is not None and outcome.error is None:
         write_card(card_to, None if options.dry_run else resolved.output, outcome.report)
+    elif card_to is not None:
+        warnings.append(CARD_LEFT_OUT)
     # Also after a failure: the report says which stages were done, and what stopped the run.
-    view.show(outcome.report, outcome.report.warnings, lambda console: render_recipe(outcome.report, console))
+    view.show(outcome.report, warnings, lambda console: render_recipe(outcome.report, console))
     if outcome.error is not None:
         raise outcome.error

@@ -54,26 +54,29 @@ def bench(a: Path, b: Path | None, settings: BenchSettings, progress: Progress |
     return report.model_copy(update={"gates": speed_rows(report, settings)})
 
 
-def speed_rows(report: BenchReport, settings: BenchSettings) -> list[GateRow]:
-    """A row for each limit on time, of the batch size that is nearest to missing it; medians count."""
+def speed_rows(report: BenchReport, settings: BenchSettings, a: str = "A", b: str = "B") -> list[GateRow]:
+    """A row for each limit on time, of the batch size that is nearest to missing it; medians count.
+
+    ``a`` and ``b`` are what the models are called where the reader has not named them.
+    """
     rows = []
     if settings.min_speedup is not None:
         slowest = min((r for r in report.runs if r.speed_up is not None), key=lambda r: _faster(r).value, default=None)
-        rows.append(_speed_row(slowest, settings.min_speedup))
+        rows.append(_speed_row(slowest, settings.min_speedup, a, b))
     if settings.max_latency is not None:
         rows.append(_latency_row(max(report.runs, key=_median), settings.max_latency))
     return rows
 
 
-def _speed_row(run: BenchRun | None, limit: float) -> GateRow:
+def _speed_row(run: BenchRun | None, limit: float, a: str, b: str) -> GateRow:
     if run is None:
         return GateRow(name="min_speedup", limit=limit, measured=None, share=False)
     found = _faster(run)
     clause = (
-        f"B is {found.value:.3g} times as fast as A{_where(run)} ({found.level:.0%} interval {found.low:.3g} "
+        f"{b} is {found.value:.3g} times as fast as {a}{_where(run)} ({found.level:.0%} interval {found.low:.3g} "
         f"to {found.high:.3g}), --min-speedup asks for {limit:g}"
     )
-    missed, of = clause if found.value < limit else "", f"B over A{_where(run)}"
+    missed, of = clause if found.value < limit else "", f"{b} over {a}{_where(run)}"
     return GateRow(name="min_speedup", limit=limit, measured=found.value, of=of, share=False, missed=missed)
 
 

@@ -151,15 +151,15 @@ def choose(
                     + ("" if settings.target_size is None else ", or a larger --target-size")
                 )
             plan, cost = UnifyPlan.of(blocks_after(made, options), settings), together(made)
-            gates = _verdicts(limits, cost, reference.accuracy, count(reference.samples, "sample"))
+            gates = _verdicts(limits, cost, reference.accuracy, reference.samples)
             return ChosenBlocks(plan, options, cost, reference.accuracy, remembered, gates)
 
 
-def _verdicts(limits: Limits, found: OutputChange, accuracy: float | None, on: str) -> list[GateRow]:
-    """The verdict on each limit that blocks were chosen within, measured ``on`` so many samples."""
-    rows, about = [], f" before training, on {on}"
+def _verdicts(limits: Limits, found: OutputChange, accuracy: float | None, samples: int) -> list[GateRow]:
+    """The verdict on each limit that blocks were chosen within, measured on so many samples."""
+    rows, about = [], f" before training, on {count(samples, 'sample')}"
     if limits.max_drop is not None and accuracy is not None and found.accuracy is not None:
-        rows.append(drop_row(limits.evaluator.row(accuracy, found.accuracy), limits.max_drop, about))
+        rows.append(drop_row(limits.evaluator.row(accuracy, found.accuracy, samples), limits.max_drop, about))
     if limits.max_distance is not None:
         rows.append(distance_row(found.distance, limits.max_distance, f"outputs{about}"))
     return rows

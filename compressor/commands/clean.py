@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.formatting import quantity
 from compressor.graph.disk.model_result import ProvedResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
+from compressor.graph.disk.stream import plan_files
 from compressor.graph.form import clean
+from compressor.graph.form.normalise import normalise
+from compressor.graph.tensors.weights import weight_bytes
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
 from compressor.pruning.proofs.outputs.evidence import Evidence
@@ -22,17 +26,18 @@ from compressor.steps import counts, report_rows, run_files
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.refusal import blamed_on
 
-GREW = "the file has {more} more than before: less went than it now says of what made it (its metadata)"
-"""What is said of a file so small that the words about its origin weigh more than what was removed."""
+GREW = "the file has {more} more than before, as less went than it gained: {causes}"
+"""What is said of a file of which less was removed than these causes took."""
 
 
 @dataclass(repr=False)
 class CleanResult(ProvedResult):
-    """What a clean-up made: the model, the report, and what was proved of the model."""
+    """What a clean-up made: the model, the report, what was proved of the model, and what a file of it has more."""
 
     model: ir.Model
     report: Report
     evidence: Evidence | None = None
+    added: tuple[str, ...] = ()
 
 
 def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Clock | None = None) -> CleanResult:
@@ -65,8 +70,19 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         seconds=clock.seconds,
         settings=settings.model_dump(mode="json"),
     )
+    bare = plan_files(cleaned).size
     stamp_provenance(cleaned, "clean", settings, input_digest(cleaned, model), pruning_facts(report))
-    return CleanResult(cleaned, report, evidence)
+    return CleanResult(cleaned, report, evidence, tuple(_added(source, cleaned, plan_files(cleaned).size - bare)))
+
+
+def _added(source: ir.Model, cleaned: ir.Model, words: int) -> Iterator[str]:
+    """What a cleaned model has more than its source, with the bytes where these are known; ``words`` are of its own."""
+    yield f"{quantity(words, 'B')} of what it says of its origin"
+    folded = weight_bytes(cleaned) - weight_bytes(normalise(source.clone()))
+    if folded > 0:
+        yield f"{quantity(folded, 'B')} of constants that nodes computed or shared"
+    if source.functions and not cleaned.functions:
+        yield "functions, whose nodes stand wherever they are called"
 
 
 def clean_file(source: Path, output: Path | None, settings: CleanSettings, progress: Progress | None = None) -> Report:
@@ -77,4 +93,5 @@ def clean_file(source: Path, output: Path | None, settings: CleanSettings, progr
         stats = run_files.put_in_place(result.model, output, settings, result.evidence)
     report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
     more = stats.bytes - report.input.bytes
-    return report.warned([GREW.format(more=quantity(more, "B"))] if more > 0 else [])
+    said = GREW.format(more=quantity(more, "B"), causes=", ".join(result.added))
+    return report.warned([said] if more > 0 else [])

@@ -61,6 +61,7 @@ def robustness(
         inputs=plan.inputs,
         source=samples.source,
         samples=len(samples),
+        available=samples.available,
         draws=settings.draws,
         confidence=settings.confidence,
         margin=settings.margin,

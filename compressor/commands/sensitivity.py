@@ -74,6 +74,7 @@ def sensitivity(
         metric=reference.evaluator.name,
         share=reference.evaluator.share,
         samples=reference.samples,
+        available=None if isinstance(samples, Synthetic) else len(samples),
         synthetic=describe_samples(samples) if isinstance(samples, Synthetic) else None,
         limit=str(limits),
         measured=len(trials) - remembered,

@@ -64,6 +64,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def count_of(number: int, whole: int | None, noun: str) -> str:
+    """``256 of 450 samples``; ``450 samples`` where that is all there are, or nothing is known of others."""
+    return count(number, noun) if whole is None or whole <= number else f"{number:,} of {count(whole, noun)}"
+
+
 def there_are(number: int, noun: str) -> str:
     """What follows on "there": ``is 1 group``, ``are 37 groups``."""
     return f"{'is' if number == 1 else 'are'} {count(number, noun)}"

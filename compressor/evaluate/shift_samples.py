@@ -25,6 +25,7 @@ class RobustnessSamples:
         source: where they come from, in words.
         labels: shape of the labels of one sample, where they are classes.
         left_out: what cannot be measured on them.
+        available: samples that they were drawn from; None where they are made up.
     """
 
     dataset: Dataset
@@ -33,6 +34,7 @@ class RobustnessSamples:
     source: str
     labels: tuple[int, ...] | None
     left_out: tuple[LeftOut, ...] = ()
+    available: int | None = None
 
     def __len__(self) -> int:
         """Samples that fill runs."""
@@ -61,17 +63,19 @@ def robustness_samples(models: Sequence[Opened], settings: RobustnessSettings) -
         if settings.kinds:
             reason = "they need --data; made-up inputs are no pictures"
             missing.append(LeftOut(what="corruptions of images", reason=reason))
-        source, labels = "random inputs", None
+        source, labels, available = "random inputs", None, None
     else:
         # Data that is normalised already must not be normalised again; mean and std then only say what black is.
         plain = settings.model_copy(update={"mean": (), "std": ()}) if settings.normalised else settings
-        dataset = subset(open_data(plain, narrow.model), settings.samples, settings.seed)
+        whole = open_data(plain, narrow.model)
+        dataset = subset(whole, settings.samples, settings.seed)
         labels, why = _class_labels(dataset, models[0])
+        available = len(whole)
         source, missing = settings.data, [LeftOut(what="accuracy", reason=why)] if why else []
     if limit and len(dataset) < limit:
         raise UsageError(f"the model takes {limit} samples at a time, there are {len(dataset)}; give more samples")
     size = limit or settings.batch_size
-    return RobustnessSamples(dataset, size, limit is not None, source, labels, tuple(missing))
+    return RobustnessSamples(dataset, size, limit is not None, source, labels, tuple(missing), available)
 
 
 def _class_labels(dataset: Dataset, model: Opened) -> tuple[tuple[int, ...] | None, str]:

@@ -139,8 +139,8 @@ def _keep_some(coupling: Coupling, groups: Sequence[ChannelGroup], least: int, l
     would keep none; returns whether there were any."""
     before = int(live.sum())
     for member in (each for each in groups if not each.blocks):
-        # ``min_channels`` counts channels, of which a unit holds ``width``.
-        short = -(-least // member.width) - int(live[member.units].sum())
+        # ``min_channels`` counts channels, of which a unit counts as some.
+        short = -(-least // member.counts) - int(live[member.units].sum())
         live[member.units[~live[member.units]][: max(short, 0)]] = True
     # Besides groups: an output of Split may hold a part of a group only, and no axis may end up empty.
     for units in coupling.extents():

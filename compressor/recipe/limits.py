@@ -12,21 +12,22 @@ from compressor.core.formatting import keyed
 from compressor.errors import GateMissed
 from compressor.results import Document, Report
 from compressor.results.bench import BenchReport
-from compressor.results.detail import AccuracyRow
 from compressor.results.records import GateRow
 from compressor.results.verify import VerifyReport
 from compressor.steps import gates as gate_rules
 
+LESS_TIME = "{faster}remove more (a larger ratio, or target_latency), or choose by time (objective: latency)"
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         "max_drop": "let {stage} change less, or train longer (finetune with more epochs)",
         "max_distance": "let {stage} change less, or train longer (finetune with more epochs)",
         "max_size": "remove more (a larger ratio, or target_size), or {add}",
-        "min_speedup": "remove more (a larger ratio, or target_latency), or choose by time (objective: latency)",
-        "max_latency": "remove more (a larger ratio, or target_latency), or choose by time (objective: latency)",
+        "min_speedup": LESS_TIME,
+        "max_latency": LESS_TIME,
     }
 )
-"""What to try where a gate is missed."""
+"""What to try where a gate is missed; open are the ``stage`` that lost most of what a metric says, what to ``add`` to
+make the file smaller, and what makes it ``faster`` before all else."""
 
 
 def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> list[GateRow]:
@@ -35,8 +36,13 @@ def judge_gates(document: Document, settings: RunSettings, stage: str = "") -> l
     if isinstance(document, Report) and isinstance(settings, GatesSection):
         rows = gate_rules.gate_rows(document, settings)
     elif isinstance(document, BenchReport) and isinstance(settings, BenchSettings):
-        rows = bench.speed_rows(document, settings)
-    return [row.model_copy(update={"stage": stage, "missed": keyed(row.missed, [row.name])}) for row in rows]
+        rows = bench.speed_rows(document, settings, "the recipe's model", "the result")
+    return [
+        row.model_copy(
+            update={"stage": stage} | {name: keyed(getattr(row, name), [row.name]) for name in ("missed", "unsure")}
+        )
+        for row in rows
+    ]
 
 
 def measured_speed_up(document: Document) -> float | None:
@@ -45,28 +51,20 @@ def measured_speed_up(document: Document) -> float | None:
     return None if found is None else found.value
 
 
-def demand_limits(document: Document | None, gates: Iterable[GateRow], costliest: str, smaller: str) -> None:
+def demand_limits(document: Document | None, gates: Iterable[GateRow], advice: Mapping[str, str]) -> None:
     """Judges what was found.
 
     Args:
         document: of a stage; None for the recipe.
         gates: as they were judged.
-        costliest: the stage that lost most of what a metric says.
-        smaller: what to do to the stages to make the file smaller.
+        advice: what :data:`REMEDIES` leave open.
 
     Raises:
         GateMissed: a gate is missed.
         ProofFailed: outputs differ that should not.
     """
-    words = {gate.missed: REMEDIES[gate.name].format(stage=costliest, add=smaller) for gate in gates if gate.missed}
+    words = {gate.missed: REMEDIES[gate.name].format(**advice) for gate in gates if gate.missed}
     if words:
         raise GateMissed("; ".join([*words, f"try to {' and to '.join(dict.fromkeys(words.values()))}"]))
     if isinstance(document, VerifyReport):
         verify.demand_equal(document)
-
-
-def unresolved_drop(row: AccuracyRow | None, settings: GatesSection) -> list[str]:
-    """A warning where samples are too few to judge the recipe's limit on what is lost."""
-    if row is None or not settings.max_drop or row.baseless:
-        return []
-    return [keyed(text, ["max_drop"]) for text in gate_rules.too_fine(row, settings.max_drop)]

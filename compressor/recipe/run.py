@@ -131,7 +131,7 @@ class _Run:
                 self._stage(name, run)
             if not self._options.dry_run:
                 gates = self._gates(before, run)
-                run.warnings += limits.unresolved_drop(run.accuracy, self._resolved.limits[0])
+                run.warnings += [gate.unsure for gate in gates if gate.unsure]
                 self._demand(None, gates, "the recipe", self._costliest(run), run.source)
                 output = self._put_in_place(run)
         # The report is written all the same: it says what was measured and where it failed.
@@ -258,13 +258,20 @@ class _Run:
     def _demand(self, document: Document | None, gates: list[GateRow], owner: str, stage: str, place: Path) -> None:
         """Raises what a missed gate or a failed comparison is, with whose it is, which stage to ease, where to look."""
         try:
-            limits.demand_limits(document, gates, stage, smaller_by(self._resolved.stages))
+            limits.demand_limits(document, gates, {"stage": stage, **advice(self._resolved.stages)})
         except (GateMissed, ProofFailed) as error:
             error.args = (f"{owner}: {error}; see {place}",)
             raise
 
 
-def smaller_by(stages: Iterable[str]) -> str:
-    """What makes a file smaller yet: a palette of few values takes less than integers do, and the two do not add up."""
+def advice(stages: Iterable[str]) -> dict[str, str]:
+    """What makes a file smaller yet, and faster, by what remedies call it.
+
+    A palette of few values takes less than integers do, and the two do not add up; and integers are slower than real
+    numbers where a processor has no fast kernels for them.
+    """
     quantised = next((name for name in stages if STAGES[stage_kind(name)].quantises), None)
-    return "add a stage unify or quantize" if quantised is None else f"put unify in the place of stage {quantised!r}"
+    if quantised is None:
+        return {"add": "add a stage unify or quantize", "faster": ""}
+    out = f"time the recipe without stage {quantised!r}, as integers make some models slower; or to "
+    return {"add": f"put unify in the place of stage {quantised!r}", "faster": out}

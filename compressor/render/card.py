@@ -14,7 +14,7 @@ from compressor.core.formatting import printable
 from compressor.errors import UsageError
 from compressor.graph.disk import files
 from compressor.graph.disk.provenance import provenance_steps
-from compressor.render.gates import GATE_HEADINGS, gate_cells, gate_name
+from compressor.render.gates import GATE_HEADINGS, gate_cells, gate_name, gates_unsure
 from compressor.render.undone import undone_texts
 from compressor.results import Document
 from compressor.results.recipe import RecipeReport
@@ -83,10 +83,12 @@ def _gates(report: Document) -> list[str]:
     """The limits that were set on the result, and their verdicts."""
     # Of a recipe those of its stages, too.
     if isinstance(report, RecipeReport):
-        rows = [gate_cells(gate, gate_name(gate)) for gate in report.every_gate]
+        gates = report.every_gate
+        rows = [gate_cells(gate, gate_name(gate)) for gate in gates]
     else:
-        rows = [gate_cells(gate) for gate in getattr(report, "gates", [])]
-    return ["## Gates", _table(GATE_HEADINGS, rows)] if rows else []
+        gates = getattr(report, "gates", [])
+        rows = [gate_cells(gate) for gate in gates]
+    return ["## Gates", _table(GATE_HEADINGS, rows), *map(_cell, gates_unsure(gates))] if rows else []
 
 
 def _undone(report: Document) -> list[str]:

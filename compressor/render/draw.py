@@ -100,6 +100,12 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     counted_at(console, stats[0].macs_at)
 
 
+def targets(console: Console, clauses: Sequence[str]) -> None:
+    """Prints a line for each target that was set: what it asked for, and what was reached."""
+    for text in clauses:
+        line(console, f"Target: {text}.")
+
+
 def counted_at(console: Console, shapes: Mapping[str, Sequence[int]]) -> None:
     """Says at which sizes of open inputs MACs are counted, if any are open."""
     if text := sizes_counted(shapes):

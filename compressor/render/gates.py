@@ -33,6 +33,11 @@ def gate_cells(gate: GateRow, name: str | None = None) -> tuple[str, str, str, s
     return name, _amount(gate, gate.limit), _amount(gate, gate.measured), gate.verdict, gate.of
 
 
+def gates_unsure(gates: Sequence[GateRow]) -> list[str]:
+    """A sentence for each gate that samples are too few to tell of."""
+    return [f"Not sure: {gate.unsure}." for gate in gates if gate.unsure]
+
+
 def gate_name(gate: GateRow) -> str:
     """As a recipe names it: with its stage, where it is of one."""
     return f"{gate.stage}: {gate.name}" if gate.stage else gate.name
@@ -48,6 +53,8 @@ def show_gates(console: Console, gates: Sequence[GateRow], names: Sequence[str |
     for gate, name in zip(gates, names or [None] * len(gates), strict=True):
         draw.add_row(drawn, *gate_cells(gate, name))
     draw.show(console, drawn)
+    for text in gates_unsure(gates):
+        draw.line(console, text, style="yellow")
 
 
 def _amount(gate: GateRow, value: float | None) -> str:

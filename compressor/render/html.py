@@ -13,8 +13,8 @@ from compressor.core.atomic import write_text
 from compressor.core.extras import require
 from compressor.core.formatting import metric_value, printable
 from compressor.core.intervals import LEVEL
-from compressor.render import charts, page
-from compressor.render.gates import gate_cells
+from compressor.render import charts, page, setting_rows
+from compressor.render.gates import gate_cells, gates_unsure
 from compressor.render.undone import undone_texts
 from compressor.results.records import Report
 
@@ -53,7 +53,14 @@ def render_html(report: Report, *, plan: str | None = None, created: datetime | 
     document: Mapping[str, Any] | None = json.loads(plan) if plan else None
     gates = [gate_cells(gate) for gate in report.gates]
     return render_template(
-        "page.html", created, report=report, plan=document, level=LEVEL, gates=gates, undone=undone_texts(report.undone)
+        "page.html",
+        created,
+        report=report,
+        plan=document,
+        level=LEVEL,
+        gates=gates,
+        unsure=gates_unsure(report.gates),
+        undone=undone_texts(report.undone),
     )
 
 
@@ -63,7 +70,7 @@ def render_template(name: str, created: datetime | None, **values: object) -> st
     Args:
         name: of the file.
         created: the time that it shows; none is shown if left out.
-        values: what the template speaks of, besides the modules ``page`` and ``charts``.
+        values: what the template speaks of, besides the modules ``page``, ``charts`` and ``setting_rows``.
 
     Raises:
         UsageError: jinja2 is not installed.
@@ -72,7 +79,11 @@ def render_template(name: str, created: datetime | None, **values: object) -> st
     stamp = None
     if created is not None:
         stamp = (created.isoformat(timespec="seconds"), f"{created.day} {created:%B %Y, %H:%M}")
-    return _environment().get_template(name).render(stamp=stamp, page=page, charts=charts, **values)
+    return (
+        _environment()
+        .get_template(name)
+        .render(stamp=stamp, page=page, charts=charts, setting_rows=setting_rows, **values)
+    )
 
 
 @lru_cache(maxsize=1)

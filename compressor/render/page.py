@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 from compressor.core.formatting import count, percentage, quantity
 from compressor.render.charts import cells_of, dash_pattern, skyline, skyline_width
+from compressor.render.setting_rows import plain_rows
 from compressor.results.detail import LatencyResult, LayerRow, RecoveryRow
-from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report, ScoreHistogram
+from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report, ScoreHistogram, targets_reached
 
 MINUS, DASH, CROSS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 _PLACES = 150
@@ -108,7 +108,9 @@ def asked(report: Report) -> str:
         value = settings.get(key)
         if value is not None:
             amount = percent(value) if value <= 1 else quantity(value, "B")
-            return f"Asked for: keeping {amount} of the {what}." if value <= 1 else f"Asked for: a file of {amount}."
+            text = f"Asked for: keeping {amount} of the {what}" if value <= 1 else f"Asked for: a file of {amount}"
+            reached = targets_reached(settings, report.input, report.output)[0].rpartition(", ")[2]
+            return f"{text}; {reached}."
     if settings.get("ratio") is not None:
         part = percent(settings["ratio"])
         if settings.get("scope", "local") == "local":
@@ -146,14 +148,16 @@ def measures(before: ModelStats, after: ModelStats | None) -> list[SizeRow]:
 
 def group_widths(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> list[Bar]:
     """Widths before and after; with a plan also which positions go."""
-    gone: dict[str, list[int]] = {}
+    gone: dict[str, tuple[list[int], int]] = {}
     for entry in _removals(plan):
-        gone.setdefault(str(entry["group"]), list(entry["indices"]))
+        places = prod(entry["shape"][axis] for axis in entry["axes"]) if entry.get("shape") else 0
+        gone.setdefault(str(entry["group"]), (list(entry["indices"]), places))
     found = []
     for row in rows:
-        kept, indices = row.channels - row.removed, gone.get(row.name, [])
-        # A plan of another model is not drawn.
-        fits = len(indices) == row.removed and row.removed and max(indices) < row.channels
+        kept, (indices, places) = row.channels - row.removed, gone.get(row.name, ([], 0))
+        places = places or row.channels
+        # A plan of another model is not drawn. Positions may be several of a channel, as gates are.
+        fits = len(indices) * row.channels == row.removed * places and row.removed and max(indices) < places
         found.append(
             Bar(
                 name=row.name,
@@ -163,8 +167,8 @@ def group_widths(rows: Sequence[GroupRow], plan: Mapping[str, Any] | None) -> li
                 change=change(kept, row.channels),
                 rail=100.0,
                 fill=left(kept, row.channels),
-                dashes=dash_pattern(row.channels, indices) if fits else "",
-                cells=cells_of(row.channels),
+                dashes=dash_pattern(places, indices) if fits else "",
+                cells=cells_of(places),
             )
         )
     return found
@@ -313,7 +317,7 @@ def removals(plan: Mapping[str, Any] | None) -> list[RemovedEntry]:
 
 def policy(plan: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """The settings that a replay takes from the plan."""
-    return settings(plan.get("policy", {})) if plan else []
+    return plain_rows(plan.get("policy", {})) if plan else []
 
 
 def _removals(plan: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
@@ -329,22 +333,6 @@ def ranges(indices: Sequence[int]) -> list[str]:
         else:
             runs.append([index, index])
     return [str(a) if a == b else f"{a}{DASH}{b}" for a, b in runs]
-
-
-def settings(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name and value of each setting; lists and the like as JSON."""
-    return [(key.replace("_", " "), _setting(value)) for key, value in values.items()]
-
-
-def _setting(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    # Zero and false are values; only what is empty gets a dash.
-    if value is None or value in ([], {}, ()):
-        return DASH
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def phases(seconds: Mapping[str, float]) -> list[tuple[str, str, float, float]]:

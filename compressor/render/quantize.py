@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 from rich.console import Console
 
-from compressor.core.formatting import count, quantity, share
+from compressor.core.formatting import count, count_of, quantity, share
 from compressor.render import draw
 from compressor.render.gates import show_gates
 from compressor.render.text import ACCURACY_UNMEASURED, show_outcome
@@ -33,7 +33,7 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
     console.print()
     done = [row for row in report.weights if row.quantized]
     numbers, total = (sum(row.weights for row in rows) for rows in (done, report.weights))
-    how = _WORDS[report.mode].format(samples=count(report.calibrated, "sample"))
+    how = _WORDS[report.mode].format(samples=count_of(report.calibrated, report.available, "sample"))
     draw.line(console, f"{draw.times_smaller(report.input.bytes, report.output.bytes)}: {how}.")
     if report.why is not None:
         draw.line(console, f"Mode {report.mode}, by --mode auto: {report.why}.")

@@ -10,7 +10,7 @@ from rich.console import Console
 from compressor.core.atomic import write_text
 from compressor.core.formatting import metric_value, quantity, share
 from compressor.render.draw import add_row, counted_at, line, show, sizes_counted, table
-from compressor.render.gates import gate_cells, gate_name, show_gates
+from compressor.render.gates import gate_cells, gate_name, gates_unsure, show_gates
 from compressor.render.html import render_template
 from compressor.render.undone import show_undone, undone_texts
 from compressor.results.recipe import RecipeReport
@@ -56,6 +56,7 @@ def write_recipe_html(report: RecipeReport, path: Path, created: datetime) -> No
         rows=stage_cells(report),
         counted=sizes_counted(report.input.macs_at),
         gates=[gate_cells(gate, gate_name(gate)) for gate in report.every_gate],
+        unsure=gates_unsure(report.every_gate),
         undone=undone_texts(report.undone),
     )
     write_text(path, text)

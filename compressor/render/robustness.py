@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from rich.console import Console
 
-from compressor.core.formatting import count, quantity
+from compressor.core.formatting import count, count_of, quantity
 from compressor.render import draw
 from compressor.results.detail import Curve
 from compressor.results.robustness import Estimate, LikenessRow, RobustnessReport, ShiftedAccuracy
@@ -64,13 +64,14 @@ def models(report: RobustnessReport) -> list[str]:
 
 def basis(report: RobustnessReport) -> str:
     """What was measured on, and what ± is, as a sentence."""
-    return f"{samples(report)}; ± is how far a {report.confidence:.0%} interval reaches."
+    return f"{samples(report)}; ± is how far the longer side of a {report.confidence:.0%} interval reaches."
 
 
 def samples(report: RobustnessReport) -> str:
     """What was measured on."""
     drawn = f"noise drawn {count(report.draws, 'time')} for each"
-    return f"{count(report.samples, 'sample')} of {report.source}, {drawn}"
+    fewer = " (--samples takes more)" if (report.available or 0) > report.samples else ""
+    return f"{count_of(report.samples, report.available, 'sample')} of {report.source}{fewer}, {drawn}"
 
 
 def findings(report: RobustnessReport) -> list[str]:

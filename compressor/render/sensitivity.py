@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from compressor.core.formatting import count, metric_value, share
+from compressor.core.formatting import count, count_of, metric_value, share
 from compressor.render import draw
 from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
 
@@ -22,7 +22,7 @@ def render_sensitivity(
             draw.add_row(table, "", "", *_cells(report, group, point))
     draw.show_whole(console, table)
     console.print()
-    what = count(report.samples, "sample" if report.synthetic is None else "made-up sample")
+    what = count_of(report.samples, report.available, "sample" if report.synthetic is None else "made-up sample")
     dense = ""
     if report.accuracy is not None:
         dense = f"; {metric_name(report)} of the original: {metric_value(report.accuracy, share=report.share)}"

@@ -15,7 +15,7 @@ from compressor.render.robustness import show_curves
 from compressor.render.savings import structures
 from compressor.render.undone import show_undone
 from compressor.results.detail import AccuracyRow, OutputsRow, Share, off_by
-from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report
+from compressor.results.records import DiffReport, FrozenRow, GroupRow, ProofResult, Report, targets_reached
 
 ROUNDED = 0.1
 """A share of a group further from the ratio than this is worth a word."""
@@ -36,6 +36,7 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
         console.print()
     # Where only single layers changed, a line on channels would say that none went.
     channels = not report.changed or any(group.removed for group in report.groups)
+    draw.targets(console, targets_reached(report.settings, report.input, report.output))
     if report.groups and channels:
         draw.line(console, _what_was_removed(report))
     _changed(console, report, verbose=verbose)
@@ -200,7 +201,7 @@ def _rounding(report: Report, ratio: float) -> str:
 
 def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: bool) -> None:
     reference = proof.reference or ("the original with the same channels masked" if masked else "the original")
-    verdict = f"equals {reference}" if proof.passed else f"FAILED, differs from {reference}"
+    verdict = f"{'' if proof.passed else 'FAILED, '}{proof.verdict(reference)}"
     runs = count(len(proof.inputs), "input size")
     subject = "Proof (before recovery)" if recovered else "Proof"
     text = f"{subject}: {verdict}; error {proof.max_rel_err:.1e}, allowed {proof.tolerance:.1e}"
@@ -317,7 +318,7 @@ def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> N
         gone = [f"{group.removed:,}"] if removed else []
         name = f"{group.name} of {group.file}" if group.file else group.name
         draw.add_row(table, name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
-    draw.show(console, table)
+    draw.show_whole(console, table)
     console.print()
 
 

@@ -7,7 +7,7 @@ from compressor.render import draw
 from compressor.render.gates import show_gates
 from compressor.render.text import not_proved
 from compressor.render.undone import show_undone
-from compressor.results.records import ModelStats, ProofResult
+from compressor.results.records import ModelStats, ProofResult, targets_reached
 from compressor.results.unify import UnifyReport
 
 _FEW = 12
@@ -25,6 +25,7 @@ def render_unified(report: UnifyReport, console: Console, *, explain: bool = Fal
     if report.output is not None:
         draw.sizes(console, {"before": report.input, "after": report.output})
         _bytes(report, report.output, console)
+        draw.targets(console, targets_reached(report.settings, report.input, report.output))
     _layers(report, console, verbose=verbose)
     _damage(report, console)
     _trained(report, console)
@@ -58,7 +59,7 @@ def _layers(report: UnifyReport, console: Console, *, verbose: bool) -> None:
     for row in shown:
         numbers = (f"{row.unified:,}", f"{row.pruned:,}", f"{row.free:,}", f"{row.values:,}", f"{row.error:.3f}")
         draw.add_row(table, row.label or row.name, row.block, *numbers)
-    draw.show(console, table)
+    draw.show_whole(console, table)
     draw.rest(console, len(report.layers) - len(shown), "-v lists them all")
 
 
@@ -108,8 +109,8 @@ def _trained(report: UnifyReport, console: Console) -> None:
 
 def _proved(report: UnifyReport, proof: ProofResult, console: Console) -> None:
     exact = "every weight is unpacked bit by bit and satisfies its constraint" if report.exact else "WEIGHTS DIFFER"
-    verdict = "equal" if proof.passed else "DIFFER from"
-    text = f"Proof: {exact}; outputs {verdict} those of plain unified weights, error {proof.max_rel_err:.1e}, "
+    verdict = proof.verdict("those of plain unified weights", several=True)
+    text = f"Proof: {exact}; outputs {verdict}, error {proof.max_rel_err:.1e}, "
     text += f"allowed {proof.tolerance:.1e} (ONNX Runtime {proof.provider}, {count(len(proof.inputs), 'input size')})."
     draw.line(console, text, style="green" if proof.passed and report.exact else "bold red")
     not_proved(console, proof)

@@ -39,11 +39,13 @@ class UndoneRow(Record):
     on: str = Field(description="The samples that it was measured on, in words.")
     before: float = Field(description="Of the weights that were kept.")
     after: float | None = Field(description="The best that came of it; null where nothing was judged.")
+    seconds: float | None = Field(default=None, description="That it took; null where that is not known.")
 
     def __str__(self) -> str:
         """In a sentence without its full stop."""
         later = "none was judged" if self.after is None else f"{self.after:.4g} at best after it"
-        numbers = f"{self.measure} {self.before:.4g} before, {later}, on {self.on}"
+        took = "" if self.seconds is None else f" ({self.seconds:.1f} s)"
+        numbers = f"{self.measure} {self.before:.4g} before, {later}, on {self.on}{took}"
         return f"{self.what} was no better and is undone, the weights from before are kept: {numbers}"
 
 

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from compressor.results.base import Record
-from compressor.results.records import Report
+from compressor.results.records import AVAILABLE, Report
 
 
 class QuantizedRow(Record):
@@ -42,3 +42,4 @@ class QuantizeReport(Report):
         default=[], description="Weights of real numbers of linear and recurrent operators."
     )
     calibrated: int = Field(default=0, description="Samples that ranges of activations were taken from.")
+    available: int | None = Field(default=None, description=AVAILABLE)

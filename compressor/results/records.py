@@ -5,7 +5,7 @@ which they were filled.
 MACs are multiply-accumulates (one multiplication and one addition together), not FLOPs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -57,13 +57,16 @@ class GateRow(Record):
     of: str = Field(default="", description="What was measured, where the name does not say it.")
     share: bool = Field(default=True, description="Limit and measurement are shares, of what has a unit too.")
     missed: str = Field(default="", description="How it was missed, in a clause; empty where it was not.")
+    unsure: str = Field(
+        default="", description="Why samples are too few to tell whether it is met, in a clause; empty where they do."
+    )
 
     @property
     def verdict(self) -> str:
-        """``met``, ``MISSED``, or ``not measured``."""
+        """``met``, ``met, unsure``, ``MISSED``, or ``not measured``."""
         if self.missed:
             return "MISSED"
-        return "not measured" if self.measured is None else "met"
+        return "not measured" if self.measured is None else f"met{', unsure' if self.unsure else ''}"
 
 
 class ScoreHistogram(Record):
@@ -144,6 +147,10 @@ class NotProvedRow(Record):
     reason: str
 
 
+LOOSE = 0.05
+"""Share of the magnitude of its channel by which rounding moves a number of which a comparison shows little."""
+
+
 class ProofResult(Record):
     """How far the smaller model is from the original with the removed channels masked."""
 
@@ -169,6 +176,16 @@ class ProofResult(Record):
         description="Groups, or changed layers, whose wrong cut was noticed along with others', not by itself.",
     )
 
+    def verdict(self, reference: str, *, several: bool = False) -> str:
+        """What a comparison with ``reference`` showed, as the end of a sentence; ``several`` is of a plural."""
+        ending = "" if several else "s"
+        if not self.passed:
+            return f"differ{ending} from {reference}"
+        if self.tolerance <= LOOSE:
+            return f"equal{ending} {reference}"
+        allowed = f"within {self.tolerance:.0%} of the outputs' range, as rounding alone may move them so far"
+        return f"agree{ending} with {reference} {allowed}"
+
 
 def headline_sizes(before: ModelStats, after: ModelStats | None) -> list[tuple[str, str]]:
     """The lines of a headline on two models: bytes, parameters and MACs, each of the first and of the second."""
@@ -181,6 +198,18 @@ def headline_sizes(before: ModelStats, after: ModelStats | None) -> list[tuple[s
         (name, quantity(one, unit) + ("" if two is None else f" -> {quantity(two, unit)}"))
         for name, one, two, unit in rows
     ]
+
+
+def targets_reached(settings: Mapping[str, Any], before: ModelStats, after: ModelStats | None) -> list[str]:
+    """What each target asked to keep, and what is left, in a clause: a share, or bytes where bytes were asked for."""
+    found = []
+    for name, key, what in (("macs", "macs", "MACs"), ("params", "params", "parameters"), ("size", "bytes", "file")):
+        asked = settings.get(f"target_{name}")
+        if asked is not None and after is not None:
+            left, whole = getattr(after, key), 1 if asked > 1 else max(1, getattr(before, key))
+            told = [quantity(round(n), "B") if asked > 1 else f"{n:.2%}" for n in (asked, left / whole)]
+            found.append(f"{what} of {told[0]} asked for, {told[1]} reached")
+    return found
 
 
 def proof_in_words(proof: ProofResult | None) -> str:
@@ -202,7 +231,9 @@ class Document(Summarised, Record):
         """What every document has stands behind what it was made for: settings alone fill a screen."""
         found: dict[str, Any] = handler(self)
         shared = {
-            name: found.pop(name) for name in ("gates", "ran", "seconds", "warnings", "settings") if name in found
+            name: found.pop(name)
+            for name in ("gates", "asked", "ran", "seconds", "warnings", "settings")
+            if name in found
         }
         return found | shared
 
@@ -222,7 +253,11 @@ class Document(Summarised, Record):
         return repr(self)
 
 
+AVAILABLE = "Samples that there were to draw these from; null where they are made up."
 RAN = "What ran where settings leave it open (auto, defaults that follow from the model): values by setting."
+
+
+ASKED = "What was asked for, such as auto, of settings that are resolved in `settings`: values by setting."
 
 
 class RunDocument(Document):
@@ -230,6 +265,7 @@ class RunDocument(Document):
 
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+    asked: dict[str, Any] = Field(default={}, description=ASKED)
     ran: dict[str, Any] = Field(default={}, description=RAN)
     gates: list[GateRow] = Field(default=[], description="Every limit that was set on the result, and its verdict.")
 
@@ -280,6 +316,7 @@ class Report(RunDocument):
         if self.output is None:
             groups, channels = len(self.groups), sum(row.channels for row in self.groups)
             return [*rows, ("groups", f"{groups} with {channels} channels"), ("stay", f"{len(self.frozen)} places")]
+        rows += [("target", text) for text in targets_reached(self.settings, self.input, self.output)]
         rows += [(row.metric, metric_change(row.before, row.after, share=row.share)) for row in self.accuracy]
         return [*rows, ("proof", proof_in_words(self.proof))]
 

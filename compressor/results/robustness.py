@@ -7,7 +7,7 @@ from pydantic import Field
 from compressor.core.formatting import percentage
 from compressor.results.base import Record
 from compressor.results.detail import Environment
-from compressor.results.records import ModelStats, RunDocument
+from compressor.results.records import AVAILABLE, ModelStats, RunDocument
 
 
 class Estimate(Record):
@@ -89,6 +89,7 @@ class RobustnessReport(RunDocument):
     inputs: list[InputRow]
     source: str = Field(description="Where samples come from: the data, or random numbers.")
     samples: int
+    available: int | None = Field(default=None, description=AVAILABLE)
     draws: int = Field(description="How often noise was drawn for each sample.")
     confidence: float = Field(description="Of all intervals.")
     margin: float = Field(description="Accuracy that may be lost without harm.")

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from compressor.errors import UsageError
 from compressor.results.base import Record
 from compressor.results.detail import SyntheticRow
-from compressor.results.records import ModelStats, RunDocument
+from compressor.results.records import AVAILABLE, ModelStats, RunDocument
 
 NOT_READABLE = "{path} is no readable sensitivity report{fact}; make one with onnx-compress sensitivity"
 
@@ -84,6 +84,7 @@ class SensitivityReport(RunDocument):
     metric: str = Field(default="top-1", description="What accuracy is, as --eval names it.")
     share: bool = Field(default=True, description="Values of the metric are shares between 0 and 1.")
     samples: int = Field(description="Samples that were measured on.")
+    available: int | None = Field(default=None, description=AVAILABLE)
     synthetic: SyntheticRow | None = Field(default=None, description="What they are where no data was given.")
     limit: str = Field(description="What is called safe, in words.")
     measured: int = Field(description="Measurements of this run.")

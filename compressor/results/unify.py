@@ -5,7 +5,14 @@ from pydantic import Field
 from compressor.core.formatting import metric_change
 from compressor.results.base import Record
 from compressor.results.detail import LatencyResult, UndoneRow
-from compressor.results.records import ModelStats, ProofResult, RunDocument, headline_sizes, proof_in_words
+from compressor.results.records import (
+    ModelStats,
+    ProofResult,
+    RunDocument,
+    headline_sizes,
+    proof_in_words,
+    targets_reached,
+)
 
 
 class UnifiedRow(Record):
@@ -110,6 +117,7 @@ class UnifyReport(RunDocument):
     def headline(self) -> list[tuple[str, str]]:
         """Sizes, layers, accuracy and proof."""
         rows = headline_sizes(self.input, self.output)[:1]
+        rows += [("target", text) for text in targets_reached(self.settings, self.input, self.output)]
         rows.append(("layers", f"{len(self.layers)} unified, {len(self.left)} left alone"))
         if self.accuracy is not None:
             found = self.accuracy

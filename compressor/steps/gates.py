@@ -5,23 +5,25 @@ Every verdict is made here: reports show the rows, and what is missed ends the r
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TypeVar
 
 from compressor.config import AMOUNTS, PruneSettings
 from compressor.config.choices import STRUCTURES
 from compressor.config.gates import GatesSection
 from compressor.config.quantize import QuantizeSettings
-from compressor.core.compare import at_most
+from compressor.core.compare import TINY, at_most
 from compressor.core.formatting import metric_value, portion, quantity
 from compressor.core.intervals import needed
 from compressor.errors import GateMissed
 from compressor.results import Report
-from compressor.results.detail import AccuracyRow
+from compressor.results.detail import LEAST_JUDGED, AccuracyRow, Share
 from compressor.results.quantize import QuantizedRow, QuantizeReport
 from compressor.results.records import GateRow
 
 R = TypeVar("R", bound=Report)
 EXCLUDE = "--exclude for layers that lose most: --include with one name at a time tells what each loses"
+LOSE_MOST = "--exclude for groups that lose most: onnx-compress sensitivity tells what each loses"
 _WHOLE, _INT8, _INT4 = 32, 8, 4
 """Bits of a number as it was and as either mode stores it."""
 
@@ -59,14 +61,17 @@ def drop_row(row: AccuracyRow, limit: float, on: str = "") -> GateRow:
     clause = "" if at_most(lost, limit) else _dropped(row, limit)
     # Of an original that is right by chance nothing is lost, whatever was done to it.
     clause = f"--max-drop cannot be judged: {row.baseless}" if row.baseless else clause
-    return GateRow(name="max_drop", limit=limit, measured=lost, of=f"{row.metric}{on}", share=share, missed=clause)
+    unsure = "" if row.baseless else too_fine(row, limit)
+    found = GateRow(name="max_drop", limit=limit, measured=lost, of=f"{row.metric}{on}", share=share, missed=clause)
+    return found.model_copy(update={"unsure": unsure})
 
 
 def _moved(report: Report, limit: float) -> GateRow:
     if report.outputs is None:
         return GateRow(name="max_distance", limit=limit, measured=None)
     moved = report.outputs.distance
-    return distance_row(moved.value, limit, f"output {moved.output!r}")
+    row = distance_row(moved.value, limit, f"output {moved.output!r}")
+    return row.model_copy(update={"unsure": _too_near(moved, limit, report.outputs.samples)})
 
 
 def distance_row(moved: float, limit: float, of: str) -> GateRow:
@@ -107,7 +112,7 @@ def _remedy(report: Report, settings: GatesSection) -> str:
     if not isinstance(settings, PruneSettings):
         return ""
     if not missed(report, settings.model_copy(update={"max_drop": None, "max_distance": None})):
-        return f"try {_less(settings)}{_more_training(settings)}"
+        return f"try {_less(settings)}{_more_training(settings)}, or {LOSE_MOST}"
     if not STRUCTURES.find(settings.structure).lowers:
         return f"--structure {settings.structure} leaves zeros in the file; choose --structure channels, or quantize"
     amount = _amount(settings)
@@ -145,34 +150,43 @@ def _amount(settings: PruneSettings) -> str:
 
 def _more_training(settings: PruneSettings) -> str:
     if settings.trains:
-        return " or more --epochs"
-    return f", or --recover finetune --epochs {settings.epochs}" + ("" if settings.data is not None else " with --data")
+        return ", more --epochs"
+    return f", --recover finetune --epochs {settings.epochs}" + ("" if settings.data is not None else " with --data")
 
 
 def unresolved(report: Report, settings: GatesSection) -> list[str]:
     """Warnings: labels on which the original is no better than chance, a gate that samples are too few to tell."""
-    found = []
-    for row in report.accuracy:
-        if row.baseless:
-            found.append(row.baseless)
-        elif settings.max_drop:
-            found += too_fine(row, settings.max_drop)
-    return found
+    told = [row.baseless for row in report.accuracy if row.baseless]
+    return told + [gate.unsure for gate in gate_rows(report, settings) if gate.unsure]
 
 
-def too_fine(row: AccuracyRow, limit: float) -> list[str]:
-    """A sentence where samples are too few to tell whether a metric that is counted lost more than a limit."""
-    if not row.samples or row.low is None or row.high is None:
-        return []
+def too_fine(row: AccuracyRow, limit: float) -> str:
+    """Why samples are too few to tell whether a metric that is counted lost more than a limit; empty where they do."""
+    # No number of samples tells whether nothing at all is lost.
+    if not limit or not row.samples or row.low is None or row.high is None:
+        return ""
     # Where the interval leaves the limit on one side, the gate is met or missed whatever chance did.
     open_ = row.before - row.high <= limit <= row.before - row.low
     wanted = needed(row.after, limit)
     if not open_ or row.samples >= wanted:
-        return []
-    return [
+        return ""
+    return (
         f"--max-drop {metric_value(limit, share=True)} is finer than {_told_by(row.samples)}: {row.metric} of the "
         f"result lies between {row.low:.2%} and {row.high:.2%}; about {wanted:,} samples would tell"
-    ]
+    )
+
+
+def _too_near(moved: Share, limit: float, samples: int) -> str:
+    """The same of how far outputs moved."""
+    told = f"--max-distance {limit:g} is finer than {_told_by(samples)}"
+    if moved.low is None or moved.high is None:
+        return f"{told}: there is no interval of one; {LEAST_JUDGED} or more would tell"
+    if not moved.low <= limit <= moved.high:
+        return ""
+    # An interval of a mean narrows with the square root of the number.
+    narrower = (moved.high - moved.low) / 2 / max(abs(limit - moved.value), 1e-3 * limit, TINY)
+    wanted = f"; about {ceil(samples * narrower**2):,} samples would tell"
+    return f"{told}: outputs are off by {moved.low:.3g} to {moved.high:.3g} of their norm{wanted}"
 
 
 def _told_by(samples: int) -> str:

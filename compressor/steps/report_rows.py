@@ -92,7 +92,7 @@ def _group_row(member: ChannelGroup, cut: ChannelMask | None) -> GroupRow:
     if cut is not None and member.slots:
         inside = {value for block in cut.blocks for value in block.weights}
         gone = len(member.units) if all(slot.value in inside for slot in member.slots) else gone
-    return GroupRow(name=member.name, channels=member.channels, removed=gone * member.width, axes=axes)
+    return GroupRow(name=member.name, channels=member.channels, removed=gone * member.counts, axes=axes)
 
 
 def frozen_rows(analysis: Analysis) -> list[FrozenRow]:

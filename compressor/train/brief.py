@@ -38,6 +38,11 @@ BRIEF_SECONDS = 60.0
 """Of all steps together, at most."""
 MADE_UP_TO_JUDGE = "made up to judge it"
 """What samples are called that nothing was fitted to."""
+WHY_MADE_UP = (
+    f"{MADE_UP_TO_JUDGE}, as least squares was fitted to those given and those set aside measure the result; --recover "
+    "finetune judges by these"
+)
+"""The same where the user has samples."""
 CALIBRATED = 128
 """Samples that norms are calibrated on."""
 
@@ -53,10 +58,12 @@ class BriefSamples:
     Attributes:
         train: samples to learn from. Least squares was fitted to them, which flatters the weights from before.
         unseen: others, which judge whether it helped; None where there are no others.
+        called: which these are, and why, in words behind their number.
     """
 
     train: Dataset
     unseen: Dataset | None
+    called: str = MADE_UP_TO_JUDGE
 
 
 def distil(
@@ -100,7 +107,7 @@ def distil(
             "eval": None,
         }
     )
-    parts = Splits(Subset(data, order), unseen, lambda epoch: augmentation(chosen, model, epoch), MADE_UP_TO_JUDGE)
+    parts = Splits(Subset(data, order), unseen, lambda epoch: augmentation(chosen, model, epoch), samples.called)
     return finetune(model, chosen, teacher=original, data=parts, extensions=extensions, observe=observe)
 
 

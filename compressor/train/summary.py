@@ -64,7 +64,8 @@ def undone_rows(result: TuneResult, what: str) -> list[UndoneRow]:
     before = history.before.loss if by_loss else history.before.metric
     assert before is not None
     on = "samples set aside" if result.judged is None else result.judged.in_words()
-    return [UndoneRow(what=what, measure=history.decided_by, on=on, before=before, after=history.best_tried)]
+    row = UndoneRow(what=what, measure=history.decided_by, on=on, before=before, after=history.best_tried)
+    return [row.model_copy(update={"seconds": round(history.seconds, 3)})]
 
 
 def _score(found: Judgement) -> Score:

@@ -34,13 +34,13 @@ def test_parts_of_a_weight_with_different_readers_are_groups_of_their_own() -> N
 
 
 def test_width_counts_positions_of_one_unit() -> None:
-    """A hidden unit of an LSTM owns a row of each gate."""
+    """A hidden unit of an LSTM owns a row of each gate, and counts as one channel."""
     proto = model(
         """(float[5,3,8] x) => (float y) <float[1,64,8] u, float[1,64,16] t, float[16,6] v, int64[1] one = {1}> {
             all = LSTM<hidden_size=16>(x, u, t)  q = Squeeze(all, one)  y = MatMul(q, v) }"""
     )
     (found,) = group(couple(in_memory(proto), PruneSettings())[1])
-    assert (found.width, len(found.units), found.channels) == (4, 16, 64)
+    assert (found.width, len(found.units), found.channels) == (4, 16, 16)
 
 
 def test_globs_match_weights_and_nodes_of_the_filters_only() -> None:

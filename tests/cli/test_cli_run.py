@@ -49,7 +49,7 @@ def test_json_goes_where_it_is_asked_for(recipe):
 
 
 def test_a_missed_gate_is_6_after_the_report(recipe):
-    done = invoke(recipe, "--set", "gates.max_size=100", "--json", "-")
+    done = invoke(recipe, "--set", "gates.max_size=100", "--json", "-", "--card", recipe.parent / "card.md")
     assert done.exit_code == 6
     assert "Error: the recipe: the file has" in done.stderr
     assert "MISSED" in done.stderr
@@ -57,6 +57,9 @@ def test_a_missed_gate_is_6_after_the_report(recipe):
     assert report["output"] is None
     assert report["gates"][0]["limit"] == 100
     assert report["failed"] in done.stderr
+    # A card describes the file that is put in place.
+    assert not (recipe.parent / "card.md").exists()
+    assert "Warning: no card was written" in done.stderr
     assert not (recipe.parent / "small.onnx").exists()
 
 

@@ -111,6 +111,16 @@ def test_the_text_says_what_was_bought_and_what_not(run, unification, model):
     assert "speed" not in text
 
 
+def test_names_of_weights_stay_in_one_piece_at_80_columns():
+    asked = {"plan": None, "plan_out": None, "progress": None}
+    report = FakeUnification().unify_chosen_file(Path("a.onnx"), Path("b.onnx"), UnifySettings(), **asked)
+    name = "model.encoder.layers.11.self_attention.query_projection.weight"
+    layers = [row.model_copy(update={"name": name, "label": name}) for row in report.layers]
+    stream = StringIO()
+    render_unified(report.model_copy(update={"layers": layers}), Console(file=stream, width=80))
+    assert name in stream.getvalue()
+
+
 @pytest.mark.parametrize("parts", [0, 1, 2])
 def test_training_of_which_nothing_was_kept_is_not_told_as_an_end(parts: int) -> None:
     row = UndoneRow(what="training", measure="loss", on="1 sample", before=1.0, after=2.0)

@@ -25,6 +25,21 @@ def test_a_file_that_grew_says_why(tmp_path: Path) -> None:
         assert any("more than before" in said for said in report.warnings) == (name == "small")
 
 
+def test_a_file_that_grew_names_what_it_gained(tmp_path: Path) -> None:
+    body = "".join(f"a{k + 1} = Sigmoid(a{k}) " for k in range(40))
+    calls = "".join(f"y{k + 1} = local.f(y{k}) " for k in range(5))
+    opsets = 'opset_import: ["" : 18, "local" : 1]'
+    function = f'<domain: "local", {opsets}> f (a0) => (a40) {{ {body} }}'
+    called = f"<ir_version: 10, {opsets}> g (float[n,4] y0) => (float[n,4] y5) {{ {calls} }} {function}"
+    computed = f"""<ir_version: 10, {opsets}> g (float[n,16] x) => (float[n,16] y) <int64[1] s = {{16}}> {{
+        c = ConstantOfShape(s)  e = Exp(c)  y = Add(x, e) }}"""
+    told = {"called": "functions, whose nodes stand wherever they are called", "computed": "B of constants that nodes"}
+    for name, text in {"called": called, "computed": computed}.items():
+        onnx.save(onnx.parser.parse_model(text), tmp_path / f"{name}.onnx")
+        [said] = clean_file(tmp_path / f"{name}.onnx", tmp_path / "out.onnx", CleanSettings()).warnings
+        assert [which for which, words in told.items() if words in said] == [name]
+
+
 def test_clean(tmp_path: Path) -> None:
     source = written(tmp_path, between("c = Identity(a)  b = Relu(c)  dead = Neg(a)"))
     report = clean_file(source, tmp_path / "out.onnx", CleanSettings())

@@ -95,6 +95,8 @@ def test_accuracy_is_measured_where_there_are_labels(net):
     report = sensitivity(net, chosen(data=labelled(net)))
     assert report.accuracy == 1.0
     assert report.limit == "accuracy drops by at most 1.00%"
+    fewer = sensitivity(net, chosen(data=labelled(net), samples=8, ratios="0.5"))
+    assert (fewer.samples, fewer.available) == (8, 40)
     assert any(point.accuracy < 1.0 for group in report.groups for point in group.points)
     for group in report.groups:
         assert all(p.accuracy >= 0.99 - 1e-9 for p in group.points if p.removed <= group.safe)

@@ -22,9 +22,11 @@ from compressor.config.sensitivity import SensitivitySettings
 from compressor.errors import GateMissed, ModelError, NothingToPrune, ProofFailed, UsageError
 from compressor.evaluate import timings
 from compressor.recipe import limits
+from compressor.recipe.run import advice
 from compressor.recipe.store import Store, data_identity
 from compressor.render.recipe import render_recipe
 from compressor.results.recipe import RecipeReport
+from compressor.results.records import GateRow
 from tests.graph.disk.joined_files import DECODER, ENCODER
 from tests.models import model
 from tests.recipe.case import NET, QUICK_BENCH, execute, states, write
@@ -271,6 +273,17 @@ def test_gates_are_judged_anew_and_run_nothing_again(folder, monkeypatch):
     assert (states(outcome), type(outcome.error)) == (["kept", "kept"], GateMissed)
     assert outcome.report.stages[1].report is not None
     assert outcome.report.stages[1].report["settings"]["min_speedup"] == 1000
+    # Nobody but the command bench has called the models A and B.
+    assert "the result is" in str(outcome.error)
+    assert "times as fast as the recipe's model at batch" in str(outcome.error)
+
+
+def test_a_missed_speed_behind_quantisation_names_the_integers():
+    slow = GateRow(name="min_speedup", limit=2, measured=0.7, share=False, missed="too slow")
+    with pytest.raises(GateMissed, match=r"time the recipe without stage 'quantize', as .*; or to remove more"):
+        limits.demand_limits(None, [slow], {"stage": "the stages", **advice(["prune", "quantize"])})
+    with pytest.raises(GateMissed, match="too slow; try to remove more"):
+        limits.demand_limits(None, [slow], {"stage": "the stages", **advice(["prune"])})
 
 
 def test_outputs_that_differ_fail_and_are_not_written(folder):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from compressor.errors import UsageError
 from compressor.render.html import _environment, render_html, write_html
+from compressor.render.setting_rows import asked_rows
 from compressor.results import FrozenRow, GroupRow, ProofResult, Report
 from compressor.results.detail import Curve, LayerRow, RecoveryRow, Series
 from compressor.results.records import ChangedLayerRow
@@ -139,8 +140,8 @@ def test_the_numbers_are_those_of_the_report() -> None:
 @pytest.mark.parametrize(
     ("chosen", "text"),
     [
-        ({"ratio": None, "target_macs": 0.4}, "keeping 40% of the multiply-accumulates."),
-        ({"ratio": None, "target_size": 1_500_000}, "a file of 1.50 MB."),
+        ({"ratio": None, "target_macs": 0.4}, "keeping 40% of the multiply-accumulates; 25.00% reached."),
+        ({"ratio": None, "target_size": 1_500_000}, "a file of 1.50 MB; 400 kB reached."),
         ({"ratio": None, "lossless": True}, "removing only what no output depends on."),
         ({"ratio": None, "target_latency": "0.6x"}, "a latency of 0.6x."),
         ({"ratio": None}, "what a saved plan says."),
@@ -148,6 +149,22 @@ def test_the_numbers_are_those_of_the_report() -> None:
 )
 def test_what_was_asked_for(chosen: dict[str, Any], text: str) -> None:
     assert f"Asked for: {text}" in outline(full(settings={"criterion": "l2", **chosen})).words
+
+
+def test_a_setting_shows_what_was_asked_and_what_became_of_it() -> None:
+    found = full(
+        asked={"recover": "auto"},
+        settings={"recover": "distill", "device": "auto", "scope": "global", "layout": "auto"},
+        ran={"recover": "lstsq", "scope": "global", "training": {"device": "cpu", "steps": 4}},
+    )
+    rows = asked_rows(found.settings, found.ran, found.asked)
+    assert dict(rows) == {
+        "recover": "auto (distill, ran lstsq)",
+        "device": "auto (cpu)",
+        "scope": "global",
+        "layout": "auto",
+    }
+    assert "auto (distill, ran lstsq)" in outline(found).words
 
 
 def test_an_inspection_and_a_clean_up() -> None:
@@ -291,6 +308,11 @@ def test_the_plan_lists_positions_and_marks_them_in_the_bars() -> None:
         {"group": "g", "initializer": "w", "axes": [0], "indices": [0, 1, 2, 5]}]}  # fmt: skip
     found = outline(report, plan)
     assert "w:0 0–2, 5" in re.sub(r"\s+", " ", found.words.replace("w:00", "w:0 0"))
+    assert [a["stroke-dasharray"] for t, a in found.tags if t == "line" and "pathlength" in a] == ["0 3 2 1 2 0"]
+    # Four channels of two positions each, as gates of a recurrent layer have them.
+    gates = full(groups=[GroupRow(name="g", channels=4, removed=2, axes=[])])
+    plan["removals"][0]["shape"] = [8, 3]
+    found = outline(gates, plan)
     assert [a["stroke-dasharray"] for t, a in found.tags if t == "line" and "pathlength" in a] == ["0 3 2 1 2 0"]
 
 

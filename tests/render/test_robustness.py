@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from compressor.render.robustness import findings, render_robustness, shift_tables
+from compressor.render.robustness import basis, findings, render_robustness, shift_tables
 from compressor.render.robustness_page import render_page, robustness_charts
 from compressor.results.environment import environment
 from compressor.results.robustness import (
@@ -29,6 +29,15 @@ SHIFTS = [
     ("jpeg", None),
     ("corruptions", None),
 ]
+
+
+def test_samples_that_were_left_out_are_told() -> None:
+    for available, told in {
+        450: "100 of 450 samples of test.npz (--samples takes more), noise",
+        100: "100 samples of",
+    }.items():
+        assert basis(report().model_copy(update={"available": available})).startswith(told)
+    assert basis(report()).startswith("100 samples of test.npz, noise drawn 1 time for each")
 
 
 def about(value: float) -> Estimate:

@@ -9,6 +9,7 @@ from rich.console import Console
 from compressor.core.formatting import count, printable, quantity, share
 from compressor.render.draw import times_smaller
 from compressor.render.gates import gate_cells
+from compressor.render.html import render_html
 from compressor.render.text import render_diff, render_inspection, render_report, show_outcome, told_settings
 from compressor.results import (
     DiffReport,
@@ -104,6 +105,7 @@ def test_json_has_the_stable_keys_in_order():
         "environment",
         "provenance",
         "gates",
+        "asked",
         "ran",
         "seconds",
         "warnings",
@@ -260,6 +262,21 @@ def test_a_target_is_not_called_a_ratio():
     text = flat(drawn(render_report, report(settings={"ratio": None, "target_macs": 0.3})))
     assert "Ratio" not in text
     assert "Channels: 64 of 192 (0.33) were removed" in text
+
+
+def test_targets_are_told_with_what_was_reached():
+    found = report(settings={"target_macs": 0.3, "target_size": 50_000})
+    text = flat(drawn(render_report, found))
+    told = [told for name, told in found.headline() if name == "target"]
+    assert [line.partition(", ")[0] for line in told] == ["MACs of 30.00% asked for", "file of 50.0 kB asked for"]
+    assert all(f"Target: {line}." in text for line in told)
+
+
+def test_a_proof_that_rounding_blurs_claims_no_equality():
+    loose = PROOF.model_copy(update={"tolerance": 0.51, "max_rel_err": 0.4})
+    for told in (flat(drawn(render_report, report(proof=loose))), flat(render_html(report(proof=loose)))):
+        assert "agrees with the original with the same channels masked within 51% of the outputs" in told
+        assert "equals" not in told
 
 
 def test_the_proof_is_stated():

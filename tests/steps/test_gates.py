@@ -11,15 +11,16 @@ from compressor.config.gates import GatesSection
 from compressor.core.notation import Percent
 from compressor.metrics.evaluator import Evaluator
 from compressor.results import Report
-from compressor.results.detail import AccuracyRow
-from compressor.steps.gates import drop_row, judged, missed, too_fine
+from compressor.results.detail import AccuracyRow, OutputsRow, Share
+from compressor.steps.gates import drop_row, judged, missed, too_fine, unresolved
 from tests.render.case import stats
 
 
 def clauses(moved: float = 0.0, size: int = 100, **limits: Any) -> list[str]:
     """What a result misses that moves outputs so far and has so many bytes, of 100."""
-    distance = Stub(value=moved, output="y")
-    report: Any = Stub(accuracy=[], outputs=Stub(distance=distance), input=Stub(bytes=100), output=Stub(bytes=size))
+    distance = Stub(value=moved, output="y", low=moved, high=moved)
+    outputs = Stub(distance=distance, samples=9)
+    report: Any = Stub(accuracy=[], outputs=outputs, input=Stub(bytes=100), output=Stub(bytes=size))
     return missed(report, GatesSection(**limits))
 
 
@@ -79,4 +80,28 @@ def test_drops_of_no_share_are_in_their_unit() -> None:
 def test_a_limit_that_samples_cannot_tell(before: float, after: float, samples: int, limit: float, told: str) -> None:
     found = too_fine(Evaluator().row(before, after, samples), limit)
     assert bool(found) == bool(told)
-    assert told in "".join(found)
+    assert told in found
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict", "told"),
+    [
+        (
+            (None, None),
+            "met, unsure",
+            "one sample tells: there is no interval of one; 30 or more would tell",
+        ),
+        # Half as wide as it is now, it would leave the limit out.
+        ((0.02, 0.06), "met, unsure", "outputs are off by 0.02 to 0.06 of their norm; about 4 samples would tell"),
+        ((0.03, 0.045), "met", ""),
+    ],
+)
+def test_a_limit_on_distance_that_samples_cannot_tell(ends: tuple[Any, Any], verdict: str, told: str) -> None:
+    row = OutputsRow(
+        samples=1, distance=Share(output="y", value=0.04, low=ends[0], high=ends[1]), compared=1, agreement=None
+    )
+    report = Report(input=stats("a.onnx", 100), output=stats("b.onnx", 30), outputs=row)
+    [gate] = judged(report, GatesSection(max_distance=0.05)).gates
+    assert gate.verdict == verdict
+    assert told in gate.unsure
+    assert unresolved(report, GatesSection(max_distance=0.05)) == ([gate.unsure] if told else [])

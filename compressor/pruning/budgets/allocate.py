@@ -142,12 +142,12 @@ def _weighed(
     # The report was measured on the original, so a later step looks up its channels by their place in the original
     # group.
     count = origin.units.get(member.name, len(member.units))
-    if curve.channels != count * member.width:
+    if curve.channels != count * member.counts:
         raise UsageError(
-            f"group {member.name!r} has {count * member.width} channels, and {curve.channels} in the sensitivity "
+            f"group {member.name!r} has {count * member.counts} channels, and {curve.channels} in the sensitivity "
             "report; it was measured on another model"
         )
-    shares, slopes = _segments(curve, settings, member.width)
+    shares, slopes = _segments(curve, settings, member.counts)
     # A unit's place is the middle of its share of the group, so that no place falls on the end of a segment.
     places = (count - len(member.units) + np.arange(len(score)) + 0.5) / count
     segment = np.searchsorted(shares, places)

@@ -139,7 +139,7 @@ def _stops(group: ChannelGroup, count: int, settings: PruneSettings) -> list[int
     narrowest = 1 if group.blocks else settings.min_channels
     step = 1 if group.blocks else _units_of(multiple, group.widest)
     # The small number keeps 10 * (1 - 0.7), which is 3.0000000000000004 in floating point, from rounding up to 4.
-    least = max(1, -(-narrowest // width), ceil(count * (1 - settings.max_ratio) - 1e-9))
+    least = max(1, -(-narrowest // group.counts), ceil(count * (1 - settings.max_ratio) - 1e-9))
     # A group narrower than the step would have no allowed width at all.
     if step > count:
         step = 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from compressor.graph.disk.provenance import stamp_provenance
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interfaces, lost_defaults
+from compressor.results import Report
 from compressor.steps import report_rows
 from compressor.steps.provenance import pruning_facts
 from compressor.steps.prune.functions import put_back
@@ -42,6 +44,7 @@ def conclude(
     demand_same_interfaces(start.source, pruned.sealed, pruned.free)
     plan = single_plan(run, start.source, pruned)
     report = prune_report(run, start, pruned, judge.of(pruned.model, pruned.cut_once))
+    report = report.model_copy(update={"asked": _asked(request, report)})
     report = report_rows.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))
     if run.settings.keep_functions:
         functions = put_back(run, request.model, start, pruned)
@@ -50,6 +53,12 @@ def conclude(
     stamp_provenance(pruned.model, "prune", request.settings, request.digest(), pruning_facts(report, plan))
     proved, inputs = pruned.still_proved(run.settings), start.analysis.shapes.cost_inputs
     return PruneResult(pruned.model, plan, report, proved, start.tokens, pruned.sealed, inputs)
+
+
+def _asked(request: PruneRequest, report: Report) -> dict[str, Any]:
+    """What was asked for, of the settings of which the run made something else."""
+    given = request.settings.model_dump(mode="json")
+    return {name: value for name, value in given.items() if report.settings[name] != value}
 
 
 def bytes_to_spare(run: PruningRun, request: PruneRequest, result: PruneResult) -> int:

@@ -172,21 +172,31 @@ class Trainer:
             changed: as of :meth:`trained`.
             step: as of :meth:`trained`.
         """
-        from compressor.train.brief import BriefSamples, TooSlow, distil
+        from compressor.train.brief import MADE_UP_TO_JUDGE, WHY_MADE_UP, BriefSamples, TooSlow, distil
         from compressor.train.summary import undone_rows
 
         settings, extensions = kept_in_training(changed, self._settings)
         unseen = self._unseen(samples.train)
+        called = MADE_UP_TO_JUDGE if isinstance(samples.train, Synthetic) else WHY_MADE_UP
         lines: list[dict[str, Any]] = []
         try:
             before = self._distance(model, unseen)
             if before < NEAR_OUTPUTS:
                 return Trained(model)
             observe = self._teller(step, lines.append)
-            tuned = distil(model, self._source, BriefSamples(samples.train, unseen), settings, extensions, observe)
+            chosen = BriefSamples(samples.train, unseen, called)
+            tuned = distil(model, self._source, chosen, settings, extensions, observe)
             # What training lowers is a loss of probabilities, which can fall while outputs go astray.
             if (after := self._distance(tuned.model, unseen)) > before:
-                return Trained(model, undone=(_undone_by_distance(before, after, unseen),), ran=tuned.ran)
+                row = UndoneRow(
+                    what=SHORT_TRAINING,
+                    measure="distance of outputs",
+                    on=f"{count(0 if unseen is None else len(unseen), 'sample')} {called}",
+                    before=before,
+                    after=after,
+                    seconds=round(tuned.history.seconds, 3),
+                )
+                return Trained(model, undone=(row,), ran=tuned.ran)
         # A graph that torch does not know, or computes otherwise, is no fault of the user, who asked for nothing.
         except (CompressorError, TooSlow) as error:
             return Trained(model, warnings=(NOT_DISTILLED.format(reason=str(error)),), left_out=True)
@@ -309,8 +319,3 @@ class Trainer:
             self._clock.tell(event.told("recover"))
 
         return tell
-
-
-def _undone_by_distance(before: float, after: float, unseen: Dataset | None) -> UndoneRow:
-    on = count(0 if unseen is None else len(unseen), "made-up sample")
-    return UndoneRow(what=SHORT_TRAINING, measure="distance of outputs", on=on, before=before, after=after)

@@ -108,6 +108,7 @@ def test_a_training_that_failed_is_not_told_as_done(monkeypatch: pytest.MonkeyPa
     asked = PruneSettings.parse({"ratio": 0.5, "recover": "distill", "samples": 16})
     report = prune(in_memory(model(NORMED % "Add(b, shift)")), asked).report
     assert report.settings["recover"] == "lstsq"
+    assert report.asked["recover"] == "distill"
     assert any("torch does not know it" in text for text in report.warnings)
 
 

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
 from compressor.data import Dataset
+from compressor.data.order import Subset
 from compressor.data.synthetic import sample_shapes, synthetic
 from compressor.errors import UsageError
 from compressor.steps.prune.trainer import NEAR_OUTPUTS, Trainer
@@ -25,7 +27,7 @@ NET = (
 
 
 def distilled(
-    monkeypatch: pytest.MonkeyPatch, *distances: float, metrics: Path | None = None
+    monkeypatch: pytest.MonkeyPatch, *distances: float, metrics: Path | None = None, real: bool = False
 ) -> tuple[bool, int, list[str]]:
     """Was the trained model taken, how many curves were drawn, and what is said to be undone, where distances before
     and after are such?"""
@@ -37,8 +39,15 @@ def distilled(
     samples = synthetic(source, sample_shapes(source, None, None), 16, 0)
     trainer = Trainer(source, settings, Clock())
     cut = in_memory(model(NET.replace("Relu(a)", "Abs(a)")))  # some way off, so that training finds something
-    made = trainer.distilled(cut, RunSamples(samples, None, real=False), None, 1)
+    given = Subset(samples, np.arange(16)) if real else samples
+    made = trainer.distilled(cut, RunSamples(given, None, real=real), None, 1)
     return made.model is not cut, len(made.curves), [str(row) for row in made.undone]
+
+
+def test_with_samples_of_the_users_made_up_ones_judge_and_why_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    [told] = distilled(monkeypatch, 0.5, 0.6, real=True)[2]
+    assert "on 256 samples made up to judge it, as least squares was fitted to those given and" in told
+    assert "--recover finetune judges by these" in told
 
 
 def test_a_model_that_is_near_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +59,8 @@ def test_what_leads_astray_is_undone_and_leaves_no_progress(monkeypatch: pytest.
     taken, curves, undone = distilled(monkeypatch, 0.5, 0.6, metrics=place)
     assert not taken
     assert not curves
-    assert "distance of outputs 0.5 before, 0.6 at best after it, on 256 made-up samples" in undone[0]
+    assert "distance of outputs 0.5 before, 0.6 at best after it, on 256 samples made up to judge it (" in undone[0]
+    assert undone[0].endswith(" s)")
     assert not place.exists()
     taken, _, undone = distilled(monkeypatch, 0.5, 0.4, metrics=place)
     assert taken

@@ -24,6 +24,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.ir.randomness import may_draw, may_reorder
 from compressor.graph.tensors.weights import with_weights
+from compressor.results.records import LOOSE
 from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
 
 NOISE_FACTOR = 16.0
@@ -41,8 +42,6 @@ REPEATS = 3
 DRAWN = "it is drawn at random, so that no two runs of the model agree on it"
 SIZED_BY_ROUNDING = "its size depends on rounding: inputs that differ in the last bit give another one"
 ANY_ORDER = "rows that a TopK or the like puts elsewhere when inputs move in the last bit are compared in one order"
-LOOSE = 0.05
-"""Share of the magnitude of its channel by which rounding moves a number of which the comparison shows little."""
 HARDLY_COMPARED = "rounding alone may move it by {share:.0%} of its channels, so that the comparison shows little of it"
 AMPLIFIED = "rounding decides here: the tolerance is a multiple of what it does to these outputs by itself"
 

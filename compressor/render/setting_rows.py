@@ -1,0 +1,36 @@
+"""Settings of a run as rows of a table: name and value, with what the run made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+UNSET = "\N{EN DASH}"
+
+
+def asked_rows(values: Mapping[str, Any], ran: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of each setting as it was asked for, and what the run made of that: ``auto (global)``."""
+    # Of settings of training what ran stands in a mapping of its own.
+    became = {**ran.get("training", {}), **ran}
+    found = []
+    for key, value in values.items():
+        first, *later = dict.fromkeys(map(_setting, (asked.get(key, value), value, became.get(key, value))))
+        found.append((key.replace("_", " "), f"{first} ({', ran '.join(later)})" if later else first))
+    return found
+
+
+def plain_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of each setting; lists and the like as JSON."""
+    return [(key.replace("_", " "), _setting(value)) for key, value in values.items()]
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # Zero and false are values; only what is empty gets a dash.
+    if value is None or value in ([], {}, ()):
+        return UNSET
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
