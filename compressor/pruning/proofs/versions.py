@@ -17,7 +17,7 @@ from compressor.pruning.proofs.runs.whole_or_pieces import runnable, runs_whole
 from compressor.runtime.stored import Feed, Ready, Runs
 
 EFFORT = 2 * 10**9
-"""Multiply-accumulates, or what takes as long, that may be spent on wrong models: about two tenths of a second."""
+"""Multiply-accumulates, or what takes as long, that runs of wrong models may take: about two tenths of a second."""
 NODE_EFFORT, PARAMETER_EFFORT = 5 * 10**6, 30
 """What a node costs when a session is made, and a parameter that is written and read, in multiply-accumulates."""
 CALL_EFFORT = 5 * 10**4
@@ -109,11 +109,11 @@ def affordable(count: int, model: ir.Model, macs: int = 0, *, shared: bool) -> i
         macs: what one run takes besides.
         shared: one session is for all of them.
     """
-    # Estimated beforehand, as a run of a large model for each group would take longer than all the rest.
+    # Estimated beforehand, as a run of a large model for each group would take longer than all the rest. A session that
+    # is shared does not count: all others at once take one as well.
     nodes = model.graph.num_nodes()
-    once = NODE_EFFORT * nodes + PARAMETER_EFFORT * _parameters(model)
-    each = max(1, macs + (CALL_EFFORT * nodes if shared else once))
-    runs = (EFFORT - once if shared else EFFORT) // each
+    starting = 0 if shared else NODE_EFFORT * nodes + PARAMETER_EFFORT * _parameters(model)
+    runs = EFFORT // max(1, macs + CALL_EFFORT * nodes + starting)
     return count if count <= runs else max(0, runs - 1)
 
 

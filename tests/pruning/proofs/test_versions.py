@@ -62,7 +62,7 @@ def test_as_many_as_effort_allows_are_run_alone(shared: bool, monkeypatch: pytes
         assert affordable(10, model, 7, shared=shared) == alone
 
 
-def test_a_session_is_paid_once_where_it_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_is_shared_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     model = source()
     monkeypatch.setattr(versions_module, "PARAMETER_EFFORT", 0)
     monkeypatch.setattr(versions_module, "CALL_EFFORT", 0)
