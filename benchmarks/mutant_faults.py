@@ -103,13 +103,13 @@ def _preparing() -> list[Fault]:
     return [
         *found,
         Fault(
-            "folding", "constants are one too large", inference, "evaluate", after(lambda r: r and [a + 1 for a in r])
+            "folding", "constants are one too large", inference, "evaluate_settled", after(lambda r: r and [a + 1 for a in r])
         ),
         Fault(
             "folding",
             "constants are a little too large",
             inference,
-            "evaluate",
+            "evaluate_settled",
             after(lambda r: r and [a * a.dtype.type(1.01) if a.dtype.kind == "f" else a for a in r]),
         ),
         Fault("folding", "every size is static", shapes.Shapes, "const", _all_static),
