@@ -26,7 +26,7 @@ def test_a_run_reports_how_its_result_stands_noise_and_corruption(tmp_path: Path
     clean = [line.points[0] for line in accuracy.series]
     assert clean[0][0] == clean[1][0] == 0.0
     assert clean[0][1] > 95 > clean[1][1], "half the channels are gone, nothing was recovered"
-    assert "64 samples of" in accuracy.note
+    assert "64 of 450 samples of" in accuracy.note
     assert "digits-test.npz" in accuracy.note
     assert "Accuracy under noise" in render_html(result.report)
     assert "robustness" in result.report.seconds
