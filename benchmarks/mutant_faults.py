@@ -103,7 +103,11 @@ def _preparing() -> list[Fault]:
     return [
         *found,
         Fault(
-            "folding", "constants are one too large", inference, "evaluate_settled", after(lambda r: r and [a + 1 for a in r])
+            "folding",
+            "constants are one too large",
+            inference,
+            "evaluate_settled",
+            after(lambda r: r and [a + 1 for a in r]),
         ),
         Fault(
             "folding",

@@ -1,11 +1,12 @@
 """``onnx-compress finetune IN``: train the weights of a model on data, and write them back into it."""
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resume_from
-from compressor.cli.console import View, card_option, file_option, model_option, view_options
+from compressor.cli.console import View, card_option, file_option, model_option, report_option, view_options
 from compressor.cli.options import part, settings_options
 from compressor.cli.paths import Destinations
 from compressor.cli.training import watched
@@ -30,7 +31,7 @@ Examples:
 
 _BRIEF = (
     *("teacher", "data", "val_data", "mean", "std", "loss", "epochs", "learning_rate"),
-    *("batch_size", "device", "resume", "metrics", "card_to"),
+    *("batch_size", "device", "resume", "metrics", "report_to", "card_to"),
 )
 """Options that --help shows."""
 
@@ -53,6 +54,7 @@ _BRIEF = (
     ProofSection,
 )
 @model_option(".tuned.onnx")
+@report_option
 @card_option
 @view_options
 def finetune_command(
@@ -82,5 +84,7 @@ def finetune_command(
     if not result.main:
         return
     report = tune_report(result, settings, source=source, teacher=teacher, output=destinations.place)
+    draw = partial(render_finetune, report, verbose=view.verbose)
     destinations.write_card(report)
-    view.show(report, report.warnings, lambda console: render_finetune(report, console, verbose=view.verbose))
+    destinations.write_report(report, draw)
+    view.show(report, report.warnings, draw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.graph.disk.before import Before, file_mark, files_of
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from compressor.results import Document
 
 _OUTPUTS = ("--output", "output")
@@ -66,8 +68,22 @@ class Destinations:
         """:func:`check_destinations` of all these and ``more``, by flag."""
         # With --dry-run a place that was named is checked all the same, as the next run will want it.
         model = self.place if self.named or not self.dry_run else None
+        # Before the work, not after it.
+        if self.report is not None:
+            from compressor.core.extras import require
+
+            require("--report", "jinja2")
         own = {"--output": model, "--plan-out": self.plan, "--report": self.report, "--card": self.card}
         check_destinations(sources, {**own, **more}, dry_run=self.dry_run)
+
+    def write_report(self, report: Document, draw: Callable[[Console], None]) -> None:
+        """Writes the page of a run that trained, unified or quantised, where one is asked for; ``draw`` prints it."""
+        if self.report is not None:
+            from datetime import datetime
+
+            from compressor.render.run_page import write_run
+
+            write_run(report, self.report, draw, datetime.now().astimezone())
 
     def write_card(self, report: Document) -> None:
         """Writes the model card, where one is asked for."""

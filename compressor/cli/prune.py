@@ -92,7 +92,6 @@ def prune_command(
     IN where the same channels do not count. IN itself is never changed.
     """
     from compressor.commands import prune_file, prune_report
-    from compressor.core.extras import require
     from compressor.render.text import explain_frozen, render_report
     from compressor.results import FrozenRow
     from compressor.steps.tokens import mapping_beside
@@ -104,9 +103,6 @@ def prune_command(
         others["the numbers of --keep-tokens"] = mapping_beside(destinations.place)
     more = {**others, "--metrics": settings.metrics, "--json": view.json_to}
     destinations.check([source, plan, *also], more)
-    # Before the work, not after it.
-    if destinations.report is not None:
-        require("--report", "jinja2")
     if settings.trains:
         resume_from(folder_beside(settings.checkpoint, destinations.model))
     try:

@@ -1,11 +1,20 @@
 """``onnx-compress quantize IN``: store weights in few bits, by ONNX Runtime's own quantiser."""
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command
-from compressor.cli.console import View, card_option, dry_run_option, model_option, output_option, view_options
+from compressor.cli.console import (
+    View,
+    card_option,
+    dry_run_option,
+    model_option,
+    output_option,
+    report_option,
+    view_options,
+)
 from compressor.cli.options import part, settings_options
 from compressor.cli.paths import Destinations
 from compressor.config.data import DataSection
@@ -26,7 +35,7 @@ Examples:
 
 _BRIEF = (
     *("mode", "per_channel", "include", "exclude", "latency", "data", "val_data", "max_drop", "max_size"),
-    *("max_distance", "card_to", "dry_run", "explain"),
+    *("max_distance", "report_to", "card_to", "dry_run", "explain"),
 )
 """Options that --help shows."""
 
@@ -42,6 +51,7 @@ _BRIEF = (
     ProofSection,
 )
 @model_option(".int8.onnx")
+@report_option
 @card_option
 @dry_run_option
 @output_option("--explain", is_flag=True, help="List the weights that stayed as they were.")
@@ -68,11 +78,9 @@ def quantize_command(
     destinations.check([source], {"--json": view.json_to})
     with view.phases() as progress:
         report = quantize_file(source, destinations.model, settings, progress)
+    draw = partial(render_quantized, report, explain=explain, verbose=view.verbose)
     destinations.write_card(report)
-    view.show(
-        report,
-        report.warnings,
-        lambda console: render_quantized(report, console, explain=explain, verbose=view.verbose),
-    )
+    destinations.write_report(report, draw)
+    view.show(report, report.warnings, draw)
     # After the report is shown: it tells what missed the limit.
     demand_gates(report, settings)

@@ -13,7 +13,7 @@ from compressor.config.robustness import JudgementSection, RobustnessSettings, S
 _INPUTS = HelpPart(
     "Inputs",
     (
-        *("data", "labels", "samples", "batch_size", "mean", "std", "input_range", "normalised", "layout"),
+        *("data", "val_data", "labels", "samples", "batch_size", "mean", "std", "input_range", "normalised", "layout"),
         *("input_shapes", "dims", "seed"),
     ),
 )

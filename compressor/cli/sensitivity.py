@@ -19,7 +19,7 @@ _SECTIONS = (
     SweepSection,
     part(TargetSection, "min_channels"),
     part(SelectionSection, without=("scope", "normalise", "sensitivity", *_RESIZES, "depth")),
-    part(DataSection, without=("val_data", "val_share", "augment", "crop_padding")),
+    part(DataSection, without=("val_share", "augment", "crop_padding")),
     part(GraphSection, without=("external_data", "keep_metadata")),
     HelpPart("Where it runs", ("provider", "seed")),
 )
@@ -34,7 +34,7 @@ Examples:
 
 _BRIEF = (
     *("ratios", "max_drop", "max_distance", "jobs", "criterion", "include", "exclude"),
-    *("data", "samples", "input_shapes", "plot"),
+    *("data", "val_data", "samples", "input_shapes", "plot"),
 )
 """Options that --help shows."""
 

@@ -1,5 +1,6 @@
 """``onnx-compress unify IN``: make blocks of weights share one absolute value, and store them packed."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from compressor.cli.console import (
     file_option,
     model_option,
     output_option,
+    report_option,
     view_options,
 )
 from compressor.cli.options import flag, part, settings_options, was_given
@@ -56,7 +58,7 @@ Examples:
 
 _BRIEF = (
     *("block", "codebook", "prune_share", "target_size", "max_drop", "max_distance", "include", "exclude"),
-    *("data", "val_data", "epochs", "method", "plan", "plan_out", "card_to", "dry_run", "explain"),
+    *("data", "val_data", "epochs", "method", "plan", "plan_out", "report_to", "card_to", "dry_run", "explain"),
 )
 """Options that --help shows."""
 
@@ -75,6 +77,7 @@ _BRIEF = (
     metavar="PATH",
     help="Replay a plan; takes no option on blocks or which weights.",
 )
+@report_option
 @card_option
 @dry_run_option
 @output_option("--explain", is_flag=True, help="List the weights that were left alone, and why.")
@@ -113,7 +116,7 @@ def unify_command(
         report = choose_blocks.unify_chosen_file(
             source, destinations.model, settings, plan=plan, plan_out=destinations.plan, progress=progress
         )
+    draw = partial(render_unified, report, explain=explain, verbose=view.verbose)
     destinations.write_card(report)
-    view.show(
-        report, report.warnings, lambda console: render_unified(report, console, explain=explain, verbose=view.verbose)
-    )
+    destinations.write_report(report, draw)
+    view.show(report, report.warnings, draw)

@@ -36,7 +36,7 @@ def robustness(
         ModelError: a model is unsound, or does not run.
         ProviderUnavailable: the provider is missing or did not start.
     """
-    clock = Clock(progress)
+    clock, settings = Clock(progress), settings.told
     with clock.phase("load"):
         models = [pair.open_model(path) for path in (a, *others)]
         for other in models[1:]:

@@ -49,8 +49,9 @@ def stressed(
         CompressorError: as :func:`compressor.commands.robustness.robustness`.
     """
     chosen = validation(settings) or settings
+    fields = {*DataSettings.model_fields} - {"augment", "val_data"}
     # Augmentation is for training; here samples are to be as they are.
-    noise = RobustnessSettings.model_validate(chosen.model_dump(include={*DataSettings.model_fields} - {"augment"}))
+    noise = RobustnessSettings.model_validate(chosen.model_dump(include=fields))
     with scratch() as folder:
         path = Path(folder) / "result.onnx"
         files.save_model(result, path)

@@ -12,7 +12,7 @@ from compressor.core.machine import cores
 from compressor.core.scratch import scratch
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import describe_samples, given_samples_notes, tell_preparation
-from compressor.experiments.change import ReferenceOutputs, open_samples
+from compressor.experiments.change import ReferenceOutputs, judging_samples, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.run import run_trials
 from compressor.experiments.workers import workers_of
@@ -51,7 +51,7 @@ def sensitivity(
         model, size = run_files.open_source(source, settings)
         samples = open_samples(model, settings)
         tell_preparation(samples, clock)
-        limits = limits_of(settings, samples)
+        limits = limits_of(settings, judged := judging_samples(model, settings) or samples)
         known = Ledger(ledger)
     with clock.phase("analyse"):
         analysis = analyse(model, settings)
@@ -59,7 +59,7 @@ def sensitivity(
         before = counts.stats_of(model, analysis, size, source)
     with scratch() as folder:
         with clock.phase("reference"), samples_tried(lambda: model, settings):
-            reference = ReferenceOutputs.make(model, samples, settings, Path(folder), limits)
+            reference = ReferenceOutputs.make(model, judged, settings, Path(folder), limits)
         with clock.phase("choose"), samples_tried(lambda: model, settings):
             cuts = cuts_of_groups(analysis, settings, size, samples)
         with clock.phase("measure"):
@@ -74,15 +74,15 @@ def sensitivity(
         metric=reference.evaluator.name,
         share=reference.evaluator.share,
         samples=reference.samples,
-        available=None if isinstance(samples, Synthetic) else len(samples),
-        synthetic=describe_samples(samples) if isinstance(samples, Synthetic) else None,
+        available=None if isinstance(judged, Synthetic) else len(judged),
+        synthetic=describe_samples(judged) if isinstance(judged, Synthetic) else None,
         limit=str(limits),
         measured=len(trials) - remembered,
         remembered=remembered,
         jobs=min(settings.jobs or cores(), max(1, len(trials) - remembered)),
         seconds=clock.seconds,
         settings=settings.model_dump(mode="json"),
-        warnings=[*given_samples_notes(analysis.model, samples, settings), *reference.baseless(samples)],
+        warnings=[*given_samples_notes(analysis.model, judged, settings), *reference.baseless(judged)],
     )
 
 

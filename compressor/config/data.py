@@ -13,6 +13,8 @@ from compressor.core.user_code import NAMED
 Change = Literal["flip", "crop"]
 Std = Annotated[float, Field(gt=0)]
 _CHANGES = ("flip", "crop")
+ValData = Annotated[str | None, Shown("PATH")]
+"""Samples to judge on."""
 CALIBRATION_SAMPLES = 256
 """Samples that layers are fitted to and models compared on, where nobody says how many (docs/recovery.md)."""
 MEASURED_SAMPLES = 1024
@@ -69,7 +71,7 @@ class DataSection(Section):
         description="Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one "
         "subfolder a class, or package.module:callable.",
     )
-    val_data: Annotated[str | None, Shown("PATH")] = Field(
+    val_data: ValData = Field(
         default=None,
         description="Samples to judge on, given like --data; by default a share of the data is set aside.",
     )

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from compressor.config.choices import CORRUPTIONS
-from compressor.config.data import CALIBRATION_SAMPLES, DataSettings
+from compressor.config.data import CALIBRATION_SAMPLES, DataSettings, ValData, validation
 from compressor.config.graph import Count
 from compressor.config.section import Section, Shown
 from compressor.core.intervals import LEVEL
@@ -61,6 +61,9 @@ class JudgementSection(Section):
 class RobustnessSettings(ShiftsSection, JudgementSection, DataSettings):
     """Settings of a robustness measurement."""
 
+    val_data: ValData = Field(
+        default=None, description="The same as --data, as other commands call samples to judge on; give one of the two."
+    )
     samples: Count = Field(
         default=CALIBRATION_SAMPLES,
         description="Samples to measure on, drawn at random from the data, or made up where there is none.",
@@ -75,6 +78,18 @@ class RobustnessSettings(ShiftsSection, JudgementSection, DataSettings):
         """The corruptions asked for."""
         # In the order of the table, whatever the order asked for.
         return tuple(name for name in CORRUPTIONS if not self.corruptions or name in self.corruptions)
+
+    @property
+    def told(self) -> "RobustnessSettings":
+        """The same, with the samples of either name as those of ``data``."""
+        found = validation(self)
+        return self if found is None else self.model_copy(update={"data": found.data})
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "RobustnessSettings":
+        if self.data is not None and self.val_data is not None:
+            raise PydanticCustomError("two_sources", "all samples are measured on; give --data or --val-data, not both")
+        return self
 
     @model_validator(mode="after")
     def _normalised_by_something(self) -> "RobustnessSettings":

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from compressor.config.common import Cluster, Jobs
-from compressor.config.data import MEASURED_SAMPLES
+from compressor.config.data import MEASURED_SAMPLES, ValData
 from compressor.config.gates import Distance, Drop
 from compressor.config.proof import PROVIDER, Provider, where_run
 from compressor.config.prune import PruneSettings
@@ -67,5 +67,10 @@ class SweepSection(Section):
 class SensitivitySettings(SweepSection, PruneSettings):
     """Settings of a sweep that prunes every group alone, at several ratios."""
 
+    val_data: ValData = Field(
+        default=None,
+        description="Samples to measure on, given like --data, whose own then only rank channels. Default: those of "
+        "--data.",
+    )
     samples: int = Field(default=MEASURED_SAMPLES, ge=1, description="Samples to measure on, drawn at random.")
     provider: Provider = Field(default=PROVIDER, description=where_run("the models"))

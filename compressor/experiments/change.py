@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.config import DataSettings
+from compressor.config.data import validation
 from compressor.core.arrays import Array, Floats, load_array, plain, save_array
 from compressor.data import Batch, Dataset, batches, open_data, subset
 from compressor.data.output_forms import are_targets
@@ -145,11 +146,19 @@ class ReferenceOutputs:
 
 
 def open_samples(model: ir.Model, settings: DataSettings) -> Dataset:
-    """The user's samples, or as many made-up ones as ``settings`` ask for."""
+    """The user's samples, those to judge on where these are all, or as many made-up ones as ``settings`` ask for."""
     if settings.data is not None:
         return open_data(settings, model)
+    if (judged := judging_samples(model, settings)) is not None:
+        return judged
     count = max(settings.samples, batch_limit(model) or 0)
     return stand_in(normalise(model.clone()), settings, count)
+
+
+def judging_samples(model: ir.Model, settings: DataSettings) -> Dataset | None:
+    """The user's samples to judge on; None where none are named."""
+    told = validation(settings)
+    return None if told is None else open_data(told, model)
 
 
 def _kept(folder: Path, number: int, batch: Batch, outputs: list[Array]) -> Iterator[Array]:

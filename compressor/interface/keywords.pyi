@@ -472,7 +472,7 @@ class RobustnessKeywords(TypedDict, total=False):
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
     val_data: DataLike | None
-    """Samples to judge on, given like --data; by default a share of the data is set aside."""
+    """The same as --data, as other commands call samples to judge on; give one of the two."""
     val_share: float | None
     """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
     samples where that is less, but at most a quarter."""
@@ -553,7 +553,7 @@ class SensitivityKeywords(TypedDict, total=False):
     """Samples: an .npz file (arrays named as the inputs, or x and y), a folder of images with one subfolder a class,
     or package.module:callable."""
     val_data: DataLike | None
-    """Samples to judge on, given like --data; by default a share of the data is set aside."""
+    """Samples to measure on, given like --data, whose own then only rank channels. Default: those of --data."""
     val_share: float | None
     """Share of the samples that is set aside to judge on, taken from every class alike. Default: a tenth, or 64
     samples where that is less, but at most a quarter."""

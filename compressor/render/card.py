@@ -121,7 +121,7 @@ def _step(number: int, facts: dict[str, str]) -> str:
 
 def _limits(report: Document) -> list[str]:
     warnings = [str(text) for text in getattr(report, "warnings", [])]
-    measured = any(getattr(report, name, None) for name in ("accuracy", "outputs"))
+    measured = any(getattr(report, name, None) for name in ("accuracy", "outputs", "judged"))
     quality = "Quality was measured as stated above and nowhere else" if measured else "Quality was not measured"
     return [*warnings, f"{quality}; measure it on the data it will meet."]
 

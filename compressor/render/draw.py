@@ -67,7 +67,10 @@ def show_whole(console: Console, drawn: Table) -> None:
     drawn.columns[0].no_wrap = True
     wanted = Measurement.get(console, console.options.update(max_width=_WIDEST), drawn).maximum
     console.print()
-    console.print(drawn, width=max(console.width, wanted), crop=False)
+    # What it is asked to print wider than itself, a console prints at its own width.
+    own, console.width = console.width, max(console.width, wanted)
+    console.print(drawn, crop=False)
+    console.width = own
 
 
 def rest(console: Console, hidden: int, remedy: str) -> None:

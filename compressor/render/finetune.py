@@ -26,7 +26,7 @@ def render_finetune(report: TuneReport, console: Console, *, verbose: bool = Fal
     kept = f"weights of epoch {report.best_epoch}" if report.best_epoch else "no epoch was better: weights from before"
     early = ", stopped early" if report.stopped_early else ""
     done = f"{count(len(report.epochs), 'epoch')}, {count(report.steps, 'step')} on {report.device}"
-    draw.line(console, f"Trained for {done}{early}; {kept}.")
+    draw.line(console, f"Trained for {done}{early}{_how(report)}; {kept}.")
     show_undone(console, report.undone)
     if report.max_rel_err is not None:
         text = f"Proof: the written weights give what the trained ones gave in torch; error {report.max_rel_err:.1e}"
@@ -36,6 +36,15 @@ def render_finetune(report: TuneReport, console: Console, *, verbose: bool = Fal
     size = "" if report.bytes is None else f"{quantity(report.bytes, 'B')}, "
     wrote = f"Wrote {report.output} ({size}{report.seconds:.1f} s)" if report.output else "Nothing was written."
     draw.line(console, wrote, style="bold")
+
+
+def _how(report: TuneReport) -> str:
+    """What was trained on, towards what and how, in brackets; empty where that is not known."""
+    ran = report.ran
+    parts = [count(ran["samples"], "sample")] if "samples" in ran else []
+    parts += [f"loss {ran['loss']}"] if "loss" in ran else []
+    parts += [f"{ran['optimiser']} at {ran['learning_rate']:g}"] if {"optimiser", "learning_rate"} <= {*ran} else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _outcome(report: TuneReport) -> list[str]:

@@ -318,7 +318,7 @@ def _groups(console: Console, groups: Sequence[GroupRow], *, removed: bool) -> N
         gone = [f"{group.removed:,}"] if removed else []
         name = f"{group.name} of {group.file}" if group.file else group.name
         draw.add_row(table, name, f"{group.channels:,}", *gone, f"{len(group.axes):,}")
-    draw.show_whole(console, table)
+    draw.show(console, table)
     console.print()
 
 

@@ -2,7 +2,9 @@
 
 from pydantic import Field
 
+from compressor.core.formatting import percentage
 from compressor.results.base import Record
+from compressor.results.detail import off_by
 from compressor.results.records import AVAILABLE, Report
 
 
@@ -43,3 +45,11 @@ class QuantizeReport(Report):
     )
     calibrated: int = Field(default=0, description="Samples that ranges of activations were taken from.")
     available: int | None = Field(default=None, description=AVAILABLE)
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Sizes and accuracy, and how far outputs moved: nothing is proved of rounded weights."""
+        rows = [row for row in super().headline() if row[0] != "proof"]
+        found = self.outputs
+        if found is not None:
+            rows.append(("outputs", off_by(percentage(found.distance.value), found.farthest)))
+        return rows

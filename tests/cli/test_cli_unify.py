@@ -115,10 +115,10 @@ def test_names_of_weights_stay_in_one_piece_at_80_columns():
     asked = {"plan": None, "plan_out": None, "progress": None}
     report = FakeUnification().unify_chosen_file(Path("a.onnx"), Path("b.onnx"), UnifySettings(), **asked)
     name = "model.encoder.layers.11.self_attention.query_projection.weight"
-    layers = [row.model_copy(update={"name": name, "label": name}) for row in report.layers]
+    layers = [row.model_copy(update={"name": name, "label": name, "block": "values:16/out"}) for row in report.layers]
     stream = StringIO()
     render_unified(report.model_copy(update={"layers": layers}), Console(file=stream, width=80))
-    assert name in stream.getvalue()
+    assert f"{name}  values:16/out  " in stream.getvalue()
 
 
 @pytest.mark.parametrize("parts", [0, 1, 2])

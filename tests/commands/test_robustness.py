@@ -246,3 +246,12 @@ def test_what_samples_go_through_is_told(a: Path, b: Path, tmp_path: Path) -> No
     said.clear()
     verify(a, b, VerifySettings(**asked), said.append)
     assert told in said
+
+
+def test_samples_to_judge_on_are_samples(tmp_path: Path, a: Path, b: Path) -> None:
+    data = labelled(tmp_path, a)
+    given = [robustness(a, [b], RobustnessSettings.parse({**QUICK, name: data})) for name in ("data", "val_data")]
+    assert given[0].accuracy == given[1].accuracy
+    assert given[1].source == data
+    with pytest.raises(UsageError, match=r"give --data or --val-data, not both"):
+        RobustnessSettings.parse({"data": data, "val_data": data})

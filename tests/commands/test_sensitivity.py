@@ -102,6 +102,17 @@ def test_accuracy_is_measured_where_there_are_labels(net):
         assert all(p.accuracy >= 0.99 - 1e-9 for p in group.points if p.removed <= group.safe)
 
 
+def test_samples_to_judge_on_are_measured_on(net):
+    """Those of ``data`` then rank channels only; where there are no others, both are the same."""
+    data = labelled(net)
+    train = net.with_name("train.npz")
+    np.savez(train, x=np.random.default_rng(1).normal(size=(30, 4, 6, 6)).astype(np.float32))
+    alone = sensitivity(net, chosen(val_data=data, criterion="l2"))
+    both = sensitivity(net, chosen(data=str(train), val_data=data))
+    assert (alone.accuracy, alone.available, both.accuracy, both.available) == (1.0, 40, 1.0, 40)
+    assert alone.groups == sensitivity(net, chosen(data=data, criterion="l2")).groups
+
+
 def test_numbers_have_no_largest_class(net):
     points = [point for group in sensitivity(net, chosen(eval="rmse")).groups for point in group.points]
     assert points
