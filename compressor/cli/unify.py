@@ -47,11 +47,8 @@ _EPILOG = f"""\b
 Examples:
   onnx-compress unify model.onnx
   onnx-compress unify model.onnx --data train.npz --epochs 30
-  onnx-compress unify model.onnx --codebook 16 --codebook-per output
+  onnx-compress unify model.onnx --codebook 16
   onnx-compress unify model.onnx --target-size 15%
-  onnx-compress unify model.onnx --max-distance 0.3 --plan-out blocks.json
-  onnx-compress unify model.onnx --block 1x8 --layer-block 'head*=1x4'
-  onnx-compress unify model.onnx --unify-share 50% --prune-share 20%
 
 {EXIT_CODES}"""
 
