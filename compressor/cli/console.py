@@ -40,7 +40,7 @@ report_option = file_option(
     "--report", "report_to", metavar="PATH.html", help="Write a report to look at, one HTML file."
 )
 card_option = file_option(
-    "--card", "card_to", metavar="PATH.md", help="Write a model card: what was done, measured and proved, in Markdown."
+    "--card", "card_to", metavar="PATH.md", help="Write a model card (Markdown): what was done and proved."
 )
 dry_run_option = output_option("--dry-run", is_flag=True, help="Do everything but write the model.")
 

@@ -55,7 +55,7 @@ Examples:
 
 _BRIEF = (
     *("block", "codebook", "prune_share", "target_size", "max_drop", "max_distance", "include", "exclude"),
-    *("data", "val_data", "epochs", "method", "plan", "plan_out", "report_to", "card_to", "dry_run", "explain"),
+    *("data", "val_data", "epochs", "method", "plan_out", "report_to", "card_to", "dry_run", "explain"),
 )
 """Options that --help shows."""
 
