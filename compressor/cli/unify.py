@@ -49,6 +49,7 @@ Examples:
   onnx-compress unify model.onnx --data train.npz --epochs 30
   onnx-compress unify model.onnx --codebook 16
   onnx-compress unify model.onnx --target-size 15%
+  onnx-compress unify model.onnx --max-distance 0.3 --plan-out blocks.json
 
 {EXIT_CODES}"""
 
