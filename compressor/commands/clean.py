@@ -13,7 +13,6 @@ from compressor.core.clock import Clock, Progress
 from compressor.core.formatting import quantity
 from compressor.graph.disk.model_result import ProvedResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
-from compressor.graph.disk.stream import plan_files
 from compressor.graph.form import clean
 from compressor.graph.form.normalise import normalise
 from compressor.graph.tensors.weights import weight_bytes
@@ -32,12 +31,12 @@ GREW = "the file has {more} more than before, as less went than it gained: {caus
 
 @dataclass(repr=False)
 class CleanResult(ProvedResult):
-    """What a clean-up made: the model, the report, what was proved of the model, and what a file of it has more."""
+    """What a clean-up made of a model: the model, the report, and what was proved of the model."""
 
+    source: ir.Model
     model: ir.Model
     report: Report
     evidence: Evidence | None = None
-    added: tuple[str, ...] = ()
 
 
 def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Clock | None = None) -> CleanResult:
@@ -70,13 +69,14 @@ def clean_model(model: str | Path | ir.Model, settings: CleanSettings, clock: Cl
         seconds=clock.seconds,
         settings=settings.model_dump(mode="json"),
     )
-    bare = plan_files(cleaned).size
     stamp_provenance(cleaned, "clean", settings, input_digest(cleaned, model), pruning_facts(report))
-    return CleanResult(cleaned, report, evidence, tuple(_added(source, cleaned, plan_files(cleaned).size - bare)))
+    return CleanResult(source, cleaned, report, evidence)
 
 
-def _added(source: ir.Model, cleaned: ir.Model, words: int) -> Iterator[str]:
-    """What a cleaned model has more than its source, with the bytes where these are known; ``words`` are of its own."""
+def _added(source: ir.Model, cleaned: ir.Model) -> Iterator[str]:
+    """What a cleaned model has more than its source, with the bytes where these are known."""
+    said = cleaned.metadata_props.items() - source.metadata_props.items()
+    words = sum(len(part.encode()) for entry in said for part in entry)
     yield f"{quantity(words, 'B')} of what it says of its origin"
     folded = weight_bytes(cleaned) - weight_bytes(normalise(source.clone()))
     if folded > 0:
@@ -93,5 +93,7 @@ def clean_file(source: Path, output: Path | None, settings: CleanSettings, progr
         stats = run_files.put_in_place(result.model, output, settings, result.evidence)
     report = result.report.model_copy(update={"output": stats, "seconds": clock.seconds})
     more = stats.bytes - report.input.bytes
-    said = GREW.format(more=quantity(more, "B"), causes=", ".join(result.added))
-    return report.warned([said] if more > 0 else [])
+    if more <= 0:
+        return report
+    causes = ", ".join(_added(result.source, result.model))
+    return report.warned([GREW.format(more=quantity(more, "B"), causes=causes)])
