@@ -28,6 +28,12 @@ def without_axis(term: Term[int], axis: int) -> Term[int]:
     return Term(tuple(a - (a > axis) for a in term.axes), term.units)
 
 
+def _as_type(number: float, dtype: np.dtype[np.generic]) -> Array:
+    """A scalar of this type; what is beyond it, such as the least float32 in half precision, is infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.asarray(number).astype(dtype))
+
+
 class Reference:
     """Edits a clone of the graph; what stays is looked up in the original by name.
 
@@ -116,7 +122,7 @@ class Reference:
             node.replace_input_with(index, self._filled_weight(value.const_value, mask, neutral))
             return
         dtype = self.dtype(value)
-        filler = neutral if isinstance(neutral, ir.Value) else self.constant(np.asarray(neutral).astype(dtype))
+        filler = neutral if isinstance(neutral, ir.Value) else self.constant(_as_type(neutral, dtype))
         # Where takes them as int32, which holds their values exactly.
         through = ir.DataType.from_numpy(dtype) if dtype in NOT_SELECTABLE else None
         if through is not None:
@@ -131,7 +137,7 @@ class Reference:
 
         def part(rows: Array, first: int) -> Array:
             own = mask[first : first + len(rows)] if mask.shape[0] > 1 else mask
-            return np.where(own, rows, np.asarray(neutral).astype(rows.dtype))
+            return np.where(own, rows, _as_type(neutral, rows.dtype))
 
         filled = DerivedTensor(tensor, part, dims_of(tensor))
         name = filled.name = self._unique("masked")
