@@ -22,14 +22,14 @@ from compressor.graph.form.plain_sequences import handles_sequences
 from compressor.graph.form.unfuse import is_fused
 from compressor.graph.ir.captures import captured_values, graphs_of, has_graph, nodes_by_name, walk_back
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
-from compressor.graph.ir.nodes import is_standard, tensor_of
+from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import initializer_of
 from compressor.graph.tensors.weights import same_tensors
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
-from compressor.pruning.proofs.graphs.wiring import given_inputs
+from compressor.pruning.proofs.graphs.wiring import given_inputs, is_empty
 from compressor.pruning.proofs.graphs.written import told
 
 SharedPlace = tuple[str, str, int]
@@ -118,6 +118,9 @@ def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | No
         equal = maker is not None and any(_does_the_same(old, new, node, maker, depth) for node in gone or makers)
         if not (anything or equal or new.place(value) in moved):
             return False
+    found_places = {new.place(value) for value in sources}
+    if found_places <= moved and not anything and not old.is_made_of(wanted, found_places):
+        return False
     return new.follows_from(sources, old.behind(wanted))
 
 
@@ -130,11 +133,11 @@ def _same_parts(
 
     Of sizes some may turn out to be none, as what stands behind the last axis; that is a part all the same.
     """
-    left = deque(value for value in wanted if not _is_empty(value))
+    left = deque(value for value in wanted if not is_empty(value))
     for value in found:
         if left and agree(left[0], value):
             left.popleft()
-        elif not _is_empty(value):
+        elif not is_empty(value):
             return False
     return not left
 
@@ -153,11 +156,6 @@ def _does_the_same(old: _Side, new: _Side, node: ir.Node, maker: ir.Node, depth:
 
 def _settings(node: ir.Node) -> tuple[tuple[str, object], ...]:
     return tuple(sorted((name, told(attribute)) for name, attribute in node.attributes.items()))
-
-
-def _is_empty(value: ir.Value | None) -> bool:
-    tensor = tensor_of(value)
-    return tensor is not None and tensor.size == 0
 
 
 def _is_same_count(wanted: ir.Value, found: ir.Value) -> bool:
@@ -293,6 +291,23 @@ class _Side:
         """Places that a value is moved from, whoever has the nodes that do it."""
         found = _walk(value, lambda node: self._handed_on(node, lambda n: only_moves(n) or _passes_on(n)))
         return self.places(found)
+
+    def is_made_of(self, value: ir.Value, found: Container[SharedPlace | None]) -> bool:
+        """Do movers make a value of what is at these places: of what is joined, of all parts?"""
+
+        def ends(last: ir.Value) -> bool:
+            node = last.producer()
+            # What was taken apart may have become anything.
+            anything = node is not None and not self.shares(node) and _is_taken_apart(node)
+            return anything or self.is_fixed(last) or any(self.place(twin) in found for twin in self.twins(last))
+
+        def before(last: ir.Value) -> list[ir.Value]:
+            node = last.producer()
+            if ends(last) or node is None or not (only_moves(node) or _passes_on(node)):
+                return []
+            return [part for part in _moved_by(node) if not is_empty(part)]
+
+        return all(ends(last) or before(last) for last in walk_back([value], before))
 
     def behind(self, value: ir.Value) -> set[SharedPlace]:
         """Places of a value, of equal ones, and of all that it is made of by nodes that are gone or only move data."""

@@ -17,7 +17,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import graphs_of, has_graph, walk_back
 from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
-from compressor.graph.ir.nodes import input_of
+from compressor.graph.ir.nodes import input_of, tensor_of
 from compressor.graph.sizes.inference import infer_values
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
@@ -346,7 +346,9 @@ class _Wiring:
                 return [v for k, v in enumerate(node.inputs) if k != self.blocks[node]]
             if node is None or not may_pass_on(node):
                 return ()
-            return node.inputs if joins(node) else node.inputs[:1]
+            parts = [v for v in node.inputs if v is not None and not is_empty(v) and not self.allowed.gone(v)]
+            # What joins several parts gives none of them alone.
+            return node.inputs[:1] if not joins(node) else parts if len(parts) == 1 else ()
 
         return map(_place, walk_back([value], before))
 
@@ -357,6 +359,12 @@ def given_inputs(node: ir.Node) -> list[ir.Value | None]:
     while inputs and inputs[-1] is None:
         inputs.pop()
     return inputs
+
+
+def is_empty(value: ir.Value | None) -> bool:
+    """Is it a constant without elements?"""
+    tensor = tensor_of(value)
+    return tensor is not None and tensor.size == 0
 
 
 def _is_whole(value: ir.Value) -> bool:

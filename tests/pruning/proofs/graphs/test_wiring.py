@@ -322,3 +322,22 @@ def test_weights_that_are_made_of_constants() -> None:
     insert(after.graph, "Clip", "a", -70.0, 70.0)
     with pytest.raises(ProofFailed, match="reads other values"):
         demand_wiring_beside(before, after, [], "it")
+
+
+JOINED = """(float[n,6] x) => (float[n,4] y) <float[6,16] w, float[16,4] v, float[6,4] u, float low = {-1000}> {
+    a = MatMul(x, w)  r = Relu(a)  m = MatMul(r, v)  p = MatMul(x, u)  q = Min(p, low)
+    m1 = Unsqueeze(m, axes)  q1 = Unsqueeze(q, axes)  c = Concat<axis=0>(m1, q1)
+    y = ReduceMax<keepdims=0>(c, axes) }""".replace("float low", "int64[1] axes = {0}, float low")
+
+
+def one_part_alone(graph: ir.Graph) -> None:
+    node(graph, "y").replace_input_with(0, node(graph, "m1").outputs[0])
+
+
+@pytest.mark.parametrize("preparing", [False, True])
+def test_a_part_does_not_stand_for_what_is_joined(monkeypatch: pytest.MonkeyPatch, preparing: bool) -> None:
+    """The other part is smaller than anything that the runs reach."""
+    assert prune(in_memory(model(JOINED)), SETTINGS).report.proof
+    plant(monkeypatch, one_part_alone, preparing=preparing)
+    with pytest.raises(ProofFailed, match="reads"):
+        prune(in_memory(model(JOINED)), SETTINGS)
