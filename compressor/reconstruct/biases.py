@@ -9,6 +9,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.core.arrays import Array
 from compressor.graph.ir.edit import add_constant, constant_array, free_name
 from compressor.graph.ir.nodes import input_of, optional_input
+from compressor.graph.tensors.weights import all_finite
 from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
 from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers, untie_weights
@@ -98,8 +99,10 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
     other = add.inputs[1 - index] if len(add.inputs) == 2 else None
     if other is None or add.graph is not layer.node.graph or not adds(add):
         return None
-    # What the caller may replace, or what is computed, cannot hold it.
+    # What the caller may replace, or what is computed, cannot hold it; and what holds infinities is a mask.
     if not other.is_initializer() or other.is_graph_input() or other.const_value is None:
+        return None
+    if not all_finite(other.const_value):
         return None
     shape = tuple(other.const_value.shape.numpy())
     lead = max(spread.ndim - len(shape), 0)

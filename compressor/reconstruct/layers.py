@@ -12,6 +12,7 @@ from compressor.core.arrays import Array
 from compressor.graph.ir.edit import add_constant
 from compressor.graph.ir.nodes import input_of, optional_input
 from compressor.graph.sizes.shapes import captured_values
+from compressor.graph.tensors.weights import all_finite
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
 from compressor.reconstruct.product import contraction
@@ -219,6 +220,8 @@ def _check_bias(node: ir.Node, kind: LayerKind) -> None:
         return
     if not bias.is_initializer() or bias.is_graph_input() or bias.const_value is None:
         raise Unrepairable("its bias is computed")
+    if not all_finite(bias.const_value):
+        raise Unrepairable("its bias is not finite")
     if kind.factor and node.attributes.get_float(kind.factor, 1.0) == 0:
         raise Unrepairable("its bias is multiplied by zero")
 

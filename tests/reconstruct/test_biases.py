@@ -66,3 +66,19 @@ def test_a_sum_of_another_width_holds_no_bias() -> None:
     held = in_memory(model(BATCH + "<float[4,6] w, float[6] b> { a = MatMul(x, w)  y = Add(a, b) }"))
     assert _following(layer_of(held), np.zeros(6)) is not None
     assert _following(layer_of(held), np.zeros(8)) is None
+
+
+@pytest.mark.parametrize("name", ["a vector", "a factor", "an Add behind"])
+def test_what_holds_infinities_is_left_alone(name: str) -> None:
+    """It takes something out, such as a class that shall never be chosen."""
+    held = in_memory(model(CASES[name]))
+    mask = np.asarray([0, 0, -np.inf, 0, 0, 0], np.float32)
+    held.graph.initializers["b"].const_value = ir.tensor(mask, name="b")
+    found, skipped = repairable_layers(held, held.clone(), {"x"})
+    assert list(skipped.values()) == ([] if found else ["its bias is not finite"])
+    if found:
+        form = found[0].form(((3, 4), (4, 6), (3, 6)))
+        write_bias(found[0], form, np.ones((1, 6)), 2)
+    value = held.graph.initializers["b"].const_value
+    assert value is not None
+    np.testing.assert_array_equal(value.numpy(), mask)
