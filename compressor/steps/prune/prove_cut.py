@@ -20,6 +20,7 @@ from compressor.pruning.cut.apply import apply_cut
 from compressor.pruning.proofs import canary, proof
 from compressor.pruning.proofs.graphs.exact import demand_exact
 from compressor.pruning.proofs.graphs.interface_match import demand_declared
+from compressor.pruning.proofs.graphs.open_sizes import demand_open_sizes
 from compressor.pruning.proofs.graphs.wiring import demand_wiring
 from compressor.pruning.proofs.outputs.double import MOST_MACS, judged_in_double
 from compressor.pruning.proofs.outputs.evidence import (
@@ -135,6 +136,7 @@ class _Case:
             return evidence
         demand_exact(self.cut, small)
         demand_wiring(self.cut, small)
+        demand_open_sizes(self.cut, small)
         return evidence.with_wrong_models(self._wrong_cuts(masked, small, standard, routed))
 
     def _compared(

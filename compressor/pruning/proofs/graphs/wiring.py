@@ -17,11 +17,11 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import graphs_of, has_graph, walk_back
 from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
-from compressor.graph.ir.nodes import input_of, tensor_of
-from compressor.graph.sizes.inference import infer_values
+from compressor.graph.ir.nodes import tensor_of
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.exact import stays, touched
+from compressor.pruning.proofs.graphs.written import told
 
 OutputPlace = tuple[str, int]
 """Name of a node and number of its output; of what no node makes the name of the value, and -1."""
@@ -43,28 +43,7 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
     blocks = {block.sum: block.branch for block in cut.blocks}
-    wiring = _Wiring.of(cut.coupling.graph, blocks, _AfterCut(cut))
-    wiring.demand_all(small.graph, "the smaller model")
-    _demand_open_sizes(cut, small, [node for node in small.graph if str(node.name) not in wiring.nodes])
-
-
-def _demand_open_sizes(cut: ChannelMask, small: ir.Model, put_in: Sequence[ir.Node]) -> None:
-    """Raises ProofFailed where a node that was put in takes or adds entries along an axis whose size a caller chooses.
-
-    Channels have a number that the file fixes, and a bound on another axis may be beyond the sizes that are run.
-    """
-    movers = [node for node in put_in if _puts_elsewhere(node) and node.inputs[0] is not None]
-    if not movers:
-        return
-    known = infer_values(small, cut.coupling.shapes.declared)
-    for node in movers:
-        before, after = (known.shapes.get(value) for value in (input_of(node, 0), node.outputs[0]))
-        if before is None or after is None:
-            continue  # what is not followed is for the runs
-        chosen, left = ([size for size in shape if not isinstance(size, int)] for shape in (before, after))
-        zeros = operator_of(node).movement is Movement.ZEROS and before == after
-        if zeros or (len(before) == len(after) and chosen != left):
-            raise tool_fault(f"node {node.name!r} ({node.op_type}) was put in and changes more than channels")
+    _Wiring.of(cut.coupling.graph, blocks, _AfterCut(cut)).demand_all(small.graph, "the smaller model")
 
 
 def _puts_elsewhere(node: ir.Node) -> bool:
@@ -265,10 +244,14 @@ class _Wiring:
 
         if (node.domain, node.op_type) != (twin.domain, twin.op_type):
             # A repair may move what another node of the same work gives, and call that one by the name of this.
-            known = only_moves(twin) or twin in self.blocks or self._moves_work_of(node, twin)
-            if not only_moves(node) or not known:
+            moved = only_moves(node) and self._moves_work_of(node, twin)
+            if not only_moves(node) or not (moved or only_moves(twin) or twin in self.blocks):
                 raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
-            held = all(self.stands_for(new, wanted, integers=True) for new in found)
+            count = len(found) if joins(node) else 1
+            data, rest = found[:count], found[count:]
+            held = all(new is None or _is_whole(new) for new in rest) and (
+                moved or all(self.stands_for(new, wanted, integers=new is not None and _is_whole(new)) for new in data)
+            )
         elif joins(twin):
             # Parts of which nothing is left go.
             rest, dropped = list(wanted), list[ir.Value | None]()
@@ -326,10 +309,18 @@ class _Wiring:
         return (last for last in found if before(last) is None)
 
     def _moves_work_of(self, node: ir.Node, twin: ir.Node) -> bool:
-        """Is what a node moves made by one that does the same as its twin?"""
+        """Is what a node moves made by one that does the same as its twin, of the same?"""
         sources = self._sources(node.inputs[0], integers=False) if node.inputs[0] is not None else ()
-        makers = [maker for value in sources if (maker := value.producer()) is not None]
-        return any((maker.domain, maker.op_type) == (twin.domain, twin.op_type) for maker in makers)
+        return any((maker := value.producer()) is not None and self._does_work_of(maker, twin) for value in sources)
+
+    def _does_work_of(self, maker: ir.Node, twin: ir.Node) -> bool:
+        if (maker.domain, maker.op_type) != (twin.domain, twin.op_type):
+            return False
+        settings, wanted = ({name: told(a) for name, a in n.attributes.items()} for n in (maker, twin))
+        pairs = zip_longest(given_inputs(twin), given_inputs(maker))
+        return settings == wanted and all(
+            self.stands_for(new, [old], integers=self.allowed.other_integers(twin, old)) for old, new in pairs
+        )
 
     def _constant_for(self, new: ir.Value, wanted: Sequence[ir.Value]) -> bool:
         """May a constant stand there: what stays of one of these?"""

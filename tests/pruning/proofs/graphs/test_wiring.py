@@ -255,24 +255,6 @@ def test_preparation_is_run_on_large_batches_and_numbers(
         prune(in_memory(model(text)), SETTINGS)
 
 
-def more_rows_than_are_run(graph: ir.Graph) -> None:
-    insert(graph, "Slice", "r", [0], [3_000_000], dtype=ir.DataType.INT64)
-
-
-def a_triangle_wider_than_any_run(graph: ir.Graph) -> None:
-    insert(graph, "Trilu", "r", 3_000_000.0, dtype=ir.DataType.INT64)
-    next(made for made in graph if made.name == "part").attributes["upper"] = ir.AttrInt64("upper", 0)
-
-
-@pytest.mark.parametrize("fault", [more_rows_than_are_run, a_triangle_wider_than_any_run])
-def test_what_is_put_in_leaves_sizes_that_a_caller_chooses(
-    monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None]
-) -> None:
-    plant(monkeypatch, fault, preparing=False)
-    with pytest.raises(ProofFailed, match="was put in and changes more than channels"):
-        prune(in_memory(model(LINEAR)), SETTINGS)
-
-
 PLACES = """(int64[n,t] given) => (float[n,t,4] y)
     <float[600,16] e, float[16,8] w, float[8,4] v, int64 last = {500}, int64 axis = {1}> {
     s = CumSum(given, axis)  c = Min(s, last)  x = Gather(e, c)  a = MatMul(x, w)  r = Relu(a)  y = MatMul(r, v) }"""
@@ -341,3 +323,31 @@ def test_a_part_does_not_stand_for_what_is_joined(monkeypatch: pytest.MonkeyPatc
     plant(monkeypatch, one_part_alone, preparing=preparing)
     with pytest.raises(ProofFailed, match="reads"):
         prune(in_memory(model(JOINED)), SETTINGS)
+
+
+NORMED = """(float[n,4,6,6] x) => (float[n,5,6,6] y) <float[16,4,1,1] w, float[5,16,1,1] v> {
+    a = Conv(x, w)  b = LRN<size=5, alpha=0.0001>(a)  y = Conv(b, v) }"""
+
+
+def bounded_before(graph: ir.Graph) -> None:
+    """In front of the node that does the work on all channels, whose result is cut."""
+    whole = next(made for made in graph if made.op_type == "LRN")
+    top = ir.Value(name="top", const_value=ir.tensor(np.asarray(60, np.float32), name="top"))
+    graph.initializers["top"] = top
+    part = ir.node("Min", [whole.inputs[0], top], name="part")
+    whole.prepend(part)
+    whole.replace_input_with(0, part.outputs[0])
+
+
+def another_bias(graph: ir.Graph) -> None:
+    next(made for made in graph if made.op_type == "LRN").attributes["bias"] = ir.AttrFloat32("bias", 1.00001)
+
+
+@pytest.mark.parametrize("fault", [bounded_before, another_bias])
+def test_work_on_all_channels_is_the_same_work(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None]
+) -> None:
+    assert prune(in_memory(model(NORMED)), SETTINGS).report.proof
+    plant(monkeypatch, fault, preparing=False)
+    with pytest.raises(ProofFailed, match="is a Gather, was a LRN"):
+        prune(in_memory(model(NORMED)), SETTINGS)
