@@ -8,7 +8,7 @@ proved, and is said so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -21,8 +21,10 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.residual import DEPTH
 from compressor.core.compare import Tolerance
 from compressor.errors import ModelError, tool_fault
+from compressor.operators.table import operator_of
 from compressor.pruning.budgets.cost import graph_macs
 from compressor.pruning.cut.depth import heard
+from compressor.pruning.proofs.graphs.exact import touched
 from compressor.pruning.proofs.outputs.evidence import Noticed, NotProved
 from compressor.pruning.proofs.outputs.standard import Standard, finite_everywhere, moved_runs, noise_of
 from compressor.pruning.proofs.routes import Route, on_route
@@ -110,13 +112,17 @@ class Case:
         those of which it showed when several were cut wrongly at once.
         """
         inside = {member.name: self._inside(member) for member in blind}
-        names = list(dict.fromkeys(chain.from_iterable(inside.values())))
-        if not names:
+        moved = self._moved()
+        names = list(dict.fromkeys(chain(*inside.values(), moved)))
+        if not any(inside.values()):
             return list(blind), []
         versions = Versions(giving(self.small, names), self.folder, self.provider)
         found = versions.open({}).run(self.standard.runs.feeds[:1])
         standard = self._standard_inside(names, found)
         unlike = _failing(standard, found)
+        odd = [name for name in moved if name in unlike]
+        if odd and finite_everywhere(standard.of_outputs(odd).runs):
+            raise tool_fault(f"no output shows it, but what is moved to {odd[0]!r} differs")
         for member in blind:
             own = inside[member.name]
             # A kernel of zeros times infinity is no zero, so that masking says nothing where values inside overflow.
@@ -148,16 +154,24 @@ class Case:
 
     def _inside(self, member: ChannelGroup) -> list[str]:
         """Values that nodes with a weight of the group make, in both models."""
-        computed = [{str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference)]
-        known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
-        users = [n for slot in member.slots for n, _ in slot.value.uses()]
         # Surgery may have replaced or fused a node, so only names that both models make can be compared.
-        names = dict.fromkeys(str(v.name) for n in users for v in n.outputs if v.name)
+        return self._comparable(n for slot in member.slots for n, _ in slot.value.uses())
+
+    def _moved(self) -> list[str]:
+        """Values with channels that nodes only move, so that no weight of a group says whether they are right."""
+        movers = (n for n in self.cut.coupling.graph if operator_of(n).movement is not None)
+        return self._comparable(n for n in movers if touched(self.cut, n))
+
+    def _comparable(self, nodes: Iterable[ir.Node]) -> list[str]:
+        """Names of floats that these nodes make, in both models."""
+        small, reference = ({str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference))
+        known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
+        names = dict.fromkeys(str(v.name) for n in nodes for v in n.outputs if v.name)
         dtypes = {name: self.cut.coupling.shapes.dtype(known[name]) for name in names if name in known}
         return [
             name
             for name, dtype in dtypes.items()
-            if name in computed[0] & computed[1] and dtype is not None and dtype.is_floating_point()
+            if name in small & reference and dtype is not None and dtype.is_floating_point()
         ]
 
     def _kept(self, runs: Runs) -> Runs:

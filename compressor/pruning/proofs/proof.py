@@ -131,8 +131,8 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
     evidence = Evidence.of(standard, held)
     if evidence.passed and settings.verify == "full":
         loudly = _at(inputs.loud, expected, answers, settings, masked.model)
-        if loudly is not None and not loudly.passed:
-            return loudly, standard
+        if loudly is not None and not loudly[0].passed:
+            return loudly
     missing = unlike(masked.stored, small, inputs, settings)
     if shapes.chosen and len({input_sizes(feed) for feed in taken}) == 1:
         why = SIZED if sized and inputs.second is not None else ONE_SIZE
@@ -145,7 +145,7 @@ def prove(masked: MaskedReference, small: Runnable, shapes: Shapes, settings: Ru
 
 def _at(
     feed: Feed | None, expected: Answers, answers: Answers, settings: RunSettings, model: ir.Model
-) -> Evidence | None:
+) -> tuple[Evidence, Standard] | None:
     """What both give on one more input, judged by itself; None where the reference takes none or gives no numbers.
 
     What rounding does to large numbers would excuse anything in runs of ordinary ones.
@@ -164,7 +164,7 @@ def _at(
     except ModelError as error:
         raise tool_fault(f"a model made from the original fails: {error}") from None
     held = with_tolerance(replace(expected, runs=known), replace(answers, runs=found), tolerance_of(settings), model)
-    return Evidence.of(*held)
+    return Evidence.of(*held), held[0]
 
 
 def input_sizes(feed: Feed) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -14,7 +14,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import ProofFailed
 from compressor.pruning.cut import analysis, surgery
-from compressor.pruning.proofs import preparation
+from compressor.pruning.proofs import preparation, proof
 from compressor.pruning.proofs.graphs.wiring import demand_same_wiring, demand_wiring_beside
 from tests.models import in_memory, model
 
@@ -92,6 +92,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[ir.Graph], None], *,
         return made
 
     monkeypatch.setattr(*((analysis, "normalise") if preparing else (surgery, "remove")), wrong)
+    monkeypatch.setattr(proof, "_at", lambda *_: None)  # a run on large numbers sees some of it, too
 
 
 @pytest.mark.parametrize("preparing", [False, True])
@@ -237,6 +238,14 @@ def first_rows(graph: ir.Graph) -> None:
 def bounded(graph: ir.Graph) -> None:
     """Right for ordinary numbers."""
     insert(graph, "Clip", "a", -70.0, 70.0)
+
+
+def test_a_cut_is_run_on_large_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = proof._at
+    plant(monkeypatch, bounded, preparing=False)
+    monkeypatch.setattr(proof, "_at", honest)  # runs alone are asked here
+    with pytest.raises(ProofFailed, match="of the smaller model is off by"):
+        prune(in_memory(model(RARE)), SETTINGS)
 
 
 def test_batches_larger_than_those_of_other_runs(monkeypatch: pytest.MonkeyPatch) -> None:
