@@ -195,6 +195,13 @@ class OutputsRow(Record):
         """Has the original classes enough on these samples for an agreement to say something?"""
         return self.chance is None or self.chance <= TELLING
 
+    @property
+    def worse(self) -> bool:
+        """Are outputs farther from the original's than straight after the cut, beyond doubt, and no class nearer?"""
+        far, near = self.distance, self.agreement
+        nearer = near is not None and near.cut is not None and near.value > near.cut
+        return not nearer and far.cut is not None and far.low is not None and far.low > far.cut
+
 
 class TrainabilityRow(Record):
     """Singular values of the Jacobian of the outputs by the inputs, over samples (arXiv 2105.05916)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from compressor.core.formatting import percentage
 from compressor.graph.disk.provenance import stamp_provenance
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interfaces, lost_defaults
 from compressor.results import Report
@@ -21,6 +22,10 @@ from compressor.steps.prune.single_plan import single_plan
 from compressor.steps.prune.start import RunStart
 from compressor.steps.prune.written_file import WrittenFile
 
+WORSE = (
+    "recovery moved outputs farther away than the cut alone, after which they were off by {was} of their norm; "
+    "--recover none keeps the cut, and more samples (--data) may help"
+)
 MARGIN = 256
 """Bytes by which a file of changed layers may come out larger when it is made again."""
 
@@ -46,6 +51,9 @@ def conclude(
     report = prune_report(run, start, pruned, judge.of(pruned.model, pruned.cut_once))
     report = report.model_copy(update={"asked": _asked(request, report)})
     report = report_rows.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))
+    # Of accuracy the numbers tell; training towards labels may well move outputs away.
+    if report.outputs is not None and report.outputs.worse and not report.accuracy:
+        report = report.warned([WORSE.format(was=percentage(report.outputs.distance.cut or 0.0))])
     if run.settings.keep_functions:
         functions = put_back(run, request.model, start, pruned)
         report = report_rows.with_not_proved(report.warned(functions.notes), functions.not_proved)

@@ -103,6 +103,34 @@ def demand_settings(
                 raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
 
 
+def demand_inherited_settings(before: ir.Graph, after: ir.Graph, called: str) -> None:
+    """Holds numbers among the settings of new nodes against those of nodes that are gone, such as an epsilon.
+
+    Args:
+        before: the graph as it was.
+        after: the graph that was made of it, with fused nodes taken apart.
+        called: what messages call that one.
+
+    Raises:
+        ProofFailed: a new node has another number where nodes that are gone have a setting of that name.
+    """
+    known, left = nodes_by_name(before), nodes_by_name(after)
+    gone: dict[str, set[object]] = {}
+    for name, node in known.items():
+        if name not in left:
+            for key, value in _numbers(node).items():
+                gone.setdefault(key, set()).add(value)
+    for name, node in left.items():
+        for key, value in _numbers(node).items() if name not in known else ():
+            default = _default(node, key)
+            if key in gone and value not in gone[key] and (default is None or value != told(default)):
+                raise tool_fault(f"attribute {key!r} of node {name!r} of {called} is none that the original has")
+
+
+def _numbers(node: ir.Node) -> dict[str, object]:
+    return {key: told(a) for key, a in node.attributes.items() if a.type == ir.AttributeType.FLOAT and not a.is_ref()}
+
+
 def _default(node: ir.Node, name: str) -> ir.Attr | None:
     """What ONNX says of an attribute that is left out; None where it says nothing."""
     try:
