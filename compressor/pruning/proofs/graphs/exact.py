@@ -114,17 +114,16 @@ def demand_inherited_settings(before: ir.Graph, after: ir.Graph, called: str) ->
     Raises:
         ProofFailed: a new node has another number where nodes that are gone have a setting of that name.
     """
-    known, left = nodes_by_name(before), nodes_by_name(after)
+    known, left = ({(str(n.name), n.domain, n.op_type): n for n in graph.all_nodes()} for graph in (before, after))
     gone: dict[str, set[object]] = {}
-    for name, node in known.items():
-        if name not in left:
-            for key, value in _numbers(node).items():
-                gone.setdefault(key, set()).add(value)
-    for name, node in left.items():
-        for key, value in _numbers(node).items() if name not in known else ():
-            default = _default(node, key)
-            if key in gone and value not in gone[key] and (default is None or value != told(default)):
-                raise tool_fault(f"attribute {key!r} of node {name!r} of {called} is none that the original has")
+    for node in (known[key] for key in known.keys() - left.keys()):
+        for name, value in _numbers(node).items():
+            gone.setdefault(name, set()).add(value)
+    for node in (left[key] for key in left.keys() - known.keys()):
+        for name, value in _numbers(node).items():
+            default = _default(node, name)
+            if name in gone and value not in gone[name] and (default is None or value != told(default)):
+                raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
 
 
 def _numbers(node: ir.Node) -> dict[str, object]:
