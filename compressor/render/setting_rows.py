@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 UNSET = "\N{EN DASH}"
@@ -11,12 +11,21 @@ UNSET = "\N{EN DASH}"
 
 def asked_rows(values: Mapping[str, Any], ran: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of each setting as it was asked for, and what the run made of that: ``auto (global)``."""
-    # Of settings of training what ran stands in a mapping of its own.
-    became = {**ran.get("training", {}), **ran}
+    became = {**_of_training(ran.get("training", {})), **ran}
     found = []
     for key, value in values.items():
         first, *later = dict.fromkeys(map(_setting, (asked.get(key, value), value, became.get(key, value))))
         found.append((key.replace("_", " "), f"{first} ({', ran '.join(later)})" if later else first))
+    return found
+
+
+def _of_training(ran: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What training made of its settings; of several trainings after each other, each value that was not the same."""
+    trained = [ran] if isinstance(ran, Mapping) else ran
+    found: dict[str, Any] = {}
+    for key in dict.fromkeys(key for part in trained for key in part):
+        values = [part[key] for part in trained if key in part]
+        found[key] = values[0] if all(value == values[0] for value in values) else values
     return found
 
 

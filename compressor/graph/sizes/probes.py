@@ -37,6 +37,8 @@ SECOND_FACTOR = 3
 """How many times the elements of the first sizes the second ones may have, where even the first are over budget."""
 FAR_BUDGET = 1 << 24
 """Elements of all values together at the far sizes, which serve as a check only."""
+WRONG_TYPE = "has unsupported type"
+"""What ONNX's inference says of an element type that an operator does not take, at whatever sizes."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class SizeSearch:
                 f"; if one of the open dimensions ({names}) needs a certain size, give it with --input-shape or --dim"
             )
             problem = problems[0] if problems else "no sizes are left to try"
+            if WRONG_TYPE in problem:
+                raise ModelError(f"ONNX has no such operator: {problem}; convert the model to float32, say")
             raise ModelError(f"shapes do not fit: {problem}{remedy if names else ''}")
         _refuse_too_large(best.known, OutOfMemory if self.binding.given else ModelError)
         return best
