@@ -114,16 +114,21 @@ def demand_inherited_settings(before: ir.Graph, after: ir.Graph, called: str) ->
     Raises:
         ProofFailed: a new node has another number where nodes that are gone have a setting of that name.
     """
-    known, left = ({(str(n.name), n.domain, n.op_type): n for n in graph.all_nodes()} for graph in (before, after))
+    known, left = ({_key(node) for node in graph.all_nodes()} for graph in (before, after))
     gone: dict[str, set[object]] = {}
-    for node in (known[key] for key in known.keys() - left.keys()):
-        for name, value in _numbers(node).items():
+    # Nodes without a name in the file have one afterwards, so that all of theirs count as gone.
+    for node in before.all_nodes():
+        for name, value in _numbers(node).items() if _key(node) not in left else ():
             gone.setdefault(name, set()).add(value)
-    for node in (left[key] for key in left.keys() - known.keys()):
-        for name, value in _numbers(node).items():
+    for node in after.all_nodes():
+        for name, value in _numbers(node).items() if _key(node) not in known else ():
             default = _default(node, name)
             if name in gone and value not in gone[name] and (default is None or value != told(default)):
                 raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
+
+
+def _key(node: ir.Node) -> tuple[str, str, str]:
+    return str(node.name), node.domain, node.op_type
 
 
 def _numbers(node: ir.Node) -> dict[str, object]:
