@@ -12,6 +12,7 @@ import click
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resumable
 from compressor.cli.console import View, card_option, output_option, view_options
 from compressor.cli.paths import check_destinations, results_beside
+from compressor.config.choices import STAGES
 from compressor.core.formatting import printable
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_HELP = f"""Run the stages that a recipe lists, in order: {", ".join(STAGES)}. What one makes, the next one
+takes. A stage that had finished with the same inputs and settings is not run again, so that an interrupted run goes on
+where it stopped when it is started again.
+
+The result is put in place when all stages and gates are passed.
+"""
 _EPILOG = f"""\b
 Examples:
   onnx-compress run recipe.yaml
@@ -78,7 +85,7 @@ def how_options(function: F) -> F:
     return cast("F", told)
 
 
-@click.command("run", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+@click.command("run", cls=Command, context_settings=dict(CONTEXT_SETTINGS), help=_HELP, epilog=_EPILOG)
 @click.argument("recipe", metavar="RECIPE", type=click.Path(path_type=Path))
 @output_option(
     "--set",
@@ -107,12 +114,7 @@ def run_command(
     options: "RecipeOptions",
     view: View,
 ) -> None:
-    """Run the stages that a recipe lists, in order: clean, prune, finetune, unify, sparsify, quantize, verify, bench.
-    What one makes, the next one takes. A stage that had finished with the same inputs and settings is not run again,
-    so that an interrupted run goes on where it stopped when it is started again.
-
-    The result is put in place when all stages and gates are passed.
-    """
+    """Runs a recipe; see ``_HELP``."""
     from compressor.config.recipe import FILES
     from compressor.recipe.progress import ResolvedRecipe
     from compressor.recipe.reading import read_recipe
