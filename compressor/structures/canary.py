@@ -45,7 +45,7 @@ def try_wrong_weights(changed: Changed, standard: Standard, folder: Path, provid
     """
     layers = [layer for layer in changed.layers if layer.weights]
     versions = sharing(Versions(changed.model, folder, provider), [layer.weights[-1] for layer in layers], standard)
-    alone = versions.affordable(len(layers))
+    alone = versions.count_alone(len(layers))
     found = tried_in_parts(
         filter(None, [*([layer] for layer in layers[:alone]), layers[alone:]]),
         lambda part: is_noticed(partial(versions.open, _shifted(changed.model, part)), standard),

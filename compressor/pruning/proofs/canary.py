@@ -125,7 +125,7 @@ class Case:
         alike = {name: own for name, own in inside.items() if own and not unlike.intersection(own)}
         left = [m for m in blind if m.name in alike]
         versions = sharing(versions, [wrong[m.name][0] for m in left], standard, self.macs)
-        alone = max(BLIND_ALONE, versions.affordable(len(left), self.macs))
+        alone = max(BLIND_ALONE, versions.count_alone(len(left), self.macs))
         dead, unsure = [m for m in blind if m.name not in alike], list[ChannelGroup]()
         for part in _parts(left, wrong, alone):
             runs = versions.open(dict(wrong[m.name] for m in part)).run(standard.runs.feeds)
@@ -183,7 +183,7 @@ class _WrongRuns:
     @property
     def alone(self) -> int:
         """How many groups are cut wrongly by themselves."""
-        return self._plain.affordable(len(self.names), self.case.macs)
+        return self._plain.count_alone(len(self.names), self.case.macs)
 
     def noticed(self, weights: Sequence[WrongWeight]) -> bool:
         """At an output, on the inputs of the proof or on those of a route."""

@@ -93,7 +93,7 @@ def sharing(versions: Versions, names: Sequence[str], standard: Standard, macs: 
     if affordable(len(names), versions.model, macs, shared=True) < WORTH_SHARING:
         return versions
     least = standard.only(smallest_first(standard.runs.feeds)[0])
-    return versions.sharing(names, lambda right: not is_noticed(lambda: right, least, whole=True))
+    return versions.in_one_session(names, lambda right: not is_noticed(lambda: right, least, whole=True))
 
 
 def values_inside(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], folder: Path, provider: str) -> Answers:
