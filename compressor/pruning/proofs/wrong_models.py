@@ -5,7 +5,7 @@ What is wrong in them, a cut or a layer, is their makers' affair.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -38,6 +38,31 @@ class Parted(Generic[WrongKind]):
     count: int
     together: list[WrongKind]
     blind: list[WrongKind]
+
+
+def in_parts(
+    items: Sequence[WrongKind], weight_of: Callable[[WrongKind], str], alone: int
+) -> Iterator[Sequence[WrongKind]]:
+    """Groups, or layers, that are made wrong together: the first ``alone`` each by itself, and the rest at once.
+
+    Those in one weight are never together, as one would take back what the other shifted.
+
+    Args:
+        items: all of them.
+        weight_of: the name of the weight that is made wrong for one.
+        alone: how many are tried by themselves.
+    """
+    yield from ([item] for item in items[:alone])
+    part: dict[str, WrongKind] = {}
+    for item in items[alone:]:
+        name = weight_of(item)
+        # Its weight is in this part already, so a new part begins.
+        if name in part:
+            yield list(part.values())
+            part = {}
+        part[name] = item
+    if part:
+        yield list(part.values())
 
 
 def tried_in_parts(

@@ -11,7 +11,7 @@ from compressor.core.compare import Tolerance
 from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.pruning.proofs.runs import whole_or_pieces
 from compressor.pruning.proofs.versions import Versions
-from compressor.pruning.proofs.wrong_models import is_noticed, tried_in_parts, values_inside
+from compressor.pruning.proofs.wrong_models import in_parts, is_noticed, tried_in_parts, values_inside
 from compressor.runtime.stored import Feed, run_once
 from compressor.runtime.taps import tap
 from tests.models import between, in_memory, unloadable
@@ -43,3 +43,9 @@ def test_values_inside_are_those_of_the_runtime_also_in_pieces(
     for row, wanted in zip(found.outputs, tap(source, ["z", "a"], feeds, "cpu"), strict=True):
         for array, other in zip(row, wanted, strict=True):
             np.testing.assert_allclose(array, other, rtol=1e-4, atol=1e-5)
+
+
+def test_those_in_one_weight_are_never_in_one_part() -> None:
+    weight_of = {"a": "w", "b": "w", "c": "v", "d": "w", "e": "u"}
+    assert list(in_parts("abcde", weight_of.__getitem__, 1)) == [["a"], ["b", "c"], ["d", "e"]]
+    assert list(in_parts("ab", weight_of.__getitem__, 2)) == [["a"], ["b"]]
