@@ -17,7 +17,7 @@ from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.pruning.proofs.versions import Versions, affordable
 from compressor.runtime.outputs import giving
-from compressor.runtime.stored import Answers, Feed, Ready
+from compressor.runtime.stored import Answers, Feed, Ready, smallest_first
 
 WrongKind = TypeVar("WrongKind")
 
@@ -96,14 +96,10 @@ def is_noticed(opened: Callable[[], Ready], standard: Standard, *, whole: bool =
     feeds = standard.runs.feeds
     try:
         ready = opened()
+        # Most faults show on any of them.
         return any(not standard.only(k).met_by(ready.run([feeds[k]])) for k in smallest_first(feeds))
     except ModelError:
         return whole
-
-
-def smallest_first(feeds: Sequence[Feed]) -> list[int]:
-    """Places of feeds by their size, since most faults show on any."""
-    return sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
 
 
 def sharing(versions: Versions, names: Sequence[str], standard: Standard, macs: int = 0) -> Versions:
