@@ -7,6 +7,7 @@ the process, which are put back behind a block or belong to a process of the pro
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -48,6 +49,7 @@ PROCESS = {
     "put back behind a block": {
         "cli/command.py": {"warnings.catch_warnings": "numpy's notes on the user's numbers are told where they matter"},
         "core/machine.py": {"os.environ": "ONNX Runtime is imported without its reports"},
+        "core/threads.py": {"threadpool_limits": "narrow matrices are worth one thread of linear algebra"},
         "core/user_code.py": {"sys.path": "code of the user's is imported from the folder where the command runs"},
         "runtime/latency.py": {"gc.disable": "no collection in a timed run", "gc.enable": "behind it"},
         "runtime/library.py": {"ort.set_default_logger_severity": "errors come as exceptions, and are told once"},
@@ -84,6 +86,8 @@ SETTERS = {
     *("os.environ.setdefault", "os.environ.pop", "sys.path.insert", "sys.path.append", "sys.path.remove"),
     *("torch.set_num_threads", "torch.set_default_dtype", "torch.use_deterministic_algorithms"),
 }
+SETS = re.compile(r"set_\w+|\w+_limits")
+"""What functions of libraries that set something of the process are called, also those that nobody listed."""
 Display = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
 
 
@@ -141,12 +145,25 @@ def caches_of(text: str) -> list[str]:
     return [function.name for function in functions if marks[function] & {"cache", "lru_cache"}]
 
 
+def ours(statement: ast.ImportFrom) -> bool:
+    return (statement.module or "").partition(".")[0] == "compressor"
+
+
+def sets(name: str, libraries: set[str]) -> bool:
+    """Is this called of a library, and called as what sets something?"""
+    first, *_, last = name.split(".") if "." in name else (name, name)
+    return first in libraries and SETS.fullmatch(last) is not None
+
+
 def settings_of(text: str) -> set[str]:
     """What is set of the process: calls that do so, and attributes and entries of imported modules."""
     tree = parsed(text)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
     modules = {(alias.asname or alias.name).partition(".")[0] for node in imports for alias in node.names}
-    found = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)} & SETTERS
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    foreign = {alias.asname or alias.name for node in named if not ours(node) for alias in node.names}
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    found = {name for name in calls if name in SETTERS or sets(name, modules | foreign)}
     found = {name.rpartition(".")[0] if name.count(".") > 1 and name[:2] in ("os", "sy") else name for name in found}
     for node in ast.walk(tree):
         targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else []
@@ -208,11 +225,14 @@ def test_this_test_sees_state(text: str) -> None:
         "import uuid\nold, uuid.uuid1 = uuid.uuid1, None",
         "import sys\nsys.path.insert(0, 'a')",
         "import warnings\nwith warnings.catch_warnings():\n    pass",
+        "from threadpoolctl import threadpool_limits\nthreadpool_limits(1)",
+        "import torch\ntorch.set_flush_denormal(True)",
     ],
 )
 def test_this_test_sees_what_is_set_of_the_process(text: str) -> None:
     assert settings_of(text)
     assert not settings_of("import sys\nself.path = sys.path[0]")
+    assert not settings_of("from compressor.a import set_sizes\nset_sizes(1)\nnode.set_name('a')")
 
 
 @pytest.mark.parametrize("mark", ["cache", "lru_cache(maxsize=1)", "functools.cache"])

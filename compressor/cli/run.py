@@ -1,16 +1,31 @@
 """``onnx-compress run RECIPE``: stages in a row, each kept once it is finished, with gates on the result."""
 
+import functools
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from compressor.cli.command import CONTEXT_SETTINGS, EXIT_CODES, Command, resumable
 from compressor.cli.console import View, card_option, output_option, view_options
 from compressor.cli.paths import check_destinations, results_beside
+from compressor.config.choices import STAGES
 from compressor.core.formatting import printable
 
+if TYPE_CHECKING:
+    from compressor.recipe.run import RecipeOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HELP = f"""Run the stages that a recipe lists, in order: {", ".join(STAGES)}. What one makes, the next one
+takes. A stage that had finished with the same inputs and settings is not run again, so that an interrupted run goes on
+where it stopped when it is started again.
+
+The result is put in place when all stages and gates are passed.
+"""
 _EPILOG = f"""\b
 Examples:
   onnx-compress run recipe.yaml
@@ -37,7 +52,40 @@ def _print_schema(context: click.Context, option: click.Parameter, value: bool) 
     context.exit()
 
 
-@click.command("run", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+def how_options(function: F) -> F:
+    """Gives the command the options that say how the stages are run, and calls it with one record of ``options``."""
+
+    @functools.wraps(function)
+    def told(*, work: Path | None, start: str | None, dry_run: bool, **values: Any) -> None:
+        from compressor.recipe.run import RecipeOptions
+
+        function(options=RecipeOptions(work=work, start=start, dry_run=dry_run), **values)
+
+    # Options appear in the help in reverse order of decoration.
+    for option in (
+        output_option(
+            "--dry-run", section="Recipe", is_flag=True, help="Check the recipe and say which stages would run."
+        ),
+        output_option(
+            "--work",
+            section="Recipe",
+            metavar="FOLDER",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Where the results of stages are kept.  [default: .onnx-compressor beside the output]",
+        ),
+        output_option(
+            "--from",
+            "start",
+            section="Recipe",
+            metavar="STAGE",
+            help="Run this stage and all after it again, even if they had finished.",
+        ),
+    ):
+        option(told)
+    return cast("F", told)
+
+
+@click.command("run", cls=Command, context_settings=dict(CONTEXT_SETTINGS), help=_HELP, epilog=_EPILOG)
 @click.argument("recipe", metavar="RECIPE", type=click.Path(path_type=Path))
 @output_option(
     "--set",
@@ -47,21 +95,7 @@ def _print_schema(context: click.Context, option: click.Parameter, value: bool) 
     multiple=True,
     help="Run as if the recipe said so, such as output=b.onnx, prune.ratio=0.3 or gates.max_drop=1%; repeatable.",
 )
-@output_option(
-    "--from",
-    "start",
-    section="Recipe",
-    metavar="STAGE",
-    help="Run this stage and all after it again, even if they had finished.",
-)
-@output_option(
-    "--work",
-    section="Recipe",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the results of stages are kept.  [default: .onnx-compressor beside the output]",
-)
-@output_option("--dry-run", section="Recipe", is_flag=True, help="Check the recipe and say which stages would run.")
+@how_options
 @output_option(
     "--schema",
     is_flag=True,
@@ -77,19 +111,14 @@ def run_command(
     recipe: Path,
     changes: tuple[str, ...],
     card_to: Path | None,
+    options: "RecipeOptions",
     view: View,
-    **how: Any,
 ) -> None:
-    """Run the stages that a recipe lists, in order: clean, prune, finetune, unify, sparsify, quantize, verify, bench.
-    What one makes, the next one takes. A stage that had finished with the same inputs and settings is not run again,
-    so that an interrupted run goes on where it stopped when it is started again.
-
-    The result is put in place when all stages and gates are passed.
-    """
+    """Runs a recipe; see ``_HELP``."""
     from compressor.config.recipe import FILES
     from compressor.recipe.progress import ResolvedRecipe
     from compressor.recipe.reading import read_recipe
-    from compressor.recipe.run import RecipeOptions, run_recipe
+    from compressor.recipe.run import run_recipe
     from compressor.render.card import write_card
     from compressor.render.recipe import render_recipe
 
@@ -97,8 +126,7 @@ def run_command(
         if not view.quiet:
             click.echo(printable(text), err=True)
 
-    # ``work``, ``start`` and ``dry_run``, as the flags are called above.
-    options = RecipeOptions(**how, line=tell, phases=view.phases)
+    options = replace(options, line=tell, phases=view.phases)
     resolved = ResolvedRecipe.of(recipe, read_recipe(recipe, changes))
     written = {"output": resolved.output, "report": resolved.html, "--json": view.json_to, "--card": card_to}
     if resolved.output is not None:
@@ -108,7 +136,7 @@ def run_command(
         written |= {what: place for place, what in beside.items()}
     check_destinations(resolved.sources(), written, dry_run=options.dry_run)
 
-    kept = options.work or RecipeOptions.beside(resolved)
+    kept = options.work or options.beside(resolved)
     resumable(lambda: f"What was finished is kept in {kept}; run the same command again to go on, inside training too.")
     outcome = run_recipe(resolved, options)
     warnings = list(outcome.report.warnings)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import onnx_ir as ir
 from compressor.channels.plan import PruningPlan
 from compressor.config import PruneSettings
 from compressor.core.clock import Clock
-from compressor.core.threads import fitting_threads
+from compressor.core.threads import blas_threads_for
 from compressor.graph.ir.edit import copy_of
 from compressor.graph.tensors.weights import weight_shapes
 from compressor.metrics.evaluator import demand_metric
@@ -31,7 +30,6 @@ from compressor.steps.prune.start import start_run
 from compressor.steps.prune.step import step
 from compressor.steps.refusal import blamed_on
 from compressor.steps.refused_samples import samples_tried
-from compressor.steps.run_samples import reads_samples
 
 
 def prune(
@@ -58,10 +56,9 @@ def prune(
         demand_metric(settings, None, settings.max_drop)
     with clock.phase("load"):
         request = PruneRequest.of(model, settings, plan)
-    threads = fitting_threads(weight_shapes(request.model)) if reads_samples(settings) else nullcontext()
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
     with (
-        threads,
+        blas_threads_for(weight_shapes(request.model)),
         blamed_on(lambda: (request.given, request.model), settings),
         samples_tried(lambda: request.model, settings),
     ):

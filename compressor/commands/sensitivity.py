@@ -10,12 +10,14 @@ from compressor.core.atomic import write_text
 from compressor.core.clock import Clock, Progress
 from compressor.core.machine import cores
 from compressor.core.scratch import scratch
+from compressor.core.threads import blas_threads_for
 from compressor.data.synthetic import Synthetic
 from compressor.evaluate.stand_in import describe_samples, given_samples_notes, tell_preparation
 from compressor.experiments.change import ReferenceOutputs, judging_samples, open_samples
 from compressor.experiments.ledger import Ledger
 from compressor.experiments.run import run_trials
 from compressor.experiments.workers import workers_of
+from compressor.graph.tensors.weights import weight_shapes
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.matching import demand_matches
 from compressor.results.sensitivity import SensitivityReport
@@ -57,7 +59,7 @@ def sensitivity(
         analysis = analyse(model, settings)
         demand_matches(settings, model, analysis)
         before = counts.stats_of(model, analysis, size, source)
-    with scratch() as folder:
+    with scratch() as folder, blas_threads_for(weight_shapes(model)):
         with clock.phase("reference"), samples_tried(lambda: model, settings):
             reference = ReferenceOutputs.make(model, judged, settings, Path(folder), limits)
         with clock.phase("choose"), samples_tried(lambda: model, settings):

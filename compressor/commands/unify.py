@@ -14,10 +14,12 @@ from compressor.config import UnifySettings
 from compressor.core.checkpoint_folder import checkpoint_folder, folder_beside
 from compressor.core.clock import Clock, Progress
 from compressor.core.formatting import portion
+from compressor.core.threads import blas_threads_for
 from compressor.evaluate.stand_in import tell_preparation
 from compressor.graph.disk import files
 from compressor.graph.disk.model_result import ProvedResult
 from compressor.graph.disk.provenance import input_digest, stamp_provenance
+from compressor.graph.tensors.weights import weight_shapes
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interface, demand_teachable
 from compressor.pruning.proofs.outputs.evidence import Evidence
@@ -91,12 +93,13 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
         evaluator = evaluator_for(settings, data)
     with clock.phase("analyse"):
         ready = get_ready(source, settings, size, path)
-    if settings.curvature != "none" and samples is not None:
-        with clock.phase("curvature"):
-            ready = weighed(ready, samples.train, settings)
-    with clock.phase("project"):
-        # Also where training follows, as the report compares with it.
-        once = [project(layer, settings) for layer in ready.weights.layers]
+    with blas_threads_for(weight_shapes(source)):
+        if settings.curvature != "none" and samples is not None:
+            with clock.phase("curvature"):
+                ready = weighed(ready, samples.train, settings)
+        with clock.phase("project"):
+            # Also where training follows, as the report compares with it.
+            once = [project(layer, settings) for layer in ready.weights.layers]
     training = SetTraining(ready.model)
     if samples is not None and settings.trains:
         with clock.phase("train"):

@@ -62,9 +62,9 @@ _STRUCTURES = "compressor.structures"
 STRUCTURES = Choices(
     "structure",
     {
-        "channels": f"{_STRUCTURES}.structure:CHANNELS",
-        "lowrank": f"{_STRUCTURES}.structure:LOWRANK",
-        "both": f"{_STRUCTURES}.structure:BOTH",
+        "channels": f"{_STRUCTURES}.masks.structure:CHANNELS",
+        "lowrank": f"{_STRUCTURES}.masks.structure:LOWRANK",
+        "both": f"{_STRUCTURES}.masks.structure:BOTH",
         "groups": f"{_STRUCTURES}.masks.groups:GROUPS",
         "graph": f"{_STRUCTURES}.masks.graph:GRAPH",
         "supports": f"{_STRUCTURES}.masks.supports:SUPPORTS",
@@ -74,7 +74,7 @@ STRUCTURES = Choices(
     },
     group="onnx_compressor.structures",
 )
-"""What a budget is taken from: a :class:`compressor.structures.masks.maker.Structure`."""
+"""What a budget is taken from: a :class:`compressor.structures.masks.structure.Structure`."""
 
 _METHODS = "compressor.unification.methods"
 # Only those that bring weights near; one-shot and retrain need no method of training.

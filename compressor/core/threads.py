@@ -11,7 +11,7 @@ WORTH_THREADS = 2048
 for narrower ones, and longer where another process wants the processors."""
 
 
-def fitting_threads(shapes: Iterable[Sequence[int]]) -> AbstractContextManager[object]:
+def blas_threads_for(shapes: Iterable[Sequence[int]]) -> AbstractContextManager[object]:
     """Lets OpenBLAS and its kin use one thread as long as it lasts, where no matrix is wide.
 
     Args:
@@ -21,7 +21,7 @@ def fitting_threads(shapes: Iterable[Sequence[int]]) -> AbstractContextManager[o
     widest = max((max(shape[0], prod(shape[1:])) for shape in matrices), default=0)
     if widest >= WORTH_THREADS:
         return nullcontext()
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - 10 ms that a bare cut need not pay
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - what solves nothing need not load it
 
     limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")  # type: ignore[no-untyped-call]
     return limits

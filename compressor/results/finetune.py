@@ -9,7 +9,7 @@ from pydantic import Field
 from compressor.core.formatting import metric_change
 from compressor.results.base import PathText, Record
 from compressor.results.detail import UndoneRow
-from compressor.results.records import RAN, Document
+from compressor.results.records import RAN, UNDONE, Document
 
 
 class Score(Record):
@@ -46,7 +46,7 @@ class TuneReport(Document):
     judged: int | None = Field(default=None, description="Samples that before and after are of.")
     seen: bool | None = Field(default=None, description="Training saw them too, as none were set aside.")
     best_epoch: int = Field(description="Whose weights were kept; 0 for those from before.")
-    undone: list[UndoneRow] = Field(default=[], description="Training that was thrown away as it was no better.")
+    undone: list[UndoneRow] = Field(default=[], description=UNDONE)
     stopped_early: bool
     steps: int
     epochs: list[EpochRow] = Field(default=[])

@@ -219,6 +219,10 @@ def proof_in_words(proof: ProofResult | None) -> str:
     return f"{'passed' if proof.passed else 'failed'}, error {proof.max_rel_err:.1e} of {proof.tolerance:.0e}"
 
 
+_FIRST = ("schema_name", "version")
+"""Fields of a document that stand in front."""
+
+
 class Document(Summarised, Record):
     """Base of what a command prints: says which schema and version wrote it."""
 
@@ -228,14 +232,11 @@ class Document(Summarised, Record):
 
     @model_serializer(mode="wrap")
     def _own_fields_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What every document has stands behind what it was made for: settings alone fill a screen."""
+        """What documents share stands behind what one was made for, and settings, which alone fill a screen, last."""
         found: dict[str, Any] = handler(self)
-        shared = {
-            name: found.pop(name)
-            for name in ("gates", "asked", "ran", "seconds", "warnings", "settings")
-            if name in found
-        }
-        return found | shared
+        # Those of the base last.
+        behind = [name for name in reversed(RunDocument.model_fields) if name in found and name not in _FIRST]
+        return found | {name: found.pop(name) for name in sorted(behind, key="settings".__eq__)}
 
     def warned(self, warnings: Iterable[str]) -> Self:
         """A copy that has these warnings, too."""
@@ -255,8 +256,7 @@ class Document(Summarised, Record):
 
 AVAILABLE = "Samples that there were to draw these from; null where they are made up."
 RAN = "What ran where settings leave it open (auto, defaults that follow from the model): values by setting."
-
-
+UNDONE = "Training that was thrown away as it was no better."
 ASKED = "What was asked for, such as auto, of settings that are resolved in `settings`: values by setting."
 
 
@@ -265,8 +265,8 @@ class RunDocument(Document):
 
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
     settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
-    asked: dict[str, Any] = Field(default={}, description=ASKED)
     ran: dict[str, Any] = Field(default={}, description=RAN)
+    asked: dict[str, Any] = Field(default={}, description=ASKED)
     gates: list[GateRow] = Field(default=[], description="Every limit that was set on the result, and its verdict.")
 
 
@@ -290,7 +290,7 @@ class Report(RunDocument):
         default=[], description="Costs by node, in the order of the graph; empty when not asked for."
     )
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
-    undone: list[UndoneRow] = Field(default=[], description="Training that was thrown away as it was no better.")
+    undone: list[UndoneRow] = Field(default=[], description=UNDONE)
     synthetic: SyntheticRow | None = Field(default=None, description="Made-up samples; null where none were used.")
     accuracy: list[AccuracyRow] = Field(default=[], description="Metrics of the original and the result.")
     outputs: OutputsRow | None = Field(

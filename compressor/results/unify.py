@@ -6,6 +6,7 @@ from compressor.core.formatting import metric_change
 from compressor.results.base import Record
 from compressor.results.detail import LatencyResult, UndoneRow
 from compressor.results.records import (
+    UNDONE,
     ModelStats,
     ProofResult,
     RunDocument,
@@ -95,7 +96,7 @@ class UnifyReport(RunDocument):
     left: list[LeftRow]
     permuted: list[PermutedRow] = Field(default=[])
     training: TrainingRow | None = Field(default=None, description="Null where weights were unified in one shot.")
-    undone: list[UndoneRow] = Field(default=[], description="Training that was thrown away as it was no better.")
+    undone: list[UndoneRow] = Field(default=[], description=UNDONE)
     accuracy: UnifyAccuracy | None = Field(default=None, description="Null without labels.")
     latency: LatencyResult | None = Field(default=None, description="Of the files; null when not measured.")
     ideal_bytes: int = Field(description="The whole model by `bits` of its layers; all else as it is stored.")

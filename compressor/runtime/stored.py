@@ -25,6 +25,11 @@ WeightChange = Callable[[ir.Model], ir.Model]
 """From a model to a copy of it with other weights."""
 
 
+def smallest_first(feeds: Sequence[Feed]) -> list[int]:
+    """Places of feeds by how many numbers they hold."""
+    return sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
+
+
 @dataclass(frozen=True)
 class Runs:
     """Outputs of a model.
@@ -46,8 +51,7 @@ class Runs:
 
     def smallest(self) -> Runs:
         """The run with the smallest inputs alone."""
-        sizes = [sum(array.size for array in feed.values()) for feed in self.feeds[: len(self.outputs)]]
-        least = min(range(len(sizes)), key=sizes.__getitem__)
+        least = smallest_first(self.feeds[: len(self.outputs)])[0]
         return Runs(self.names, [self.feeds[least]], [self.outputs[least]])
 
 

@@ -12,7 +12,7 @@ from compressor.config.target import FINE, NARROW
 if TYPE_CHECKING:
     from compressor.structures.lowrank.curves import Ranks
     from compressor.structures.mask_curves import MaskOffer
-    from compressor.structures.structure import Structure
+    from compressor.structures.masks.structure import Structure
 
 
 def offer_of(structure: Structure, settings: PruneSettings, counts: str = "macs") -> MaskOffer:

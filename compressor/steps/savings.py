@@ -10,8 +10,8 @@ from compressor.pruning.cut.analysis import Analysis
 from compressor.results.records import SavingRow
 from compressor.steps.offers import offer_of, ranks_of
 from compressor.structures.layer.layers import candidate_layers
+from compressor.structures.masks.structure import Structure
 from compressor.structures.savings import options_by_masks, options_by_rank, savings
-from compressor.structures.structure import Structure
 
 
 def saving_rows(analysis: Analysis, settings: PruneSettings, ratio: float) -> Iterator[SavingRow]:
@@ -20,7 +20,7 @@ def saving_rows(analysis: Analysis, settings: PruneSettings, ratio: float) -> It
     Args:
         analysis: the analysed model.
         settings: which layers, and what ranks and bases are allowed.
-        ratio: what goes of a layer at least, as :meth:`compressor.structures.masks.maker.Structure.left` says.
+        ratio: what goes of a layer at least, as :meth:`compressor.structures.masks.structure.Structure.left` says.
     """
     samples = analysis.shapes.batch
     for name in STRUCTURES:

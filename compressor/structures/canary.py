@@ -19,7 +19,7 @@ from compressor.errors import ModelError, tool_fault
 from compressor.pruning.proofs.outputs.evidence import Noticed, NotProved
 from compressor.pruning.proofs.outputs.standard import Standard, moved_runs, noise_of
 from compressor.pruning.proofs.versions import Versions
-from compressor.pruning.proofs.wrong_models import is_noticed, sharing, tried_in_parts, values_inside
+from compressor.pruning.proofs.wrong_models import in_parts, is_noticed, sharing, tried_in_parts, values_inside
 from compressor.runtime.outputs import giving
 from compressor.structures.apply import Changed, ChangedLayer
 
@@ -45,9 +45,9 @@ def try_wrong_weights(changed: Changed, standard: Standard, folder: Path, provid
     """
     layers = [layer for layer in changed.layers if layer.weights]
     versions = sharing(Versions(changed.model, folder, provider), [layer.weights[-1] for layer in layers], standard)
-    alone = versions.affordable(len(layers))
+    alone = versions.count_alone(len(layers))
     found = tried_in_parts(
-        filter(None, [*([layer] for layer in layers[:alone]), layers[alone:]]),
+        in_parts(layers, lambda layer: layer.weights[-1], alone),
         lambda part: is_noticed(partial(versions.open, _shifted(changed.model, part)), standard),
     )
     # What rounding explains of outputs may be more than a small fault, even where a large one is noticed.

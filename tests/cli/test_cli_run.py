@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from compressor.cli.main import compress
+from compressor.config.choices import STAGES
 from tests.recipe.case import fill, write
 
 
@@ -28,6 +29,11 @@ def invoke(*arguments: Any):
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     return write(fill(tmp_path), "clean:\nprune: {ratio: 0.5, round_to: 1}")
+
+
+def test_the_help_names_every_stage():
+    told = " ".join(invoke("--help").stdout.split())
+    assert f"in order: {', '.join(STAGES)}." in told
 
 
 def test_lines_on_stderr_and_the_table_on_stdout(recipe):

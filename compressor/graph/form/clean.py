@@ -17,11 +17,12 @@ from compressor.graph.form.copies import leave_out_copies, write_tiles_as_expand
 from compressor.graph.form.plain_picks import write_plain_picks
 from compressor.graph.ir.captures import has_graph, let_go
 from compressor.graph.ir.control_flow import BEFORE_STATE
-from compressor.graph.ir.evaluate import UNPACKS, evaluate_settled
+from compressor.graph.ir.evaluate import evaluate_settled
 from compressor.graph.ir.meta_keys import COPY_OF, HANDED_OVER
 from compressor.graph.ir.movement import MOVES
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.randomness import draws
+from compressor.graph.sizes.inference import UNPACKS
 from compressor.graph.sizes.shapes import Shapes, initializer_of
 
 FOLD_LIMIT = 1 << 26

@@ -13,9 +13,6 @@ from compressor.core.compare import is_half, is_real
 from compressor.graph.ir.captures import has_graph
 from compressor.graph.ir.movement import only_moves
 
-UNPACKS = frozenset({"DequantizeLinear"})
-"""What is quantised stays quantised: runtimes look for the node, and the file would grow."""
-
 
 def evaluate(node: ir.Node, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:
     """Outputs of ``node`` for ``feeds`` (input name -> array), or None where the reference cannot run it.

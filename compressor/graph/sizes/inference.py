@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.ir.captures import captured_values, has_graph
 from compressor.graph.ir.control_flow import flow_of
-from compressor.graph.ir.evaluate import UNPACKS, evaluate_settled
+from compressor.graph.ir.evaluate import evaluate_settled
 from compressor.graph.ir.nodes import dims_of, is_standard
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes import body_shapes, data_rules, sequence_shapes, shape_rules
@@ -33,6 +33,9 @@ from compressor.graph.sizes.known import (
 from compressor.graph.sizes.schema_inference import SchemaInference
 from compressor.graph.sizes.shape_rules import DimShape, Operands
 
+UNPACKS = frozenset({"DequantizeLinear"})
+"""What is neither evaluated here nor folded: what is quantised stays quantised, as runtimes look for the node, and the
+file would grow."""
 EVALUATE_LIMIT = 1 << 16
 """Elements of the largest value that is evaluated while shapes are inferred."""
 LIST_LIMIT = 1 << 6

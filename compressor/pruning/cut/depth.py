@@ -20,7 +20,7 @@ from compressor.channels.residual import DEPTH, ResidualBlock
 from compressor.config.selection import SelectionSection
 from compressor.core.arrays import Array
 from compressor.core.globs import any_match
-from compressor.graph.ir.captures import captured_values, nodes_inside
+from compressor.graph.ir.captures import captured_values, nodes_by_name, nodes_inside
 from compressor.graph.ir.nodes import become_identity, input_of, optional_input
 from compressor.graph.tensors.weights import parts
 from compressor.operators.constants import Constants
@@ -216,8 +216,9 @@ def _is_zero(value: ir.Value | None, constants: Constants) -> bool:
 # ---- taking out -------------------------------------------------------------------------------------------------
 
 
-def take_out(cut: ChannelMask, nodes: Mapping[str, ir.Node]) -> None:
-    """Makes the sums of blocks that go hand on their skips, in place; ``nodes`` are those of the graph by name."""
+def take_out(cut: ChannelMask, graph: ir.Graph) -> None:
+    """Makes the sums of blocks that go hand on their skips, in place; ``graph`` is a copy of what was analysed."""
+    nodes = nodes_by_name(graph)
     for block in cut.blocks:
         node = nodes[str(block.sum.name)]
         skip = input_of(node, 1 - block.branch)
@@ -226,7 +227,7 @@ def take_out(cut: ChannelMask, nodes: Mapping[str, ir.Node]) -> None:
 
 def silence(cut: ChannelMask, reference: Reference) -> None:
     """Sets the branches of blocks that go to zero in the masked reference."""
-    nodes = {str(node.name): node for node in reference.graph}
+    nodes = nodes_by_name(reference.graph)
     for block in cut.blocks:
         reference.silence(nodes[str(block.sum.name)], block.branch)
 
@@ -234,7 +235,7 @@ def silence(cut: ChannelMask, reference: Reference) -> None:
 def heard(reference: ir.Model, blocks: Iterable[ResidualBlock]) -> ir.Model:
     """A clone of a masked reference in which the branches of these blocks count."""
     clone = reference.clone()
-    nodes = {str(node.name): node for node in clone.graph}
+    nodes = nodes_by_name(clone.graph)
     for block in blocks:
         node = nodes[str(block.sum.name)]
         masked = node.inputs[block.branch]

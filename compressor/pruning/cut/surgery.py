@@ -60,7 +60,7 @@ def remove(model: ir.Model, cut: ChannelMask) -> None:
         elif value.shape is not None:
             dims = [_dim(old, *sizes) for old, *sizes in zip(value.shape, cut.before(value), shape, strict=True)]
             value.shape = ir.Shape(dims)
-    take_out(cut, {str(node.name): node for node in graph})
+    take_out(cut, graph)
     # Copies were made for the coupling alone (channels/fills.py), and recheck infers the graph as it will be written.
     drop_copies(graph)
     recheck(model, cut.coupling, shapes, nodes)

@@ -30,7 +30,7 @@ from compressor.pruning.proofs.outputs.standard import Standard, finite_everywhe
 from compressor.pruning.proofs.routes import Route, on_route
 from compressor.pruning.proofs.versions import Versions
 from compressor.pruning.proofs.wrong_cuts import WrongCuts, WrongWeight
-from compressor.pruning.proofs.wrong_models import is_noticed, sharing, tried_in_parts, values_inside
+from compressor.pruning.proofs.wrong_models import in_parts, is_noticed, sharing, tried_in_parts, values_inside
 from compressor.runtime.outputs import giving
 from compressor.runtime.stored import Runs
 
@@ -77,7 +77,8 @@ class Case:
         can_be = [group for group in groups if group.name in wrong]
         runs = _WrongRuns(self, [name for name, _ in wrong.values()])
         noticed = tried_in_parts(
-            _parts(can_be, wrong, runs.alone), lambda part: runs.noticed([wrong[member.name] for member in part])
+            in_parts(can_be, lambda member: wrong[member.name][0], runs.alone),
+            lambda part: runs.noticed([wrong[member.name] for member in part]),
         )
         # Values inside are compared last, since exposing them means more sessions.
         try:
@@ -131,9 +132,9 @@ class Case:
         alike = {name: own for name, own in inside.items() if own and not unlike.intersection(own)}
         left = [m for m in blind if m.name in alike]
         versions = sharing(versions, [wrong[m.name][0] for m in left], standard, self.macs)
-        alone = max(BLIND_ALONE, versions.affordable(len(left), self.macs))
+        alone = max(BLIND_ALONE, versions.count_alone(len(left), self.macs))
         dead, unsure = [m for m in blind if m.name not in alike], list[ChannelGroup]()
-        for part in _parts(left, wrong, alone):
+        for part in in_parts(left, lambda m: wrong[m.name][0], alone):
             runs = versions.open(dict(wrong[m.name] for m in part)).run(standard.runs.feeds)
             shown = _failing(standard, runs.of_outputs(list(chain.from_iterable(alike[m.name] for m in part))))
             dead += [m for m in part if not shown.intersection(alike[m.name])]
@@ -197,7 +198,7 @@ class _WrongRuns:
     @property
     def alone(self) -> int:
         """How many groups are cut wrongly by themselves."""
-        return self._plain.affordable(len(self.names), self.case.macs)
+        return self._plain.count_alone(len(self.names), self.case.macs)
 
     def noticed(self, weights: Sequence[WrongWeight]) -> bool:
         """At an output, on the inputs of the proof or on those of a route."""
@@ -224,26 +225,6 @@ class _WrongRuns:
     def _versions(self, model: ir.Model, standard: Standard) -> Versions:
         found = Versions(model, self.case.folder, self.case.provider)
         return sharing(found, self.names, standard, self.case.macs)
-
-
-def _parts(
-    groups: Sequence[ChannelGroup], wrong: Mapping[str, WrongWeight], alone: int
-) -> Iterator[Sequence[ChannelGroup]]:
-    """Groups that are shifted together: the first ``alone`` each by itself, and the rest at once.
-
-    Groups in one weight are never together, as one would take back what the other shifted.
-    """
-    yield from ([member] for member in groups[:alone])
-    part: dict[str, ChannelGroup] = {}
-    for member in groups[alone:]:
-        name = wrong[member.name][0]
-        # Its weight is in this part already, so a new part begins.
-        if name in part:
-            yield list(part.values())
-            part = {}
-        part[name] = member
-    if part:
-        yield list(part.values())
 
 
 def _failing(standard: Standard, runs: Runs) -> set[str]:

@@ -27,8 +27,8 @@ OtherWeights = Mapping[str, ir.TensorProtocol]
 
 
 @dataclass(frozen=True)
-class Shared(Ready):
-    """A session that all versions share.
+class VersionInSession(Ready):
+    """A version that is run by the session that all share.
 
     Attributes:
         ready: the session.
@@ -52,15 +52,15 @@ class Versions:
         model: with the right weights; nobody edits it.
         folder: where files may be put.
         provider: short or full name.
-        shared: the session for all of them; None: each version gets one of its own.
+        shared: the version with the right weights in the session for all of them; None: each gets one of its own.
     """
 
     model: ir.Model
     folder: Path
     provider: str
-    shared: Shared | None = None
+    shared: VersionInSession | None = None
 
-    def sharing(self, names: Sequence[str], is_right: Callable[[Ready], bool]) -> Versions:
+    def in_one_session(self, names: Sequence[str], is_right: Callable[[Ready], bool]) -> Versions:
         """The same with one session for all versions that differ in these weights, where there can be one.
 
         Args:
@@ -75,7 +75,7 @@ class Versions:
             return self
         try:
             ready = runnable(_asking(self.model, list(tensors)), self.folder, self.provider).open()
-            shared = Shared(ready, {name: tensor.numpy() for name, tensor in tensors.items()})
+            shared = VersionInSession(ready, {name: tensor.numpy() for name, tensor in tensors.items()})
             return Versions(self.model, self.folder, self.provider, shared) if is_right(shared) else self
         except ModelError:
             return self
@@ -85,9 +85,9 @@ class Versions:
         if self.shared is None:
             return runnable(self._with(weights), self.folder, self.provider).open()
         given = {name: tensor.numpy() for name, tensor in weights.items()}
-        return Shared(self.shared.ready, {**self.shared.weights, **given})
+        return VersionInSession(self.shared.ready, {**self.shared.weights, **given})
 
-    def affordable(self, count: int, macs: int = 0) -> int:
+    def count_alone(self, count: int, macs: int = 0) -> int:
         """As :func:`affordable`, of this model."""
         return affordable(count, self.model, macs, shared=self.shared is not None)
 

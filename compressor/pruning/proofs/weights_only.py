@@ -14,6 +14,7 @@ import onnx_ir as ir
 from compressor.config import RunSettings
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, ProofFailed, tool_fault
+from compressor.graph.ir.captures import nodes_by_name
 from compressor.graph.ir.nodes import dims_of, optional_input
 from compressor.graph.sizes.shapes import Shapes
 from compressor.graph.tensors.weights import all_finite, same_tensors, seal
@@ -130,7 +131,7 @@ def _multiplied(value: ir.Value | None) -> bool:
 def _with_weights_of(before: ir.Model, after: ir.Model) -> ir.Model:
     """The graph of ``after`` with the weights of ``before``; what only it has is without effect."""
     copy = after.clone()
-    nodes = {str(node.name): node for node in before.graph.all_nodes()}
+    nodes = nodes_by_name(before.graph)
     for name, value in copy.graph.initializers.items():
         known = before.graph.initializers.get(name)
         tensor = known.const_value if known is not None else _counterpart(value, nodes)

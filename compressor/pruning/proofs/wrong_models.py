@@ -5,7 +5,7 @@ What is wrong in them, a cut or a layer, is their makers' affair.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -17,7 +17,7 @@ from compressor.pruning.proofs.outputs.standard import Standard
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.pruning.proofs.versions import Versions, affordable
 from compressor.runtime.outputs import giving
-from compressor.runtime.stored import Answers, Feed, Ready
+from compressor.runtime.stored import Answers, Feed, Ready, smallest_first
 
 WrongKind = TypeVar("WrongKind")
 
@@ -38,6 +38,31 @@ class Parted(Generic[WrongKind]):
     count: int
     together: list[WrongKind]
     blind: list[WrongKind]
+
+
+def in_parts(
+    items: Sequence[WrongKind], weight_of: Callable[[WrongKind], str], alone: int
+) -> Iterator[Sequence[WrongKind]]:
+    """Groups, or layers, that are made wrong together: the first ``alone`` each by itself, and the rest at once.
+
+    Those in one weight are never together, as one would take back what the other shifted.
+
+    Args:
+        items: all of them.
+        weight_of: the name of the weight that is made wrong for one.
+        alone: how many are tried by themselves.
+    """
+    yield from ([item] for item in items[:alone])
+    part: dict[str, WrongKind] = {}
+    for item in items[alone:]:
+        name = weight_of(item)
+        # Its weight is in this part already, so a new part begins.
+        if name in part:
+            yield list(part.values())
+            part = {}
+        part[name] = item
+    if part:
+        yield list(part.values())
 
 
 def tried_in_parts(
@@ -71,14 +96,10 @@ def is_noticed(opened: Callable[[], Ready], standard: Standard, *, whole: bool =
     feeds = standard.runs.feeds
     try:
         ready = opened()
+        # Most faults show on any of them.
         return any(not standard.only(k).met_by(ready.run([feeds[k]])) for k in smallest_first(feeds))
     except ModelError:
         return whole
-
-
-def smallest_first(feeds: Sequence[Feed]) -> list[int]:
-    """Places of feeds by their size, since most faults show on any."""
-    return sorted(range(len(feeds)), key=lambda k: sum(array.size for array in feeds[k].values()))
 
 
 def sharing(versions: Versions, names: Sequence[str], standard: Standard, macs: int = 0) -> Versions:
@@ -93,7 +114,7 @@ def sharing(versions: Versions, names: Sequence[str], standard: Standard, macs: 
     if affordable(len(names), versions.model, macs, shared=True) < WORTH_SHARING:
         return versions
     least = standard.only(smallest_first(standard.runs.feeds)[0])
-    return versions.sharing(names, lambda right: not is_noticed(lambda: right, least, whole=True))
+    return versions.in_one_session(names, lambda right: not is_noticed(lambda: right, least, whole=True))
 
 
 def values_inside(model: ir.Model, names: Sequence[str], feeds: Sequence[Feed], folder: Path, provider: str) -> Answers:

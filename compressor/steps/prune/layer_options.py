@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from compressor.structures.layer.change import ChangeLine, LayerChange
     from compressor.structures.layer.judged import LayerEvidence
     from compressor.structures.layer.layers import CandidateLayer
-    from compressor.structures.structure import Structure
+    from compressor.structures.masks.structure import Structure
 
 NO_LAYER_TO_CHANGE = "no layer of this model can be taken apart{reasons}; --structure channels removes channels"
 NO_CURVES = (

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.structures.layer.geometry import maskable, spatial
-from compressor.structures.masks.maker import Structure, WeightEnergy
+from compressor.structures.masks.maker import WeightEnergy
 from compressor.structures.masks.pieces import WeightMask
+from compressor.structures.masks.structure import Structure
 
 COEFFICIENT_SHARES = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05)
 """Of the coefficients that are kept."""

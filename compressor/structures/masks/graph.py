@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.structures.layer.geometry import maskable
-from compressor.structures.masks.maker import Structure, WeightEnergy, balanced, even
+from compressor.structures.masks.maker import WeightEnergy, balanced, even
 from compressor.structures.masks.pieces import WeightMask
+from compressor.structures.masks.structure import Structure
 
 SIZE = 8
 """Channels of a node, at least: convolutions of fewer cost more time than they save."""

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from compressor.core.compare import TINY
 from compressor.structures.layer.geometry import maskable
-from compressor.structures.masks.maker import Structure, WeightEnergy, balanced, even
+from compressor.structures.masks.maker import WeightEnergy, balanced, even
 from compressor.structures.masks.pieces import WeightMask
+from compressor.structures.masks.structure import Structure
 
 SHARES = (0.1, 0.2, 0.35, 0.5)
 """β: of a group's energy that is dropped."""

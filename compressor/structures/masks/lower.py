@@ -112,11 +112,11 @@ class Lowering:
         x = self._read(channels, weight.shape[1])
         arrays = [_block(weight, one.filters, one.pieces[0]) for one in classes]
         order = [k for one in classes for k in one.filters]
-        own = None if bias is None else bias[order]
+        own = None if bias is None else taken(bias, {0: order})
         return self._conv(x, np.concatenate(arrays), own, pieces[0].box, len(classes))
 
     def _summed(self, weight: Array, bias: Array | None, one: FilterClass) -> ir.Value:
-        own = None if bias is None else bias[list(one.filters)]
+        own = None if bias is None else taken(bias, {0: one.filters})
         total: ir.Value | None = None
         for piece in one.pieces:
             x = self._read(piece.channels, weight.shape[1])

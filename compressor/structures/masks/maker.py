@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from compressor.structures.masks.pieces import WeightMask
-
-if TYPE_CHECKING:
-    from compressor.structures.layer.layers import Suits
 
 WeightEnergy = npt.NDArray[np.float64]
 """float64[out, channels, *kernel]: squared weight times the variance of what it reads."""
@@ -84,37 +80,3 @@ def balanced(gain: npt.NDArray[np.float64], capacity: npt.NDArray[np.int64]) -> 
 def even(items: int, classes: int) -> npt.NDArray[np.int64]:
     """Sizes of classes that differ by one at most."""
     return np.asarray([items // classes + (k < items % classes) for k in range(classes)], np.int64)
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What may be taken from a model, and how: channels, ranks of layers, weights, coefficients.
-
-    Attributes:
-        channels: whole channels.
-        ranks: layers become two thinner ones.
-        masks: makes masks over weights of convolutions; None where weights stay.
-        basis: masks are laid over coefficients in a basis of each layer's kernels, and may be shared out by their
-            energy.
-        lowers: masks may become smaller layers; else their zeros stay in the file, which computes and weighs as much.
-        suits: what is asked of a layer; None: that it can be divided into two.
-    """
-
-    channels: bool = False
-    ranks: bool = False
-    masks: Callable[[], Maker] | None = None
-    basis: bool = False
-    lowers: bool = True
-    suits: Suits | None = None
-
-    def left(self, ratio: float) -> float:
-        """The share of a layer's multiply-accumulates that a ratio leaves.
-
-        A mask takes this share of the weights; ranks take as much as channels do, from inputs and outputs.
-        """
-        return 1 - ratio if self.masks is not None else (1 - ratio) ** 2
-
-    @property
-    def layers(self) -> bool:
-        """Do single layers change?"""
-        return self.ranks or self.masks is not None

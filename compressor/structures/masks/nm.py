@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from compressor.structures.layer.geometry import maskable
-from compressor.structures.masks.maker import ChannelOrder, Structure, WeightEnergy
+from compressor.structures.masks.maker import ChannelOrder, WeightEnergy
 from compressor.structures.masks.pieces import WeightMask
+from compressor.structures.masks.structure import Structure
 
 ROW = 4
 """M."""

@@ -101,5 +101,5 @@ def one_grouped(classes: Sequence[FilterClass]) -> bool:
     """Can one grouped convolution do it: as many filters and channels in every class, and one box?"""
     if len(classes) < 2 or any(len(one.pieces) > 1 for one in classes):
         return False
-    alike = {(len(one.filters), len(one.pieces[0].channels), one.pieces[0].box) for one in classes}
-    return len(alike) == 1
+    forms = {(len(one.filters), len(one.pieces[0].channels), one.pieces[0].box) for one in classes}
+    return len(forms) == 1

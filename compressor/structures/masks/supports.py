@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from compressor.structures.layer.geometry import maskable
-from compressor.structures.masks.maker import Structure, WeightEnergy, balanced, even
+from compressor.structures.masks.maker import WeightEnergy, balanced, even
 from compressor.structures.masks.pieces import WeightMask
+from compressor.structures.masks.structure import Structure
 
 
 class Supports:

@@ -16,6 +16,7 @@ from compressor.channels.residual import ResidualBlock
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, PlanError, ProofFailed, UsageError
+from compressor.graph.ir.captures import nodes_by_name
 from compressor.graph.ir.nodes import become_identity
 from compressor.pruning.budgets.cost import CostModel
 from compressor.pruning.budgets.parts import OperatorChain, operator_chains
@@ -277,7 +278,8 @@ def test_a_block_that_nobody_hears_is_not_proved() -> None:
 def test_a_wrong_skip_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes the branch for the skip."""
 
-    def wrong(cut: ChannelMask, nodes: dict[str, ir.Node]) -> None:
+    def wrong(cut: ChannelMask, graph: ir.Graph) -> None:
+        nodes = nodes_by_name(graph)
         for block in cut.blocks:
             node = nodes[str(block.sum.name)]
             value = node.inputs[block.branch]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from compressor.pruning.proofs.outputs.evidence import Noticed
 from compressor.pruning.proofs.versions import OtherWeights, Versions
 from compressor.results import ProofResult
 from compressor.runtime import sessions
-from compressor.runtime.stored import Answers, Ready
+from compressor.runtime.stored import Answers, Ready, Runnable
 from tests.models import between, in_memory, model
 
 SETTINGS = PruneSettings(ratio=0.5, round_to=1, recover="none", scope="local")
@@ -205,3 +206,57 @@ def test_what_inside_cannot_be_exposed_is_not_proved(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(canary, "values_inside", fails)
     found = proved(with_weight(model(HEAD + "Relu(l) }"), "head", 0.0))
     assert {row.reason for row in found.not_proved} == {canary.BLIND}
+
+
+CHAIN = """(float[3,4,6,6] x) => (float[3,2,4,4] y)
+    <float[16,4,3,3] w, float[8,16,1,1] v, float[12,8,1,1] u, float[8,12,1,1] t, float[2,8,1,1] head> {
+    a = Conv(x, w)  b = Relu(a)  c = Conv(b, v)  d = Relu(c)  e = Conv(d, u)  f = Relu(e)  g = Conv(f, t)
+    h = Relu(g)  y = Conv(h, head) }"""
+
+
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Inputs of the models of which versions are run, each with a session of its own, as a proof makes them."""
+    found, honest = list[set[str]](), versions.runnable
+
+    def noted(made: ir.Model, folder: Path, provider: str) -> Runnable:
+        found.append({str(value.name) for value in made.graph.inputs})
+        return honest(made, folder, provider)
+
+    monkeypatch.setattr(versions, "runnable", noted)
+    return found
+
+
+def test_many_wrong_cuts_are_tried_in_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions_made = opened(monkeypatch)
+    found = proved(model(CHAIN))
+    assert (found.noticed, found.not_proved, found.shifted_together) == (4, [], [])
+    assert sessions_made == [{"x", "v", "u", "t", "head"}]
+
+
+def test_a_session_for_few_wrong_cuts_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions_made = opened(monkeypatch)
+    assert proved(between("b = Relu(a)")).noticed == 2
+    assert sessions_made == [{"x"}] * 2
+
+
+@pytest.mark.parametrize("kind", ["off", "refused"])
+def test_where_weights_cannot_be_inputs_each_wrong_cut_has_its_session(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels may compute otherwise what is no constant; then that session would notice faults that are none."""
+    honest = versions._asking
+
+    def other(made: ir.Model, names: Sequence[str]) -> ir.Model:
+        asking = honest(made, names)
+        value = asking.graph.initializers["w"]
+        assert value.const_value is not None
+        array = value.const_value.numpy()
+        value.const_value = ir.tensor(array + 1 if kind == "off" else array[:, 1:], name="w")
+        return asking
+
+    proto = model(CHAIN)
+    expected = proved(proto)
+    monkeypatch.setattr(versions, "_asking", other)
+    sessions_made = opened(monkeypatch)
+    assert proved(proto) == expected
+    assert sessions_made == [{"x", "v", "u", "t", "head"}, *[{"x"}] * 4]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from compressor.pruning.proofs import versions as versions_module
 from compressor.pruning.proofs.versions import Versions, affordable
 from compressor.runtime.stored import Feed
-from tests.models import between, in_memory, unloadable
+from tests.models import between, in_memory, model, unloadable
 
 FEED: Feed = {"x": np.random.default_rng(0).normal(size=(3, 4, 6, 6)).astype(np.float32)}
 
@@ -30,7 +31,7 @@ def test_one_session_gives_what_each_gives_alone(tmp_path: Path) -> None:
     model = source()
     names = sorted(model.graph.initializers)
     alone = Versions(model, tmp_path, "cpu")
-    together = alone.sharing(names, lambda _: True)
+    together = alone.in_one_session(names, lambda _: True)
     assert together.shared is not None
     given = {name: value.const_value for name, value in model.graph.initializers.items()}
     found = []
@@ -49,7 +50,18 @@ def test_sessions_of_their_own_where_one_does_not_do(why: str, tmp_path: Path, m
     model = unloadable(source()) if why == "refused" else source()
     if why == "large":
         monkeypatch.setattr(versions_module, "runs_whole", lambda _: False)
-    assert Versions(model, tmp_path, "cpu").sharing(["w"], lambda _: why != "wrong").shared is None
+    assert Versions(model, tmp_path, "cpu").in_one_session(["w"], lambda _: why != "wrong").shared is None
+
+
+def test_weights_that_share_bytes_are_no_inputs(tmp_path: Path) -> None:
+    """numpy has no array of them that a session takes."""
+    text = "(float[3,4] x) => (float y) <int4[4,8] w, float s> { k = DequantizeLinear(w, s)  y = MatMul(x, k) }"
+    packed = in_memory(model(text, opset=21))
+    w = np.ones((4, 8), ml_dtypes.int4)
+    packed.graph.initializers["w"].const_value = ir.tensor(w, name="w")
+    versions = Versions(packed, tmp_path, "cpu")
+    assert versions.in_one_session(["s"], lambda _: True).shared is not None
+    assert versions.in_one_session(["s", "w"], lambda _: True).shared is None
 
 
 @pytest.mark.parametrize("shared", [False, True])
