@@ -10,7 +10,7 @@ from rich.text import Text
 from compressor.config.target import LATENCY_SLACK
 from compressor.core.formatting import count, printable, quantity, share
 from compressor.results.detail import LatencyResult, SyntheticRow
-from compressor.results.records import ModelStats
+from compressor.results.records import ModelStats, ProofResult
 
 _PATHLESS = ("(in memory)", "(not written)")
 """What stands for the path of a model that has no file: of what was read, and of what was made."""
@@ -103,6 +103,19 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     counted_at(console, stats[0].macs_at)
 
 
+def together(proof: ProofResult | None) -> str:
+    """Names the groups of which a wrong cut was noticed along with others' only, in a sentence; empty without any."""
+    if proof is None or not proof.shifted_together:
+        return ""
+    return f"A wrong cut was noticed of these together, and not tried of each: {first_names(proof.shifted_together)}."
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - FEW_ROWS} more" if len(names) > FEW_ROWS else ""
+    return ", ".join(names[:FEW_ROWS]) + more
+
+
 def targets(console: Console, clauses: Sequence[str]) -> None:
     """Prints a line for each target that was set: what it asked for, and what was reached."""
     for text in clauses:
@@ -126,7 +139,7 @@ def latency(console: Console, found: LatencyResult) -> None:
     """How long a run takes, what was asked for, and how that came about."""
     text = f"Latency: {found.before_ms:.3g} ms before, {found.after_ms:.3g} ms after"
     if found.target_ms is not None:
-        text += f", target {found.target_ms:.3g} ms (met within {LATENCY_SLACK:.0%})"
+        text += f", target {found.target_ms:.3g} ms ({_met(found.after_ms / found.target_ms - 1)})"
     text += f"; {found.before_ms / found.after_ms:.3g} times as fast ({found.level:.0%} interval {found.low:.3g} to "
     text += f"{found.high:.3g}; {found.provider})."
     if found.predicted_ms is not None:
@@ -136,6 +149,15 @@ def latency(console: Console, found: LatencyResult) -> None:
         shapes = (f"{printable(name)} {'x'.join(map(str, shape))}" for name, shape in found.inputs.items())
         text += f" Timed at {', '.join(shapes)}."
     line(console, text, style="bold")
+
+
+def _met(gap: float) -> str:
+    """How a latency stands to its target, from the measured gap as a share of it; below 0 where it is faster."""
+    if gap > LATENCY_SLACK:
+        return f"missed by {gap:.1%}"
+    if round(gap, 3) <= 0:
+        return f"met, {-gap:.1%} below" if round(gap, 3) else "met"
+    return f"met within {gap:.1%}"
 
 
 def made_up_line(console: Console, made: SyntheticRow) -> None:

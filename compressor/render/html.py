@@ -13,7 +13,7 @@ from compressor.core.atomic import write_text
 from compressor.core.extras import require
 from compressor.core.formatting import metric_value, printable
 from compressor.core.intervals import LEVEL
-from compressor.render import charts, page, setting_rows
+from compressor.render import charts, draw, page, setting_rows
 from compressor.render.gates import gate_cells, gates_unsure
 from compressor.render.undone import undone_texts
 from compressor.results.records import Report
@@ -61,6 +61,7 @@ def render_html(report: Report, *, plan: str | None = None, created: datetime | 
         gates=gates,
         unsure=gates_unsure(report.gates),
         undone=undone_texts(report.undone),
+        together=draw.together(report.proof),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from compressor.core.atomic import write_text
+from compressor.core.formatting import count
 from compressor.render.charts import LINES
 from compressor.render.html import render_template
 from compressor.render.robustness import LIKENESS, basis, findings, models, shift_tables, title
@@ -109,7 +110,7 @@ def _curve(report: RobustnessReport, measure: ChartMeasure, name: str, shift: st
             series.append(Series(name=called, points=line, bounds=bounds))
     axis = "amplitude of the noise, in standard deviations of the input" if shift == "noise" else "severity; 0 is clean"
     hidden = len(report.models) - LINES
-    note = f"{hidden} more models are in the tables." if hidden > 0 else ""
+    note = f"{count(hidden, 'more model')} in the tables." if hidden > 0 else ""
     return Curve(title=name, x_label=axis, y_label=measure.label, series=series, note=note)
 
 

@@ -215,19 +215,13 @@ def not_proved(console: Console, proof: ProofResult) -> None:
     """Says what nothing is claimed of: one line a reason, with the first groups that it holds for."""
     for reason in dict.fromkeys(row.reason for row in proof.not_proved):
         names = [row.group for row in proof.not_proved if row.reason == reason]
-        draw.line(console, f"Not proved for {_first(names)}: {reason}.", style="bold yellow")
+        draw.line(console, f"Not proved for {draw.first_names(names)}: {reason}.", style="bold yellow")
 
 
 def _together(console: Console, proof: ProofResult | None) -> None:
     """Names the groups of which a wrong cut was noticed along with others' only."""
-    if proof is not None and proof.shifted_together:
-        names = _first(proof.shifted_together)
-        draw.line(console, f"A wrong cut was noticed of these together, and not tried of each: {names}.")
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - draw.FEW_ROWS} more" if len(names) > draw.FEW_ROWS else ""
-    return ", ".join(names[: draw.FEW_ROWS]) + more
+    if text := draw.together(proof):
+        draw.line(console, text)
 
 
 def _recovered(console: Console, report: Report) -> None:

@@ -20,8 +20,8 @@ from compressor.errors import UsageError
 from compressor.render.html import _environment, render_html, write_html
 from compressor.render.setting_rows import asked_rows
 from compressor.results import FrozenRow, GroupRow, ProofResult, Report
-from compressor.results.detail import Curve, LayerRow, RecoveryRow, Series
-from compressor.results.records import ChangedLayerRow
+from compressor.results.detail import AccuracyRow, Curve, LayerRow, OutputsRow, RecoveryRow, Series, Share
+from compressor.results.records import ChangedLayerRow, ScoreHistogram
 from tests.render.case import HOSTILE, full, plan_of, stats
 from tests.render.outline import Outline
 
@@ -290,7 +290,7 @@ def test_four_hundred_groups_stay_small_and_all_are_listed() -> None:
     assert all(f"block.{k}.weight" in words for k in range(400))
     assert "340 more groups" in words
     assert "1,080 smaller layers not listed here" in words
-    assert "more places are in the JSON report" in words
+    assert "more places in the JSON report" in words
 
 
 def test_long_names_are_shown_whole_up_to_240_characters_and_break() -> None:
@@ -370,3 +370,33 @@ def test_layers_that_changed_are_listed() -> None:
     assert words.count("zeros stay") == 1
     assert "equals the same graph with every changed layer whole" in words
     assert "zeros stay" not in outline(report).words
+
+
+def test_the_scores_name_all_channels_and_how_many_are_drawn() -> None:
+    scores = ScoreHistogram(ranked_by="l2", low=0.0, high=1.0, kept=[0, 1], removed=[1, 0])
+    groups = [GroupRow(name=f"g{k}", channels=576, removed=288, axes=["w:0"], scores=scores) for k in range(13)]
+    words = " ".join("".join(outline(full(groups=groups)).text).split())
+    assert "288 of 576 channels went; 2 drawn" in words
+    assert "What stays whatever its score, at least one in each group, is not drawn." in words
+    assert "1 more group" in words
+    assert "1 more groups" not in words
+
+
+def test_the_proof_has_one_number_that_is_allowed_and_names_what_was_noticed_together() -> None:
+    proof = full().proof
+    assert proof is not None
+    page = drawn(full(proof=proof.model_copy(update={"tolerance": 1.1e-4, "shifted_together": ["left", "right"]})))
+    assert "allowed 1.1e-04</text>" in page
+    assert "1.1e-04 is allowed there: a share of each output channel's own range" in page
+    assert "A wrong cut was noticed of these together, and not tried of each: left, right." in page
+    assert "noticed of these together" not in drawn(full())
+
+
+def test_a_tile_tells_accuracy_with_its_interval_before_the_likeness() -> None:
+    row = AccuracyRow(metric="top-1", before=0.95, after=0.94, samples=1000, low=0.92, high=0.96)
+    likeness = OutputsRow(samples=9, distance=Share(output="y", value=0.1, low=None, high=None))
+    words = " ".join("".join(outline(full(accuracy=[row], outputs=likeness)).text).split())
+    tiles = words[: words.index("Sizes MACs") if "Sizes MACs" in words else len(words)]
+    assert "92.00% to 96.00%; 1,000 samples" in tiles
+    assert tiles.index("92.00% to 96.00%") < tiles.index("Outputs off by")
+    assert "Same largest class" not in drawn(full(outputs=None))

@@ -150,7 +150,7 @@ def test_charts_have_one_line_a_model_in_one_order():
     assert found[1].series[0].points == [(0, 100), (0.5, 100)], "A agrees with itself"
     assert [x for x, _ in found[3].series[1].points] == [0, 1, 2, 3, 4, 5]
     assert found[0].series[0].bounds == [pytest.approx((78, 82))] * 2
-    assert robustness_charts(report(models=9))[0].note == "3 more models are in the tables."
+    assert robustness_charts(report(models=9))[0].note == "3 more models in the tables."
     assert [curve.title for curve in robustness_charts(report(labels=False, classes=False))] == [
         "y: relative error under noise",
         "JPEG",
