@@ -89,7 +89,8 @@ def _file_name(path: str) -> str:
 def training_charts(report: TuneReport) -> list[Curve]:
     """Loss by epoch, and the metric where there is one; epoch 0 is before training."""
     judged = [(0.0, report.before), *((float(row.epoch), row.valid) for row in report.epochs if row.valid is not None)]
-    on = "samples set aside" if len(judged) > 1 else "samples that are trained on"
+    aside = "samples of --val-data" if report.settings.get("val_data") else "samples set aside"
+    on = aside if len(judged) > 1 else "samples that are trained on"
     learnt = Series(name="training samples", points=[(float(row.epoch), row.loss) for row in report.epochs])
     loss = Series(name=on, points=[(epoch, score.loss) for epoch, score in judged])
     note = f"The weights of epoch {report.best_epoch} were kept."

@@ -42,9 +42,7 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
     _changed(console, report, verbose=verbose)
     if report.proof is not None:
         masked = any(group.removed for group in report.groups)
-        # With a reference of its own the proof is of what was written, recovered weights included.
-        recovered = report.settings.get("recover", "none") != "none" and not report.proof.reference
-        _proof(console, report.proof, masked=masked, recovered=recovered)
+        _proof(console, report.proof, masked=masked, recovered=report.recovered)
     elif report.output is not None:
         draw.line(console, "Proof: not run.", style="yellow")
     if report.synthetic is not None:

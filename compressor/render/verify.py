@@ -19,7 +19,7 @@ def render_verify(report: VerifyReport, console: Console, *, verbose: bool = Fal
             f"{row.max_abs_err:.2e}",
             f"{row.mean_abs_err:.2e}",
             f"{row.max_rel_err:.2e}",
-            f"{row.tolerance:.0e}",
+            f"{row.tolerance:.1e}",
             "-" if row.cosine is None else f"{row.cosine:.6f}",
             "-" if row.agreement is None else f"{row.agreement:.2%}",
             "not compared" if row.left_out else "equal" if row.passed else "differs" if report.meant else "DIFFERS",

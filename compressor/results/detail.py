@@ -4,6 +4,7 @@ from math import copysign, inf
 
 from pydantic import Field
 
+from compressor.core.formatting import count, percentage, portion
 from compressor.core.intervals import LEVEL
 from compressor.core.notation import Percent
 from compressor.results.base import Record
@@ -156,6 +157,8 @@ class Share(Record):
     high: float | None = Field(description="Upper end of the interval; null with the lower one.")
 
 
+RUINED_AGREEMENT, RUINED_DISTANCE = 0.6, 0.6
+"""Agreement of the largest class below which, and share of their norm by which, outputs make a model hardly usable."""
 TELLING = 0.6
 """Agreement by chance up to which the agreement of two models is a sign of anything: two balanced classes have 0.5."""
 
@@ -194,6 +197,22 @@ class OutputsRow(Record):
     def telling(self) -> bool:
         """Has the original classes enough on these samples for an agreement to say something?"""
         return self.chance is None or self.chance <= TELLING
+
+    def headline(self) -> list[tuple[str, str]]:
+        """Agreement, where there are scores of classes, and distance, on what they were measured."""
+        written, link = portion(self.distance.value)
+        rows = [("outputs", off_by(written(self.distance.value), self.farthest, link))]
+        if self.agreement is not None:
+            rows = [("same largest class", percentage(self.agreement.value)), *rows]
+        on = count(self.samples, "sample" if self.real else "made-up sample")
+        return [(name, f"{text}, on {on}") for name, text in rows]
+
+    @property
+    def ruined(self) -> bool:
+        """Are outputs so far from the original's that the model is hardly usable? Agreement decides where it tells."""
+        if self.agreement is not None and self.telling:
+            return self.agreement.value < RUINED_AGREEMENT
+        return self.distance.value > RUINED_DISTANCE
 
     @property
     def worse(self) -> bool:

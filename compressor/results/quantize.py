@@ -2,9 +2,7 @@
 
 from pydantic import Field
 
-from compressor.core.formatting import percentage
 from compressor.results.base import Record
-from compressor.results.detail import off_by
 from compressor.results.records import AVAILABLE, Report
 
 
@@ -48,8 +46,4 @@ class QuantizeReport(Report):
 
     def headline(self) -> list[tuple[str, str]]:
         """Sizes and accuracy, and how far outputs moved: nothing is proved of rounded weights."""
-        rows = [row for row in super().headline() if row[0] != "proof"]
-        found = self.outputs
-        if found is not None:
-            rows.append(("outputs", off_by(percentage(found.distance.value), found.farthest)))
-        return rows
+        return [row for row in super().headline() if row[0] != "proof"]

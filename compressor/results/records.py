@@ -212,11 +212,16 @@ def targets_reached(settings: Mapping[str, Any], before: ModelStats, after: Mode
     return found
 
 
-def proof_in_words(proof: ProofResult | None) -> str:
-    """``passed, error 1.2e-07 of 1e-04``; ``none``."""
+def proof_in_words(proof: ProofResult | None, *, recovered: bool = False) -> str:
+    """``passed, error 1.2e-07 of 1.0e-04``; ``none``.
+
+    ``recovered`` says that weights changed afterwards.
+    """
     if proof is None:
         return "none"
-    return f"{'passed' if proof.passed else 'failed'}, error {proof.max_rel_err:.1e} of {proof.tolerance:.0e}"
+    verdict = f"{'passed' if proof.passed else 'failed'}{' before recovery' if recovered else ''}"
+    norms = ", norms over the kept channels" if proof.masked_statistics else ""
+    return f"{verdict}, error {proof.max_rel_err:.1e} of {proof.tolerance:.1e}{norms}"
 
 
 _FIRST = ("schema_name", "version")
@@ -318,7 +323,14 @@ class Report(RunDocument):
             return [*rows, ("groups", f"{groups} with {channels} channels"), ("stay", f"{len(self.frozen)} places")]
         rows += [("target", text) for text in targets_reached(self.settings, self.input, self.output)]
         rows += [(row.metric, metric_change(row.before, row.after, share=row.share)) for row in self.accuracy]
-        return [*rows, ("proof", proof_in_words(self.proof))]
+        rows += [] if self.outputs is None else self.outputs.headline()
+        return [*rows, ("proof", proof_in_words(self.proof, recovered=self.recovered))]
+
+    @property
+    def recovered(self) -> bool:
+        """Did recovery change weights after the proof? With a reference of its own the proof is of what was written."""
+        proof = self.proof
+        return self.settings.get("recover", "none") != "none" and not (proof is not None and proof.reference)
 
     @property
     def unmeasured(self) -> bool:

@@ -88,7 +88,7 @@ class VerifyReport(RunDocument):
     def headline(self) -> list[tuple[str, str]]:
         """The verdict, and the worst output."""
         worst = max(self.outputs, key=lambda row: row.max_rel_err)
-        error = f"{worst.max_rel_err:.1e} of its range in {printable(worst.name)} (allowed {worst.tolerance:.0e})"
+        error = f"{worst.max_rel_err:.1e} of its range in {printable(worst.name)} (allowed {worst.tolerance:.1e})"
         where = self.divergence.first.node if self.divergence and self.divergence.first else ""
         parted = [("first difference", printable(where))] if where else []
         verdict = "the same" if self.passed else "differ, as they are meant to" if self.meant else "differ"

@@ -39,7 +39,7 @@ from compressor.train.loop.losses import ACCURACY, OutputProbe, objective_for
 from compressor.train.loop.objective import DeviceBatch, Objective
 from compressor.train.loop.precision import Precision
 from compressor.train.loop.prefetch import Placing
-from compressor.train.loop.split import JudgedSamples, Splits, evenly_spaced
+from compressor.train.loop.split import SET_ASIDE, JudgedSamples, Splits, aside_of, evenly_spaced
 from compressor.train.module.graph_module import GraphModule
 from compressor.train.module.intermediate_outputs import with_outputs
 from compressor.train.module.pieces import ModuleOutputs, chunk_of, run_module
@@ -234,10 +234,11 @@ def _parts(model: ir.Model, settings: TuneSettings, data: Dataset | Splits | Non
         parts = data
     else:
         if data is None:
-            train, valid = open_parts(settings, model)
+            aside, (train, valid) = aside_of(settings), open_parts(settings, model)
         else:
+            aside = SET_ASIDE
             train, valid = split_dataset(data, settings.val_share, settings.seed, batch_limit(model) or 1)
-        parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
+        parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch), aside)
     if not len(parts.train):
         raise UsageError("there are no samples to train on; give data with more of them")
     if settings.loss in ("cross-entropy", "mixed"):

@@ -28,7 +28,7 @@ from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer
 from compressor.train.loop.history import History
-from compressor.train.loop.split import Splits
+from compressor.train.loop.split import Splits, aside_of
 from compressor.train.regularizers.coupled_channels import CoupledChannels, couple
 from compressor.train.regularizers.decay import is_exact
 from compressor.train.regularizers.regularizer import (
@@ -182,7 +182,9 @@ def regularized(
     except NothingToPrune as nothing:
         raise NothingToPrune(f"{str(nothing).partition(';')[0]}; raise {ALONE.amount}") from None
     train, valid = open_parts(settings, model)
-    parts = Splits(train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch))
+    parts = Splits(
+        train, valid if len(valid) else None, lambda epoch: augmentation(settings, model, epoch), aside_of(settings)
+    )
     means = TrainingMeans(teacher or model, parts, observe)
     done = sparsify(analysis, choice, asked, later, means)
     return replace(done.tuned, model=done.model)

@@ -242,10 +242,12 @@ class UnificationTraining:
         return self.settings.model_copy(update={"checkpoint": folder, "epochs": epochs, "resume": resume})
 
     def _parts(self) -> Splits:
-        from compressor.train.loop.split import Splits  # noqa: PLC0415 - torch is loaded for training only
+        from compressor.train.loop.split import Splits, aside_of  # noqa: PLC0415 - torch is loaded for training only
 
         train, valid = self.samples.train, self.samples.valid
-        return Splits(train, valid, lambda epoch: augmentation(self.settings, self.model, epoch))
+        return Splits(
+            train, valid, lambda epoch: augmentation(self.settings, self.model, epoch), aside_of(self.settings)
+        )
 
     def _tell(self, phase: str, method: Approach | None, event: Event) -> None:
         known = method.residuals if method is not None else []

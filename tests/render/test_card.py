@@ -22,6 +22,14 @@ def test_a_card_names_sizes_ends_steps_and_the_file(tmp_path) -> None:
     assert text.count("\n\n\n") == 0
 
 
+def test_a_card_tells_what_recovery_came_after_and_how_near_outputs_are(tmp_path) -> None:
+    result = compressor.prune(between("b = Relu(a)"), round_to=1, recover="bias")
+    compressor.save(result, tmp_path / "small.onnx", card=tmp_path / "card.md")
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "| proof | passed before recovery, error " in text
+    assert "| outputs | outputs are off by " in text
+
+
 def test_a_card_names_the_file_that_it_was_made_of(tmp_path) -> None:
     onnx.save(between("b = Relu(a)"), str(tmp_path / "net.onnx"))
     result = compressor.prune(tmp_path / "net.onnx", round_to=1)

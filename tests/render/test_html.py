@@ -400,3 +400,16 @@ def test_a_tile_tells_accuracy_with_its_interval_before_the_likeness() -> None:
     assert "92.00% to 96.00%; 1,000 samples" in tiles
     assert tiles.index("92.00% to 96.00%") < tiles.index("Outputs off by")
     assert "Same largest class" not in drawn(full(outputs=None))
+
+
+def test_a_headline_tells_agreement_norms_and_what_the_proof_is_of() -> None:
+    shares = [Share(output="y", value=value, low=None, high=None) for value in (0.973, 0.1)]
+    outputs = OutputsRow(samples=9, agreement=shares[0], distance=shares[1])
+    report = full(outputs=outputs, settings={"recover": "bias"})
+    facts = dict(report.headline())
+    assert facts["same largest class"] == "97.3%, on 9 made-up samples"
+    assert facts["outputs"] == "outputs are off by 10.0% of their norm, on 9 made-up samples"
+    assert facts["proof"] == "passed before recovery, error 2.5e-07 of 1.0e-04, norms over the kept channels"
+    assert report.proof is not None
+    own = report.model_copy(update={"proof": report.proof.model_copy(update={"reference": "the changed layers"})})
+    assert dict(own.headline())["proof"].startswith("passed, error")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compressor.render.finetune import render_finetune
 from compressor.render.quantize import render_quantized
-from compressor.render.run_page import render_run
+from compressor.render.run_page import render_run, training_charts
 from compressor.results.detail import UndoneRow
 from compressor.results.finetune import EpochRow, Score, TuneReport
 from compressor.results.quantize import QuantizedRow, QuantizeReport
@@ -79,3 +79,10 @@ def test_quantization_has_gates_and_claims_no_proof() -> None:
     assert "Not sure: 9 samples are few." in words
     assert "calibrated on 8 of 20 samples" in words
     assert "proof" not in words.lower()
+
+
+def test_samples_that_were_given_to_judge_on_were_not_set_aside() -> None:
+    report = trained()
+    assert {line.name for curve in training_charts(report) for line in curve.series[-1:]} == {"samples set aside"}
+    given = report.model_copy(update={"settings": {"val_data": "val.npz"}})
+    assert {line.name for curve in training_charts(given) for line in curve.series[-1:]} == {"samples of --val-data"}

@@ -289,9 +289,9 @@ class Trainer:
 
     def _parts(self, train: Dataset, valid: Dataset | None, model: ir.Model) -> Splits:
         """Samples as the loop takes them."""
-        from compressor.train.loop.split import Splits
+        from compressor.train.loop.split import Splits, aside_of
 
-        return Splits(train, valid, lambda epoch: augmentation(self._settings, model, epoch))
+        return Splits(train, valid, lambda epoch: augmentation(self._settings, model, epoch), aside_of(self._settings))
 
     def _title(self, phase: str, step: int) -> str:
         """What a training is called: with the number of its step where there are several, as ``training 2``."""

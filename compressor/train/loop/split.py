@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.config import TuneSettings
+from compressor.config import DataSettings, TuneSettings
 from compressor.core.formatting import count, there_are
 from compressor.data import Augment, Batch, Dataset, Indices, batches, shuffled
 from compressor.errors import UsageError
 from compressor.train.loop.distributed import Processes
+
+
+SET_ASIDE = "set aside"
+"""What samples to judge on are called that were split off."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class JudgedSamples:
 
     samples: int
     seen: bool
-    aside: str = "set aside"
+    aside: str = SET_ASIDE
 
     def in_words(self) -> str:
         """Which samples these are: ``450 samples set aside``."""
@@ -45,7 +49,7 @@ class Splits:
     train: Dataset
     valid: Dataset | None = None
     augment: Callable[[int], Augment | None] | None = None
-    aside: str = "set aside"
+    aside: str = SET_ASIDE
 
     @property
     def judges(self) -> Dataset:
@@ -56,6 +60,11 @@ class Splits:
         """How many samples that are: at most ``most`` of those that are trained on."""
         seen = self.valid is None
         return JudgedSamples(min(most, len(self.judges)) if seen else len(self.judges), seen, self.aside)
+
+
+def aside_of(settings: DataSettings) -> str:
+    """What samples to judge on are called: those that were given for it were not set aside."""
+    return SET_ASIDE if settings.val_data is None else "of --val-data"
 
 
 class BatchSampler:
