@@ -103,7 +103,7 @@ def sizes(console: Console, models: dict[str, ModelStats]) -> None:
     counted_at(console, stats[0].macs_at)
 
 
-def together(proof: ProofResult | None) -> str:
+def noticed_together(proof: ProofResult | None) -> str:
     """Names the groups of which a wrong cut was noticed along with others' only, in a sentence; empty without any."""
     if proof is None or not proof.shifted_together:
         return ""

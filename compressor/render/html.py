@@ -61,7 +61,7 @@ def render_html(report: Report, *, plan: str | None = None, created: datetime | 
         gates=gates,
         unsure=gates_unsure(report.gates),
         undone=undone_texts(report.undone),
-        together=draw.together(report.proof),
+        together=draw.noticed_together(report.proof),
     )
 
 

@@ -18,6 +18,8 @@ _WORDS = MappingProxyType(
     }
 )
 
+UNTIMED = "How fast it runs was not measured: --latency times it, as smaller may be slower on this processor."
+
 
 def render_quantized(report: QuantizeReport, console: Console, *, explain: bool = False, verbose: bool = False) -> None:
     """Prints what quantization did.
@@ -48,8 +50,7 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
     # How far outputs move says little to most users; so it is said that accuracy is missing.
     if report.unmeasured:
         draw.line(console, ACCURACY_UNMEASURED, style="yellow")
-    if report.latency is not None:
-        draw.latency(console, report.latency)
+    _speed(console, report)
     show_gates(console, report.gates)
     if report.gates:
         console.print()
@@ -65,3 +66,11 @@ def render_quantized(report: QuantizeReport, console: Console, *, explain: bool 
         draw.line(console, "Seconds: " + ", ".join(f"{name} {took:.2f}" for name, took in report.seconds.items()))
     path, seconds = report.output.path, sum(report.seconds.values())
     draw.line(console, f"Wrote {path} ({seconds:.1f} s)" if path else "Nothing was written.", style="bold")
+
+
+def _speed(console: Console, report: QuantizeReport) -> None:
+    """How fast it runs, or that nobody knows."""
+    if report.latency is None:
+        draw.line(console, UNTIMED)
+    else:
+        draw.latency(console, report.latency)

@@ -218,7 +218,7 @@ def not_proved(console: Console, proof: ProofResult) -> None:
 
 def _together(console: Console, proof: ProofResult | None) -> None:
     """Names the groups of which a wrong cut was noticed along with others' only."""
-    if text := draw.together(proof):
+    if text := draw.noticed_together(proof):
         draw.line(console, text)
 
 

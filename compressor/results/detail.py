@@ -200,8 +200,7 @@ class OutputsRow(Record):
 
     def headline(self) -> list[tuple[str, str]]:
         """Agreement, where there are scores of classes, and distance, on what they were measured."""
-        written, link = portion(self.distance.value)
-        rows = [("outputs", off_by(written(self.distance.value), self.farthest, link))]
+        rows = [("outputs", self.moved_in_words())]
         if self.agreement is not None:
             rows = [("same largest class", percentage(self.agreement.value)), *rows]
         on = count(self.samples, "sample" if self.real else "made-up sample")
@@ -213,6 +212,17 @@ class OutputsRow(Record):
         if self.agreement is not None and self.telling:
             return self.agreement.value < RUINED_AGREEMENT
         return self.distance.value > RUINED_DISTANCE
+
+    def far_in_words(self) -> str:
+        """By what they are told to be far: the agreement where it tells, else the distance."""
+        if self.agreement is not None and self.telling:
+            return f"the largest class is the original's in {percentage(self.agreement.value)}"
+        return self.moved_in_words()
+
+    def moved_in_words(self) -> str:
+        """How far outputs moved, in a clause."""
+        written, link = portion(self.distance.value)
+        return off_by(written(self.distance.value), self.farthest, link)
 
     @property
     def worse(self) -> bool:

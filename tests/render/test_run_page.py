@@ -79,6 +79,7 @@ def test_quantization_has_gates_and_claims_no_proof() -> None:
     assert "Not sure: 9 samples are few." in words
     assert "calibrated on 8 of 20 samples" in words
     assert "proof" not in words.lower()
+    assert "How fast it runs was not measured: --latency times it" in words
 
 
 def test_samples_that_were_given_to_judge_on_were_not_set_aside() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from compressor.config import PruneSettings
 from compressor.core.formatting import percentage
 from compressor.graph.disk.provenance import stamp_provenance
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interfaces, lost_defaults
@@ -26,6 +27,7 @@ WORSE = (
     "recovery moved outputs farther away than the cut alone, after which they were off by {was} of their norm; "
     "--recover none keeps the cut, and more samples (--data) may help"
 )
+UNUSABLE = "{far} after recovery: probably not usable as it is; {remedy}, or remove less"
 MARGIN = 256
 """Bytes by which a file of changed layers may come out larger when it is made again."""
 
@@ -51,9 +53,7 @@ def conclude(
     report = prune_report(run, start, pruned, judge.of(pruned.model, pruned.cut_once))
     report = report.model_copy(update={"asked": _asked(request, report)})
     report = report_rows.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))
-    # Of accuracy the numbers tell; training towards labels may well move outputs away.
-    if report.outputs is not None and report.outputs.worse and not report.accuracy:
-        report = report.warned([WORSE.format(was=percentage(report.outputs.distance.cut or 0.0))])
+    report = report.warned(far_off(report, request.settings))
     if run.settings.keep_functions:
         functions = put_back(run, request.model, start, pruned)
         report = report_rows.with_not_proved(report.warned(functions.notes), functions.not_proved)
@@ -61,6 +61,22 @@ def conclude(
     stamp_provenance(pruned.model, "prune", request.settings, request.digest(), pruning_facts(report, plan))
     proved, inputs = pruned.still_proved(run.settings), start.analysis.shapes.cost_inputs
     return PruneResult(pruned.model, plan, report, proved, start.tokens, pruned.sealed, inputs)
+
+
+def far_off(report: Report, asked: PruneSettings) -> list[str]:
+    """Warnings on outputs that recovery moved away, or left so far from the original's that little is left."""
+    found, said = report.outputs, []
+    # Of accuracy the numbers tell; training towards labels may well move outputs away.
+    if found is None or report.accuracy:
+        return []
+    if found.worse:
+        said.append(WORSE.format(was=percentage(found.distance.cut or 0.0)))
+    # Who asks for the cut alone knows that it is no end.
+    if found.ruined and asked.recover != "none":
+        far = found.far_in_words()
+        remedy = "give --data" if asked.data is None else "train longer (--recover finetune, more --epochs)"
+        said.append(UNUSABLE.format(far=far, remedy=remedy))
+    return said
 
 
 def _asked(request: PruneRequest, report: Report) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from compressor.data import Augment, Batch, Dataset, Indices, batches, shuffled
 from compressor.errors import UsageError
 from compressor.train.loop.distributed import Processes
 
-
 SET_ASIDE = "set aside"
 """What samples to judge on are called that were split off."""
 
