@@ -61,6 +61,19 @@ class Option(click.Option):
         self.section = section
 
 
+def _placed(command: click.Command, error: click.NoSuchOption) -> click.NoSuchOption:
+    """The error, which says where to write a setting that is no option, as recipes hold it."""
+    if all(parameter.name != "recipe" for parameter in command.params):
+        return error
+    from compressor.config.recipe import Recipe
+
+    key = error.option_name.lstrip("-").replace("-", "_")
+    if key not in Recipe.model_fields:
+        return error
+    told = f"No such option '{error.option_name}'. Write {key}: in the recipe, or give --set {key}=VALUE"
+    return click.NoSuchOption(error.option_name, message=told, ctx=error.ctx)
+
+
 class Command(click.Command):
     """A command whose help has sections and whose exceptions become exit codes.
 
@@ -85,7 +98,10 @@ class Command(click.Command):
             except CompressorError as error:
                 click.echo(f"Error: {printable(error)}", err=True)
                 raise click.exceptions.Exit(error.exit_code) from None
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _placed(self, error) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the options under the titles of their sections, in the order in which these first come."""

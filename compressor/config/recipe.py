@@ -95,6 +95,8 @@ def _gates(value: object) -> object:
     if not isinstance(value, Mapping):
         raise ValueError(f"write each as NAME: LIMIT, where NAME is one of {', '.join(GATES)}")
     for name in value:
+        if name not in GATES and name in STAGE_GATES:
+            raise ValueError(f"{name!r} is a gate of a stage; put it in the prune stage, or in another that has it")
         if name not in GATES:
             raise ValueError(f"{name!r} is not a gate{did_you_mean(name, GATES)} ({', '.join(GATES)})")
     return value

@@ -59,6 +59,11 @@ def portion(part: float) -> tuple[Callable[[float], str], str]:
     return ("{:.3g}".format, "times") if part >= MULTIPLE else (percentage, "of")
 
 
+def distance_value(value: float, *, share: bool = True) -> str:
+    """A distance beside its limit: ``8.15%`` of a norm; ``5.03 times`` where it is more than the norm by far."""
+    return f"{value:.3g} times" if value >= MULTIPLE else metric_value(value, share=share)
+
+
 def count(number: int, noun: str) -> str:
     """``1 group``, ``37 groups``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from rich.console import Console
 
-from compressor.core.formatting import MULTIPLE, metric_value, quantity
+from compressor.core.formatting import distance_value, metric_value, quantity
 from compressor.render import draw
 from compressor.results.records import GateRow
 
@@ -17,9 +17,7 @@ GATE_AMOUNTS: Mapping[str, Callable[[float, bool], str]] = MappingProxyType(
     {
         "max_drop": lambda value, share: metric_value(value, share=share),
         "max_size": lambda value, share: f"{value:.1%}" if share else quantity(round(value), "B"),
-        "max_distance": lambda value, share: (
-            f"{value:.3g} times" if value >= MULTIPLE else metric_value(value, share=share)
-        ),
+        "max_distance": lambda value, share: distance_value(value, share=share),
         "min_speedup": lambda value, _: f"{value:.3g}x",
         "max_latency": lambda value, _: f"{value:.3g} ms",
     }

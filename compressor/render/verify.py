@@ -64,7 +64,11 @@ def _meant(console: Console, report: VerifyReport) -> None:
     said = report.made_by[-1].get("distance")
     if said is not None:
         draw.line(console, f"When it was made, it was off by {said}.")
-    draw.line(console, "No limit was asked for: with --rtol or --atol, what exceeds it is an error (exit code 5).")
+    draw.line(
+        console,
+        "What is allowed is a default, and no limit was asked for: with --rtol or --atol, what exceeds it is an error "
+        "(exit code 5).",
+    )
 
 
 def _divergence(console: Console, found: Divergence, *, verbose: bool) -> None:

@@ -13,7 +13,7 @@ from compressor.config.choices import STRUCTURES
 from compressor.config.gates import GatesSection
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.compare import TINY, at_most
-from compressor.core.formatting import metric_value, portion, quantity
+from compressor.core.formatting import distance_value, metric_value, portion, quantity
 from compressor.core.intervals import needed
 from compressor.errors import GateMissed
 from compressor.results import Report
@@ -76,7 +76,8 @@ def _moved(report: Report, limit: float) -> GateRow:
 
 def distance_row(moved: float, limit: float, of: str) -> GateRow:
     """The verdict on outputs that may move by such a share of their norm; ``of`` says which did."""
-    clause = f"{of} moves by {moved:.3g} {portion(moved)[1]} its norm, --max-distance allows {limit:g}"
+    by = distance_value(moved).removesuffix(" times")
+    clause = f"{of} moves by {by} {portion(moved)[1]} its norm, --max-distance allows {distance_value(limit)}"
     missed = "" if at_most(moved, limit) else clause
     return GateRow(name="max_distance", limit=limit, measured=moved, of=of, missed=missed)
 
@@ -151,6 +152,9 @@ def _amount(settings: PruneSettings) -> str:
 def _more_training(settings: PruneSettings) -> str:
     if settings.trains:
         return ", more --epochs"
+    # Short training and least squares come first, as they need nothing else.
+    if settings.recover == "none" and settings.given("recover"):
+        return ", drop --recover none"
     return f", --recover finetune --epochs {settings.epochs}" + ("" if settings.data is not None else " with --data")
 
 
@@ -178,7 +182,7 @@ def too_fine(row: AccuracyRow, limit: float) -> str:
 
 def _too_near(moved: Share, limit: float, samples: int) -> str:
     """The same of how far outputs moved."""
-    told = f"--max-distance {limit:g} is finer than {_told_by(samples)}"
+    told = f"--max-distance {distance_value(limit)} is finer than {_told_by(samples)}"
     if moved.low is None or moved.high is None:
         return f"{told}: there is no interval of one; {LEAST_JUDGED} or more would tell"
     if not moved.low <= limit <= moved.high:
@@ -186,7 +190,8 @@ def _too_near(moved: Share, limit: float, samples: int) -> str:
     # An interval of a mean narrows with the square root of the number.
     narrower = (moved.high - moved.low) / 2 / max(abs(limit - moved.value), 1e-3 * limit, TINY)
     wanted = f"; about {ceil(samples * narrower**2):,} samples would tell"
-    return f"{told}: outputs are off by {moved.low:.3g} to {moved.high:.3g} of their norm{wanted}"
+    low, high = map(distance_value, (moved.low, moved.high))
+    return f"{told}: outputs are off by {low} to {high}{'' if high.endswith('times') else ' of'} their norm{wanted}"
 
 
 def _told_by(samples: int) -> str:

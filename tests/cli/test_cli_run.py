@@ -143,3 +143,14 @@ def test_an_interrupted_process_goes_on_when_it_is_started_again(tmp_path):
     done = invoke(recipe, "--dry-run")
     assert "[1/2] prune: finished before" in done.stderr
     assert "[2/2] finetune: would run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [("report", "Write report: in the recipe, or give --set report=VALUE"), ("val-data", "Write val_data: in")],
+)
+def test_a_setting_of_the_recipe_is_no_option(flag: str, told: str) -> None:
+    result = invoke("recipe.yaml", f"--{flag}", "a.html")
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "Did you mean" not in result.stderr

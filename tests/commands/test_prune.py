@@ -119,7 +119,8 @@ def test_a_gate_on_how_far_outputs_move(tmp_path: Path) -> None:
     (gate,) = report.gates
     assert (gate.name, gate.of, gate.verdict) == ("max_distance", "output 'logits'", "MISSED")
     with pytest.raises(
-        GateMissed, match=r"--max-distance allows 0\.01; try a smaller --ratio, --recover finetune.* sensitivity tells"
+        GateMissed,
+        match=r"--max-distance allows 1\.00%; try a smaller --ratio, drop --recover none, or .* sensitivity tells",
     ):
         demand_gates(report, settings)
     assert (tmp_path / "small.onnx").is_file()

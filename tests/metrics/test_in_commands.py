@@ -256,8 +256,8 @@ def test_labels_of_real_numbers_name_rmse(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "remedy"),
     [
-        ({}, "; try a smaller --ratio, --recover finetune --epochs 10"),
-        ({"ratio": None, "target_macs": 0.5}, "; try a larger --target-macs, --recover finetune --epochs 10"),
+        ({}, "; try a smaller --ratio, drop --recover none"),
+        ({"ratio": None, "target_macs": 0.5}, "; try a larger --target-macs, drop --recover none"),
     ],
 )
 def test_a_missed_gate_says_what_to_try(folder: Path, settings: dict[str, object], remedy: str) -> None:

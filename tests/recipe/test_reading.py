@@ -82,6 +82,7 @@ def test_a_recipe_may_be_json(tmp_path):
         ("max_drop: 1%", "max_drop: 2", "gates: max_drop: 2 is more than accuracy can lose; write a share"),
         ("max_drop: 1%", "max_drop: 1", "gates: max_drop: 1 is all of the accuracy; write 1% or 0.01"),
         ("max_drop: 1%", "max_dorp: 1%", "gates: 'max_dorp' is not a gate; did you mean 'max_drop'?"),
+        ("max_drop: 1%", "max_distance: 1%", "gates: 'max_distance' is a gate of a stage; put it in the prune stage"),
         ("gates: {max_drop: 1%, max_latency: 2.5ms}", "gates: 1", "gates: write each as NAME: LIMIT"),
         ("model: a.onnx", "model:", "the key 'model' is missing"),
         ("output: b.onnx", "output: ''", "output must"),

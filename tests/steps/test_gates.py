@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from compressor.config import PruneSettings
 from compressor.config.gates import GatesSection
 from compressor.core.notation import Percent
+from compressor.errors import GateMissed
 from compressor.metrics.evaluator import Evaluator
+from compressor.render.gates import gate_cells
 from compressor.results import Report
 from compressor.results.detail import AccuracyRow, OutputsRow, Share
-from compressor.steps.gates import drop_row, judged, missed, too_fine, unresolved
+from compressor.steps.gates import demand_gates, distance_row, drop_row, judged, missed, too_fine, unresolved
 from tests.render.case import stats
 
 
@@ -92,7 +95,7 @@ def test_a_limit_that_samples_cannot_tell(before: float, after: float, samples: 
             "one sample tells: there is no interval of one; 30 or more would tell",
         ),
         # Half as wide as it is now, it would leave the limit out.
-        ((0.02, 0.06), "met, unsure", "outputs are off by 0.02 to 0.06 of their norm; about 4 samples would tell"),
+        ((0.02, 0.06), "met, unsure", "outputs are off by 2.00% to 6.00% of their norm; about 4 samples would tell"),
         ((0.03, 0.045), "met", ""),
     ],
 )
@@ -105,3 +108,26 @@ def test_a_limit_on_distance_that_samples_cannot_tell(ends: tuple[Any, Any], ver
     assert gate.verdict == verdict
     assert told in gate.unsure
     assert unresolved(report, GatesSection(max_distance=0.05)) == ([gate.unsure] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("moved", "limit", "told"),
+    [
+        (0.0815, 0.05, "output 'y' moves by 8.15% of its norm, --max-distance allows 5.00%"),
+        (3.2, 2.5, "output 'y' moves by 3.2 times its norm, --max-distance allows 2.5 times"),
+    ],
+)
+def test_the_error_and_the_table_write_distances_alike(moved: float, limit: float, told: str) -> None:
+    row = distance_row(moved, limit, "output 'y'")
+    assert row.missed == told
+    _, most, measured, *_ = gate_cells(row)
+    assert f"moves by {measured.removesuffix(' times')}" in told
+    assert told.endswith(most)
+
+
+def test_who_forbade_recovery_is_told_to_allow_it_first() -> None:
+    outputs = OutputsRow(samples=9, distance=Share(output="y", value=0.3, low=None, high=None))
+    report = Report(input=stats("a.onnx", 100), output=stats("b.onnx", 30), outputs=outputs)
+    for recover, remedy in (("none", "drop --recover none"), ("lstsq", "--recover finetune --epochs 10 with --data")):
+        with pytest.raises(GateMissed, match=f"try a smaller --ratio, {remedy}"):
+            demand_gates(report, PruneSettings(ratio=0.5, max_distance=0.1, recover=recover))

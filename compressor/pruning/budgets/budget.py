@@ -290,7 +290,11 @@ def too_much(goal: Goal, least: float) -> str:
     told = f"{number} ({share})" if goal.ceiling else share if goal.kind == "macs" else f"{share} ({number})"
     # Numbers of fewer bits make a file smaller where no channel may go any more.
     other = ["make it smaller with unify or quantize"] if goal.kind == "bytes" else []
-    return f"{goal.what} can go down to no less than {told}, the target is {goal.told(goal.share)}; " + either(
+    asked = goal.told(goal.share)
+    # A number without a unit is bytes, and thousands of them are what is mostly meant.
+    if goal.ceiling and least <= 1000 * goal.share <= 1:
+        asked += f" (or was {goal.told(1000 * goal.share)} meant?)"
+    return f"{goal.what} can go down to no less than {told}, the target is {asked}; " + either(
         [*goal.bounds, *other] or ["give a larger one"]
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
+from compressor.pruning.budgets.budget import Goal, too_much
 from compressor.steps.counts import stats_in_memory
 from compressor.steps.prune import start
 from compressor.steps.prune.result import PruneResult
@@ -261,3 +263,12 @@ def test_target_with_own_ratios() -> None:
     result = run(target_macs=0.6, layer_ratio=[("v", 0.0)])
     assert {g.name: g.removed for g in result.report.groups}["v"] == 0
     assert abs(measured(result)["target_macs"] - 0.6) <= 0.012
+
+
+def test_a_number_without_its_unit_is_asked_about() -> None:
+    goal = Goal(
+        cost=lambda _: 0.0, whole=1_100_000, share=500 / 1_100_000, what="file size", kind="bytes", ceiling=True
+    )
+    assert "the target is 500 B (or was 500 kB meant?); " in too_much(goal, 0.023)
+    for other in (replace(goal, share=0.01), replace(goal, share=5e-6)):
+        assert "meant" not in too_much(other, 0.023)
