@@ -80,6 +80,7 @@ def test_what_was_pruned_from_a_is_meant_to_differ(pair, tmp_path):
     done = invoke(*stamped(pair, {"ratio": 0.5}), "--json", tmp_path / "r.json")
     assert done.exit_code == 0
     assert 'it was made of A by prune\n{"ratio": 0.5}' in done.stdout
+    assert "What is allowed is a default" in " ".join(done.stdout.split())
     assert "DIFFERS" not in done.stdout
     text = " ".join(done.stdout.split())
     assert "Off: y, by 10.0% of its norm; the largest class is the same in 100.0% (" in text

@@ -185,7 +185,9 @@ def test_limits_are_raised_with_what_misses_them(proto) -> None:
         compressor.bench(proto, max_latency="1us", runs=10, seconds=0, rounds=1, warmup_seconds=0, memory=False)
     assert slow.value.result.runs
     assert "max_latency allows" in str(slow.value)
-    with pytest.raises(GateMissed, match=r"^[^-]* max_distance allows 0; try exclude for layers .*: include with one"):
+    with pytest.raises(
+        GateMissed, match=r"^[^-]* max_distance allows 0\.00%; try exclude for layers .*: include with one"
+    ):
         compressor.quantize(proto, max_distance=0.0)
 
 
