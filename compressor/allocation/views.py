@@ -67,7 +67,7 @@ def views(model: ir.Model, coupling: Coupling) -> list[LinearView]:
 def linear_layers(model: ir.Model) -> tuple[list[LayerPair], dict[str, str]]:
     """All linear layers with a weight of their own, in the order of the graph, and node -> why others are none."""
     values = {str(v.name) for node in model.graph for v in node.outputs} | {str(v.name) for v in model.graph.inputs}
-    layers, skipped = repairable_layers(model, model, values)
+    layers, skipped = repairable_layers(model, model, values, written=False)
     return [layer for layer in layers if operator_of(layer.node).linear], skipped
 
 

@@ -150,12 +150,15 @@ def affected(graph: ir.Graph, kept: Kept, replaced: Collection[str] = ()) -> tup
     return touched, after
 
 
-def repairable_layers(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> tuple[list[LayerPair], dict[str, str]]:
+def repairable_layers(
+    pruned: ir.Model, original: ir.Model, wrong: set[str], *, written: bool = True
+) -> tuple[list[LayerPair], dict[str, str]]:
     """Layers that read one of the values ``wrong``, and node -> reason for those that cannot be repaired.
 
-    Of layers whose weights only came out equal, none can be: :func:`untie_weights` is for before.
+    Of layers whose weights only came out equal, none can be: :func:`untie_weights` is for before. Where nothing is to
+    be ``written``, as before a cut, a weight may be an input that callers may replace: a cut makes a constant of it.
     """
-    layers, skipped = _readers_of(wrong, pruned, original)
+    layers, skipped = _readers_of(wrong, pruned, original, written)
     # Only to say so: values inside bodies are not outputs of a stage, and no sweep could stop there.
     _inside_bodies(pruned, skipped)
     return _writable(layers, skipped), skipped
@@ -174,7 +177,9 @@ def untie_weights(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> None
             layer.node.replace_input_with(layer.held, add_constant(graph, str(dense.name), layer.weight.read()))
 
 
-def _readers_of(wrong: set[str], pruned: ir.Model, original: ir.Model) -> tuple[list[LayerPair], dict[str, str]]:
+def _readers_of(
+    wrong: set[str], pruned: ir.Model, original: ir.Model, written: bool = True
+) -> tuple[list[LayerPair], dict[str, str]]:
     """Layers that read a value of ``wrong``, and why others that do are none."""
     dense = {str(n.name): n for n in original.graph}
     layers: list[LayerPair] = []
@@ -183,7 +188,7 @@ def _readers_of(wrong: set[str], pruned: ir.Model, original: ir.Model) -> tuple[
         if not any(v is not None and str(v.name) in wrong for v in node.inputs):
             continue
         try:
-            found = _layer(node, dense.get(str(node.name)), (pruned, original))
+            found = _layer(node, dense.get(str(node.name)), (pruned, original), written)
         except Unrepairable as reason:
             skipped[str(node.name)] = str(reason)
             continue
@@ -192,7 +197,7 @@ def _readers_of(wrong: set[str], pruned: ir.Model, original: ir.Model) -> tuple[
     return layers, skipped
 
 
-def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model]) -> LayerPair | None:
+def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model], written: bool) -> LayerPair | None:
     """None where no operand is a weight."""
     kind = layer_kind(node)
     if kind is None:
@@ -200,25 +205,25 @@ def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Mode
             raise Unrepairable(f"{node.op_type} is not reconstructed")
         return None
     for held in kind.held:
-        weight = weight_of(node.inputs[held], models[0].opset_imports)
+        weight = weight_of(node.inputs[held], models[0].opset_imports, written=written)
         if weight is None:
             continue
         # A cut may have taken a node apart or replaced it; then there is nothing to imitate.
         if dense is None or dense.op_type != node.op_type or len(dense.inputs) <= held:
             raise Unrepairable("the dense model has no such node")
-        original = weight_of(dense.inputs[held], models[1].opset_imports)
+        original = weight_of(dense.inputs[held], models[1].opset_imports, written=False)
         if original is None or node.inputs[1 - held] is None:
             raise Unrepairable("the dense model has no such weight")
-        _check_bias(node, kind)
+        _check_bias(node, kind, written)
         return LayerPair(node, dense, held, weight, original, kind)
     return None
 
 
-def _check_bias(node: ir.Node, kind: LayerKind) -> None:
+def _check_bias(node: ir.Node, kind: LayerKind, written: bool) -> None:
     bias = optional_input(node, kind.bias)
     if bias is None:
         return
-    if not bias.is_initializer() or bias.is_graph_input() or bias.const_value is None:
+    if not bias.is_initializer() or (written and bias.is_graph_input()) or bias.const_value is None:
         raise Unrepairable("its bias is computed")
     if not all_finite(bias.const_value):
         raise Unrepairable("its bias is not finite")

@@ -148,9 +148,11 @@ def _inputs(node: ir.Node) -> list[tuple[int, ir.Value]]:
 
 
 def recurrent_layers(
-    pruned: ir.Model, original: ir.Model, wrong: set[str]
+    pruned: ir.Model, original: ir.Model, wrong: set[str], *, written: bool = True
 ) -> tuple[list[RecurrentPair], dict[str, str]]:
     """Recurrent layers that read or give one of the values ``wrong``, and node -> why others cannot be repaired.
+
+    ``written`` as in :func:`compressor.reconstruct.layers.repairable_layers`.
 
     A recurrent layer reads its own output, one step later.
     """
@@ -163,18 +165,18 @@ def recurrent_layers(
         if not any(v is not None and str(v.name) in wrong for v in (*node.inputs, *node.outputs)):
             continue
         try:
-            layers.append(_pair(node, dense.get(str(node.name))))
+            layers.append(_pair(node, dense.get(str(node.name)), written))
         except Unrepairable as reason:
             skipped[str(node.name)] = str(reason)
     return layers, skipped
 
 
-def _pair(node: ir.Node, dense: ir.Node | None) -> RecurrentPair:
+def _pair(node: ir.Node, dense: ir.Node | None, written: bool) -> RecurrentPair:
     if dense is None or dense.op_type != node.op_type:
         raise Unrepairable("the dense model has no such node")
     for one in (node, dense):
         for index in CONSTANTS:
-            _check(one, index)
+            _check(one, index, written=written and one is node)
     for index in (W, R):
         # What is fitted to one node's steps is wrong for those of another.
         if others := readers(input_of(node, index)) - {(str(node.name), index)}:
@@ -182,13 +184,13 @@ def _pair(node: ir.Node, dense: ir.Node | None) -> RecurrentPair:
     return RecurrentPair(node, dense)
 
 
-def _check(node: ir.Node, index: int) -> None:
+def _check(node: ir.Node, index: int, *, written: bool) -> None:
     value = optional_input(node, index)
     if value is None:
         return
     if not value.is_initializer() or value.const_value is None:
         raise Unrepairable("its weights are computed")
-    if value.is_graph_input():
+    if written and value.is_graph_input():
         raise Unrepairable("its weight is an input that the caller may replace")
     if not value.const_value.dtype.is_floating_point():
         raise Unrepairable("its weight is quantised")

@@ -48,8 +48,13 @@ class ReadWeight:
         return np.array_equal(self.place, other.place)
 
 
-def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight | None:
+def weight_of(value: ir.Value | None, opsets: Mapping[str, int], *, written: bool = True) -> ReadWeight | None:
     """The weight behind ``value``; None where it is computed from something that is not in the file.
+
+    Args:
+        value: what a node reads.
+        opsets: versions by domain.
+        written: it will be written back. A default that callers may replace is read only.
 
     Raises:
         Unrepairable: it is, but cannot be written back.
@@ -69,7 +74,7 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight |
     if value is None or (tensor := _tensor(value)) is None:
         return None
     # Old files list initializers as inputs, which callers may override.
-    if value.is_graph_input():
+    if written and value.is_graph_input():
         raise Unrepairable("its weight is an input that the caller may replace")
     if not tensor.dtype.is_floating_point():
         raise Unrepairable("its weight is quantised")

@@ -82,3 +82,15 @@ def test_what_holds_infinities_is_left_alone(name: str) -> None:
     value = held.graph.initializers["b"].const_value
     assert value is not None
     np.testing.assert_array_equal(value.numpy(), mask)
+
+
+def test_a_default_that_callers_may_replace_is_read_and_not_written() -> None:
+    """A cut makes a constant of it, which recovery then may write."""
+    held = in_memory(model(CASES["a vector"]))
+    given = held.clone()
+    given.graph.inputs.extend(given.graph.initializers[name] for name in ("w", "b"))
+    assert len(repairable_layers(held, given, {"x"})[0]) == 1
+    assert len(repairable_layers(given, given, {"x"}, written=False)[0]) == 1
+    found, skipped = repairable_layers(given, given, {"x"})
+    assert not found
+    assert list(skipped.values()) == ["its weight is an input that the caller may replace"]

@@ -56,17 +56,12 @@ TRAINED_A_SECOND = 20e9
 SHARPENING = 600e9
 """Multiply-accumulates that may go into changing made-up samples."""
 NO_LAYER_TO_FIT = (
-    "nothing was recovered: the model has no linear or recurrent layer with weights of its own, which no "
-    "caller may replace, that recovery could rebuild; train it with --recover finetune, or say --recover none"
+    "nothing was recovered: the model has no linear or recurrent layer with weights of its own that "
+    "recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
 QUANTISED = (
     "nothing was recovered: the weights of this file are quantised, so that none can be rebuilt or trained; prune the "
     "float original, and quantise last"
-)
-REPLACEABLE = (
-    "nothing was recovered: the weights, such as {name!r}, are inputs of the model too, as older exporters wrote them, "
-    "so that whoever runs it may replace them; export it with keep_initializers_as_inputs=False, or take them off the "
-    "inputs, and they are rebuilt; or say --recover none"
 )
 TOO_MUCH = (
     "nothing was recovered: that would take about {cost}; ask for it with --recover lstsq (--samples {samples} makes "
@@ -322,5 +317,4 @@ def _no_layer(model: ir.Model) -> str:
     weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
     if any(value.dtype is not None and not value.dtype.is_floating_point() for value in weights):
         return QUANTISED
-    replaceable = [str(value.name) for value in weights if value.is_graph_input()]
-    return REPLACEABLE.format(name=replaceable[0]) if replaceable else NO_LAYER_TO_FIT
+    return NO_LAYER_TO_FIT

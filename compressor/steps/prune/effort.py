@@ -133,7 +133,7 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
 
     values = {str(v.name) for v in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs))}
     layers = []
-    for layer in repairable_layers(model, model, values)[0]:
+    for layer in repairable_layers(model, model, values, written=False)[0]:
         x, y = shapes(input_of(layer.node, 1 - layer.held)), shapes(layer.node.outputs[0])
         if x is None or y is None or not operator_of(layer.node).linear:
             continue
@@ -144,7 +144,7 @@ def _layers(model: ir.Model, shapes: Shapes) -> list[LayerSize]:
         except Unrepairable:
             continue  # recovery leaves it alone, and says why
         layers.append(LayerSize(unknowns, groups, form.count(y) / max(shapes.batch, 1)))
-    for recurrent in recurrent_layers(model, model, values)[0]:
+    for recurrent in recurrent_layers(model, model, values, written=False)[0]:
         x = shapes(input_of(recurrent.node, 0))
         if x is not None:
             matrices, unknowns = recurrent.sizes

@@ -14,7 +14,7 @@ from compressor.graph.sizes.inference import infer_values
 from compressor.graph.sizes.known import Known
 from compressor.operators.table import operator_of
 
-TRIED = (5, 521, 10**9 + 7)
+SYMBOLS_TRIED = (5, 521, 10**9 + 7)
 """What each symbol is in turn, a little more for each further one: where two sizes are equal there, they are equal."""
 _COUNTS = frozenset({ir.AttributeType.INT, ir.AttributeType.INTS})
 
@@ -86,7 +86,7 @@ def _agree(one: Dim, two: Dim, chosen: Collection[str]) -> bool:
     if one == two or not isinstance(one, Size) or not symbols(one) | symbols(two) <= set(chosen):
         return True
     names = sorted(symbols(one) | symbols(two))
-    for number in TRIED:
+    for number in SYMBOLS_TRIED:
         sizes: dict[str, Dim] = {name: number + 2 * place for place, name in enumerate(names)}
         found = [substitute(size, sizes) for size in (one, two)]
         if all(isinstance(size, int) for size in found) and found[0] != found[1]:

@@ -17,7 +17,7 @@ from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.apply import apply_plan, cut_of
-from compressor.pruning.proofs.graphs.exact import _stands_for, demand_exact
+from compressor.pruning.proofs.graphs.exact import _stands_for, demand_exact, demand_inherited_settings
 from tests.models import between, in_memory, model
 from tests.property.graphs import random_model
 
@@ -149,3 +149,20 @@ def test_a_default_that_the_file_writes_may_be_left_out() -> None:
         float[16,2] v> { a = MatMul(x, w)  c = BatchNormalization<training_mode=0>(a, s, b, m, s2)  d = Relu(c)
         y = MatMul(d, v) }"""
     assert prune(in_memory(model(text)), SETTINGS).report.proof
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_what_takes_the_place_of_a_node_has_its_numbers(names: bool) -> None:
+    """Of nodes without a name all count as gone, as preparing names them."""
+    text = """(float[n,4] x) => (float[n,4] y) <float[4] s> {
+        a = com.microsoft.QuickGelu<alpha=1.5>(x)  y = LayerNormalization<epsilon=0.001>(a, s) }"""
+    before = in_memory(model(text, domains=("com.microsoft",)))
+    after = in_memory(model(text.replace("com.microsoft.QuickGelu<alpha=1.5>", "LeakyRelu<alpha=1.5>")))
+    for graph in (before.graph, after.graph):
+        for node in graph:
+            node.name = node.op_type if names or graph is after.graph else None
+    demand_inherited_settings(before.graph, after.graph, "it")
+    first = next(iter(after.graph))
+    first.attributes["alpha"] = ir.AttrFloat32("alpha", 1.25)
+    with pytest.raises(ProofFailed, match="attribute 'alpha' of node 'LeakyRelu' of it"):
+        demand_inherited_settings(before.graph, after.graph, "it")
