@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from math import prod
 
 WORTH_THREADS = 2048
-"""Columns from which on a product of matrices is worth more than one thread: where another process wants the processors,
-two take twice the processor time of one for narrower ones, and longer."""
+"""Columns from which on a product of matrices is worth more than one thread. Where other processes want the processors,
+two take twice the processor time of one for narrower matrices, and longer."""
 
 
 def blas_threads_for(shapes: Iterable[Sequence[int]]) -> AbstractContextManager[object]:

@@ -115,7 +115,7 @@ def asked(report: Report) -> str:
         part = percent(settings["ratio"])
         if settings.get("scope", "local") == "local":
             return f"Asked for: removing {part} of the channels of each group."
-        return f"Asked for: ratio {part}; channels went where they matter least, not as many of each group."
+        return f"Asked for: ratio {part}; channels went where they matter least, more of some groups than of others."
     return "Asked for: what a saved plan says."
 
 
