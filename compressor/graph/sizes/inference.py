@@ -8,6 +8,7 @@ Where sizes are symbolic, ``shape_rules`` and ``data_rules`` follow them further
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 import numpy as np
 import onnx_ir as ir
@@ -142,6 +143,7 @@ class Walker:
         if sequence_shapes.has_sequence(node, self.known):
             sequence_shapes.infer_sequence(node, self)
             return
+        self._demand_scales(node)
         # Data first: a value that is known has a shape and a type as well.
         data = self._evaluate(node)
         if data is None:
@@ -192,6 +194,17 @@ class Walker:
         if tensor.size <= EVALUATE_LIMIT and tensor.dtype != ir.DataType.STRING:
             return tensor.numpy()
         return None
+
+    def _demand_scales(self, node: ir.Node) -> None:
+        """Raises Misfit where sizes are scaled by what is no positive number: the runtime would end the process."""
+        if node.op_type not in ("Resize", "Upsample") or not is_standard(node):
+            return
+        # Behind a region of interest, in newer operator sets.
+        scales = (list(node.inputs[2:3]) or list(node.inputs[1:2]) or [None])[0]
+        array = None if scales is None else self.data(scales)
+        factors = [float(f) for f in array.ravel()] if array is not None and array.dtype.kind == "f" else []
+        if not all(0 < factor < inf for factor in factors):
+            raise Misfit(f"node {node.name!r} ({node.op_type}): its scales {factors} are not all positive")
 
     def _evaluate(self, node: ir.Node) -> list[Array] | None:
         # From what is known of the shape: the reference could not compute with symbols.
