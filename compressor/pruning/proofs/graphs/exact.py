@@ -114,17 +114,36 @@ def demand_inherited_settings(before: ir.Graph, after: ir.Graph, called: str) ->
     Raises:
         ProofFailed: a new node has another number where nodes that are gone have a setting of that name.
     """
-    known, left = ({_key(node) for node in graph.all_nodes()} for graph in (before, after))
-    gone: dict[str, set[object]] = {}
     # Nodes without a name in the file have one afterwards, so that all of theirs count as gone.
-    for node in before.all_nodes():
-        for name, value in _numbers(node).items() if _key(node) not in left else ():
-            gone.setdefault(name, set()).add(value)
-    for node in after.all_nodes():
-        for name, value in _numbers(node).items() if _key(node) not in known else ():
+    gone = _only_in(before, after)
+    for node in _new_nodes(after, before):
+        for name, value in _numbers(node).items():
             default = _default(node, name)
             if name in gone and value not in gone[name] and (default is None or value != told(default)):
                 raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
+
+
+def became_constants(before: ir.Graph, after: ir.Graph) -> bool:
+    """May a number be gone from settings, as an epsilon is that is now added by a node of its own?"""
+    # What an operator that is not of the standard takes where nothing is said is not known here.
+    if any(not (is_standard(node) and onnx.defs.has(node.op_type)) for node in _new_nodes(before, after)):
+        return True
+    new = _only_in(after, before)
+    return any(numbers - new.get(name, set()) for name, numbers in _only_in(before, after).items())
+
+
+def _only_in(graph: ir.Graph, other: ir.Graph) -> dict[str, set[object]]:
+    """Numbers among the settings of nodes that the other graph does not have, by name of the setting."""
+    found: dict[str, set[object]] = {}
+    for node in _new_nodes(graph, other):
+        for name, value in _numbers(node).items():
+            found.setdefault(name, set()).add(value)
+    return found
+
+
+def _new_nodes(graph: ir.Graph, other: ir.Graph) -> Iterator[ir.Node]:
+    known = {_key(node) for node in other.all_nodes()}
+    return (node for node in graph.all_nodes() if _key(node) not in known)
 
 
 def _key(node: ir.Node) -> tuple[str, str, str]:
