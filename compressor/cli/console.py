@@ -16,6 +16,7 @@ import click
 
 from compressor.cli.command import Option, discard_stdout
 from compressor.cli.export_folder import ExportFolder
+from compressor.cli.failure import tell_no_failure
 from compressor.cli.paths import Destinations, default_output, reports_stay, written_beside
 from compressor.core.atomic import write_text
 from compressor.core.clock import LastingText, Notice, Progress
@@ -137,9 +138,11 @@ class View:
                 click.echo(f"Warning: {printable(warning)}", err=True)
         if self.json_to not in (None, "-"):
             write_text(str(self.json_to), document.to_json())
+            tell_no_failure()
         # One guard for both, as either may meet a full disk.
         with _printing():
             if self.json_to == "-":
+                tell_no_failure()
                 click.echo(document.to_json(), nl=False)
             self.draw(draw)
             self.draw(_name_beside)
