@@ -110,8 +110,11 @@ def prune_command(
             result = prune_file.prune_file(
                 source, destinations.model, settings, plan=plan, plan_out=destinations.plan, progress=progress
             )
-            if destinations.report is not None:
-                prune_report.report_file(source, result, settings, destinations.report)
+            page = destinations.report
+            if page is not None or view.json_to is not None:
+                result.report = prune_report.with_layers(source, result, settings, timed=page is not None)
+            if page is not None:
+                prune_report.report_file(result, page)
     except NotPossible as refusal:
         rows = [row for row in refusal.frozen if isinstance(row, FrozenRow)]
         if explain and rows:

@@ -22,6 +22,16 @@ class LayerRow(Record):
         default=None, description="Milliseconds of one run in the original, with what follows up to the next layer."
     )
     ms_after: float | None = Field(default=None, description="Milliseconds of one run in the result.")
+    ms_noise: float | None = Field(
+        default=None, description="What two measurements of one of the models are apart, at least what timers resolve."
+    )
+
+    @property
+    def time_tells(self) -> bool:
+        """Are the times of both models further apart than measurements of one?"""
+        if self.ms_noise is None:
+            return False
+        return abs((self.ms_before or 0.0) - (self.ms_after or 0.0)) > self.ms_noise
 
 
 class RecoveryRow(Record):

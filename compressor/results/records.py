@@ -24,6 +24,7 @@ from compressor.results.detail import (
     TrainabilityRow,
     UndoneRow,
 )
+from compressor.results.environment import environment
 from compressor.version import VERSION
 
 
@@ -234,6 +235,7 @@ class Document(Summarised, Record):
     schema_name: str = Field(alias="schema")
     version: str = VERSION
     warnings: list[str] = Field(default=[])
+    environment: Environment = Field(default_factory=environment, description="Versions, and the device that ran.")
 
     @model_serializer(mode="wrap")
     def _own_fields_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -292,7 +294,7 @@ class Report(RunDocument):
     )
     proof: ProofResult | None = None
     layers: list[LayerRow] = Field(
-        default=[], description="Costs by node, in the order of the graph; empty when not asked for."
+        default=[], description="Costs by node, in the order of the graph; of `prune`, timed with an HTML report."
     )
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
     undone: list[UndoneRow] = Field(default=[], description=UNDONE)
@@ -310,7 +312,6 @@ class Report(RunDocument):
         default=None,
         description="Parameters of all initializers with an axis in a group; null when not counted.",
     )
-    environment: Environment | None = Field(default=None, description="Versions and device; null when not asked for.")
     provenance: list[dict[str, str]] = Field(
         default=[], description="What the file says of the commands that wrote it, first to last; of `inspect`."
     )

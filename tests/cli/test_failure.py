@@ -111,3 +111,14 @@ def test_what_is_no_error_of_ours(raised: BaseException, kind: str, code: int, m
 def test_help_and_nobody_who_asked() -> None:
     assert run("inspect", "none").stdout == ""
     assert run("prune", "--help", "--json", "-").stdout.startswith("Usage")
+
+
+@pytest.mark.usefixtures("folder")
+def test_json_is_the_same_with_a_page_and_without_but_for_times() -> None:
+    words = ("prune", "net.onnx", "-o", "out.onnx", "-q", "--json", "-")
+    plain, paged = (json.loads(run(*words, *more).stdout) for more in ((), ("--report", "page.html")))
+    assert plain["environment"] == paged["environment"]
+    assert plain["layers"]
+    assert all(row["ms_noise"] > 0 for row in paged["layers"])
+    untimed = dict.fromkeys(("ms_before", "ms_after", "ms_noise"))
+    assert plain["layers"] == [row | untimed for row in paged["layers"]]
