@@ -41,7 +41,7 @@ Times = Mapping[str, float]
 """Milliseconds of a run by the name of what ran, in the order in which it ran."""
 Turns = Sequence[Times]
 """Those of one model, measured several times."""
-PROFILED, COUNTED = 2, 10
+PROFILED, RUNS_COUNTED = 2, 10
 """How often each model is profiled, one after the other, and the runs of a turn that count."""
 RESOLUTION = 1e-3
 """Milliseconds that the profile counts in."""
@@ -113,7 +113,7 @@ def _profile(path: Path, settings: ProofSection, feeds: Mapping[str, Array]) -> 
     from compressor.runtime.profile import profile  # noqa: PLC0415 - imports the runtime
     from compressor.runtime.sessions import Setup  # noqa: PLC0415
 
-    return profile(path, settings.provider, feeds, Setup(), COUNTED).by_name()
+    return profile(path, settings.provider, feeds, Setup(), RUNS_COUNTED).by_name()
 
 
 def _costs(model: ir.Model, shapes: Shapes, turns: Turns | None) -> list[_Cost]:
