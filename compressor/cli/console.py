@@ -224,10 +224,10 @@ def view_options(function: F) -> F:
         output_option(
             "--no-progress",
             is_flag=True,
-            help="Do not show the running phase, nor, off the terminal, its lines in logs.",
+            help="Show no running phase, nor its lines in logs.",
         ),
         output_option("-v", "--verbose", is_flag=True, help="Print every row, and the traceback of an error."),
-        output_option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the JSON that was asked for."),
+        output_option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the JSON asked for."),
         output_option(
             "--json",
             "json_to",

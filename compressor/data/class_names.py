@@ -10,15 +10,15 @@ import onnx_ir as ir
 
 from compressor.data.batch import Dataset
 from compressor.data.folder import FolderDataset
-from compressor.data.order import source_of
+from compressor.data.order import undivided
 
-KEYS = ("names", "id2label")
+METADATA_KEYS = ("names", "id2label")
 """Where exporters write names of classes: Ultralytics, and Hugging Face's configuration."""
 
 
 def named_classes(model: ir.Model) -> Mapping[str, int]:
     """The number of each class that the metadata of a model names; empty where it names none, or one twice."""
-    for key in KEYS:
+    for key in METADATA_KEYS:
         try:
             # A list, or a dict by number, in Python's notation or JSON's, which is the same for these.
             found = ast.literal_eval(model.metadata_props.get(key, ""))
@@ -41,5 +41,5 @@ def by_model(data: FolderDataset, model: ir.Model) -> FolderDataset:
 
 def folder_classes(data: Dataset | None) -> dict[str, int]:
     """The number of each class whose images have a folder of their own; empty for other data."""
-    source = None if data is None else source_of(data)
+    source = None if data is None else undivided(data)
     return source.classes if isinstance(source, FolderDataset) else {}

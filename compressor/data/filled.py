@@ -14,7 +14,7 @@ from compressor.core.formatting import printable
 from compressor.data.arrays import ArrayDataset
 from compressor.data.batch import Dataset
 from compressor.data.kinds import InputKind, Kind, kinds_of
-from compressor.data.order import source_of
+from compressor.data.order import undivided
 from compressor.data.spec import specs
 from compressor.errors import CompressorError
 from compressor.graph.form.normalise import normalise
@@ -101,7 +101,7 @@ def described(fills: FilledInputs) -> dict[str, str]:
 
 def filled_notes(data: Dataset) -> list[str]:
     """A sentence on the inputs that the data leave out; none where they have all."""
-    data = source_of(data)
+    data = undivided(data)
     if not isinstance(data, ArrayDataset):
         return []
     words = {text: [printable(n) for n, other in data.filled.items() if other == text] for text in data.filled.values()}

@@ -67,7 +67,7 @@ class Unlabelled:
         return Batch(self.dataset.take(indices).inputs, None)
 
 
-def source_of(data: Dataset) -> Dataset:
+def undivided(data: Dataset) -> Dataset:
     """What a dataset is a part of, or takes its samples from; itself where it is none."""
     while (inner := getattr(data, "dataset", None)) is not None:
         data = inner

@@ -128,10 +128,9 @@ def done(report: Report) -> str:
     total, groups = f"{channels:,}", count(len(report.groups), "group")
     if report.output is None:
         return f"{total} channels in {groups} can be pruned."
-    gone = sum(g.removed for g in report.groups)
-    touched = sum(g.removed > 0 for g in report.groups)
-    part = percent(gone / channels)
-    return f"Removed: {gone:,} of {total} channels ({part}), in {touched:,} of {groups}."
+    gone, touched = sum(g.removed for g in report.groups), sum(g.removed > 0 for g in report.groups)
+    text = f"Removed: {gone:,} of {total} channels ({percent(gone / channels)}), in {touched:,} of {groups}."
+    return f"{text} {report.few_save_much}".rstrip()
 
 
 def measures(before: ModelStats, after: ModelStats | None) -> list[SizeRow]:
