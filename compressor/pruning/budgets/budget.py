@@ -294,7 +294,8 @@ def too_much(goal: Goal, least: float) -> str:
     # A number without a unit is bytes, and thousands of them are what is mostly meant.
     if goal.ceiling and least <= 1000 * goal.share <= 1:
         asked += f" (or was {goal.told(1000 * goal.share)} meant?)"
-    return f"{goal.what} can go down to no less than {told}, the target is {asked}; {nearest_that_is_met(goal, least, other)}"
+    remedy = nearest_that_is_met(goal, least, other)
+    return f"{goal.what} can go down to no less than {told}, the target is {asked}; {remedy}"
 
 
 def nearest_that_is_met(goal: Goal, least: float, other: Sequence[str] = ()) -> str:
