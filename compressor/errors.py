@@ -66,7 +66,7 @@ class TargetOutOfReach(NotPossible):
 
 
 class NothingToTrain(NotPossible):
-    """The model has no weight that training could change, as where all are quantised."""
+    """The model has no weight that training or recovery could change, as where all are quantised."""
 
 
 class NothingToProve(NotPossible):

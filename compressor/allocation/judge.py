@@ -183,7 +183,7 @@ class Exact:
     def _slopes(self, view: LinearView, gradients: Mapping[str, Array]) -> tuple[Floats32, Floats32]:
         """By the matrices, float32[groups, out, unknowns], and by what is added to all rows, float32[groups, out]."""
         weight = view.layer.weight
-        by_weight = gradients[str(weight.initializer.name)].astype(np.float32, copy=False)
+        by_weight = gradients[str(weight.differentiable.name)].astype(np.float32, copy=False)
         # The gradient is by the initializer; the form wants it in the order in which the operator reads it.
         if weight.place is not None:
             by_weight = by_weight.ravel()[weight.place]

@@ -100,7 +100,7 @@ def exactly(
 
     def judge(sets: Sequence[Sequence[Probe]]) -> npt.NDArray[np.float64]:
         # By the outputs of layers too: the sum of their gradients is that of a bias.
-        names = [name for v in views for name in (v.layer.y, str(v.layer.weight.initializer.name))]
+        names = [name for v in views for name in (v.layer.y, str(v.layer.weight.differentiable.name))]
         # Made only when it is asked for, since probes exist after all groups have gone their way.
         run = OutputGradients(model, [], list(dict.fromkeys(names)), seed)
         for first in islice(drawn_batches(model, data, size, seed), 1):

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from compressor.cli.defaults import check_variables, defaults_of
+from compressor.cli.failure import Failed, json_place, tell_failure
 from compressor.cli.paths import settled
 from compressor.core.checkpoint_folder import has_checkpoint
 from compressor.core.choices import plugin_at_fault
@@ -87,6 +88,18 @@ class Command(click.Command):
         if brief:
             self.params.append(_help_all())
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Reads the command line; where it cannot be read, ``--json`` gets the reason."""
+        words = list(args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except (click.ClickException, Failed) as error:
+            name = str(info_name) if parent is None else f"{parent.command_path} {info_name}"
+            tell_failure(error, name, json_place(words))
+            raise
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Reads the command line over the environment and the user's file of defaults."""
         # While a shell completes, a broken file of defaults must not be in the way.
@@ -97,7 +110,7 @@ class Command(click.Command):
                 ctx.default_map = {**defaults_of(self), **(ctx.default_map or {})}
             except CompressorError as error:
                 click.echo(f"Error: {printable(error)}", err=True)
-                raise click.exceptions.Exit(error.exit_code) from None
+                raise Failed(error.exit_code, type(error).__name__, str(error)) from None
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -125,8 +138,13 @@ class Command(click.Command):
         """
         # What numpy notes of overflow and division by zero in the user's numbers is no message for users; what comes of
         # it (a NaN, a proof that fails) is told where it matters.
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning), settled(ctx, _STAYS):
-            return self._invoked(ctx)
+        try:
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning), settled(ctx, _STAYS):
+                return self._invoked(ctx)
+        # Once everything that was written is taken back.
+        except (click.ClickException, Failed) as ended:
+            tell_failure(ended, ctx.command_path, ctx.params.get("json_to"))
+            raise
 
     def _invoked(self, ctx: click.Context) -> Any:
         try:
@@ -135,12 +153,11 @@ class Command(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.echo(f"Interrupted. {how_to_go_on(ctx)}".rstrip(), err=True)
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            raise _stopped("Interrupted", INTERRUPTED, ctx) from None
         # Training ends this way after its checkpoint is written.
         except SystemExit as ended:
             if ended.code == TERMINATED:
-                click.echo(f"Terminated. {how_to_go_on(ctx)}".rstrip(), err=True)
+                raise _stopped("Terminated", TERMINATED, ctx) from None
             raise
         except BrokenPipeError:
             # The interpreter would try to flush the same pipe again at exit.
@@ -151,9 +168,18 @@ class Command(click.Command):
             verbose = bool(ctx.params.get("verbose"))
             if verbose:
                 traceback.print_exc()
-            click.echo(printable(_sentence(error, verbose)), err=True)
+            sentence = printable(_sentence(error, verbose))
+            click.echo(sentence, err=True)
+            known = isinstance(error, CompressorError)
             code = error.exit_code if isinstance(error, CompressorError) else CompressorError.exit_code
-            raise click.exceptions.Exit(code) from error
+            raise Failed(code, type(error).__name__, str(error) if known else sentence) from error
+
+
+def _stopped(word: str, code: int, ctx: click.Context) -> Failed:
+    """The end of a command that was stopped from outside, once it is said what is kept."""
+    sentence = f"{word}. {how_to_go_on(ctx)}".rstrip()
+    click.echo(sentence, err=True)
+    return Failed(code, word, sentence)
 
 
 def _named(error: Exception) -> Exception:

@@ -16,6 +16,7 @@ import click
 
 from compressor.cli.command import Option, discard_stdout
 from compressor.cli.export_folder import ExportFolder
+from compressor.cli.failure import tell_no_failure
 from compressor.cli.paths import Destinations, default_output, reports_stay, written_beside
 from compressor.core.atomic import write_text
 from compressor.core.clock import LastingText, Notice, Progress
@@ -137,9 +138,11 @@ class View:
                 click.echo(f"Warning: {printable(warning)}", err=True)
         if self.json_to not in (None, "-"):
             write_text(str(self.json_to), document.to_json())
+            tell_no_failure()
         # One guard for both, as either may meet a full disk.
         with _printing():
             if self.json_to == "-":
+                tell_no_failure()
                 click.echo(document.to_json(), nl=False)
             self.draw(draw)
             self.draw(_name_beside)
@@ -221,10 +224,10 @@ def view_options(function: F) -> F:
         output_option(
             "--no-progress",
             is_flag=True,
-            help="Do not show the running phase, nor, off the terminal, its lines in logs.",
+            help="Show no running phase, nor its lines in logs.",
         ),
         output_option("-v", "--verbose", is_flag=True, help="Print every row, and the traceback of an error."),
-        output_option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the JSON that was asked for."),
+        output_option("-q", "--quiet", is_flag=True, help="Print nothing but errors and the JSON asked for."),
         output_option(
             "--json",
             "json_to",

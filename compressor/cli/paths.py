@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compressor.cli.failure import tell_no_failure
 from compressor.core.formatting import printable
 from compressor.core.notation import parse_also
 from compressor.errors import CompressorError, ModelError, UsageError
@@ -147,15 +148,7 @@ def check_destinations(
         if place is None or (flag == "--json" and str(place) == "-"):
             continue
         path = Path(place)
-        try:
-            _check(flag, path, taken)
-            # Whoever writes a model knows which files it was read from.
-            if flag not in _OUTPUTS:
-                _demand_no_weights(flag, path, taken)
-        # Paths may hold what no file system takes.
-        except (OSError, ValueError) as error:  # such as a name that is too long, or holds a zero byte
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"{flag}: {str(path)[:100]!r} cannot be written: {reason}; choose another place") from None
+        _check_named(flag, path, taken)
         taken[path] = f"the file of {flag}"
     # Outside of a command, as in tests, there is nothing to take back.
     context = click.get_current_context(silent=True)
@@ -167,6 +160,23 @@ def check_destinations(
             [model for flag, model in _given(written, set(written) - {*_REPORTS, _LOG})],
             [report for flag, report in _given(written, _REPORTS) if str(report) != "-"],
         )
+
+
+def _check_named(flag: str, path: Path, taken: Mapping[Path, str]) -> None:
+    """Raises UsageError, with the flag, where a place cannot be written or is that of something else."""
+    try:
+        _check(flag, path, taken)
+        # Whoever writes a model knows which files it was read from.
+        if flag not in _OUTPUTS:
+            _demand_no_weights(flag, path, taken)
+    except UsageError:
+        if flag == "--json":
+            tell_no_failure()
+        raise
+    # Paths may hold what no file system takes.
+    except (OSError, ValueError) as error:  # such as a name that is too long, or holds a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{flag}: {str(path)[:100]!r} cannot be written: {reason}; choose another place") from None
 
 
 def reports_stay() -> None:

@@ -24,7 +24,7 @@ from compressor.config.structure import StructureSection
 from compressor.config.target import TargetSection
 from compressor.core.checkpoint_folder import folder_beside
 from compressor.core.notation import parse_also
-from compressor.errors import NotPossible, UsageError
+from compressor.errors import NotPossible, TargetOutOfReach, UsageError
 from compressor.version import VERSION
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ Examples:
   onnx-prune model.onnx --target-latency 2.5ms --threads 1
   onnx-prune model.onnx --dry-run --explain
   onnx-prune model.onnx --recover finetune --data train.npz --epochs 5
-  onnx-prune encoder.onnx --also decoder.onnx:encoder_states=last_state
 
 {EXIT_CODES}"""
 
@@ -47,7 +46,7 @@ Examples:
 _BRIEF = (
     *("ratio", "target_macs", "target_size", "target_latency", "round_to"),
     *("include", "exclude", "recover", "data", "val_data", "epochs"),
-    *("max_drop", "plan", "plan_out", "report_to", "card_to", "dry_run", "explain"),
+    *("max_drop", "max_distance", "plan", "plan_out", "report_to", "card_to", "dry_run", "explain"),
 )
 """Options that --help shows."""
 
@@ -110,13 +109,17 @@ def prune_command(
             result = prune_file.prune_file(
                 source, destinations.model, settings, plan=plan, plan_out=destinations.plan, progress=progress
             )
-            if destinations.report is not None:
-                prune_report.report_file(source, result, settings, destinations.report)
+            page = destinations.report
+            if page is not None or view.json_to is not None:
+                result.report = prune_report.with_layers(source, result, settings, timed=page is not None)
+            if page is not None:
+                prune_report.report_file(result, page)
     except NotPossible as refusal:
         rows = [row for row in refusal.frozen if isinstance(row, FrozenRow)]
         if explain and rows:
             view.draw(lambda console: explain_frozen(rows, console, verbose=view.verbose))
-        if explain or not rows:
+        # Of a target the message says what can be had.
+        if explain or not rows or isinstance(refusal, TargetOutOfReach):
             raise
         raise type(refusal)(f"{refusal}; --explain lists what had to stay, and why") from refusal
     report = result.report

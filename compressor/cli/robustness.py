@@ -29,7 +29,14 @@ Examples:
 {EXIT_CODES}"""
 
 
-@click.command("robustness", cls=Command, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
+_BRIEF = (
+    *("data", "val_data", "labels", "samples", "mean", "std", "normalised", "input_shapes", "dims"),
+    *("noise", "corruptions", "margin", "compression", "provider", "report_to"),
+)
+"""Options that --help shows."""
+
+
+@click.command("robustness", cls=Command, brief=_BRIEF, context_settings=dict(CONTEXT_SETTINGS), epilog=_EPILOG)
 @click.argument("a", metavar="A", type=click.Path(path_type=Path))
 @click.argument("others", metavar="B [C ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
 @settings_options(RobustnessSettings, _INPUTS, ShiftsSection, JudgementSection, _WHERE)

@@ -57,10 +57,11 @@ def sensitivity_command(
     """Prune every group of channels of the model IN alone, at several ratios, and measure what is lost: how far the
     outputs move on data or noise, and accuracy where the data has labels. No model is written.
     """
-    from compressor.commands.sensitivity import ledger_of, sensitivity_file
+    from compressor.commands.sensitivity import sensitivity_file
     from compressor.core.extras import require
     from compressor.render.sensitivity import render_sensitivity
     from compressor.render.sensitivity_page import write_plot
+    from compressor.results.sensitivity import ledger_of
 
     target = output or default_output(source, ".sensitivity.json")
     written = {"--output": target, "--plot": plot, "--json": view.json_to}

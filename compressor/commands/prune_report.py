@@ -1,4 +1,4 @@
-"""What a pruning run did, as one HTML file."""
+"""What a pruning run did, node by node, and as one HTML file."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from compressor.config import PruneSettings
 from compressor.steps.run_files import in_one_file
 
 if TYPE_CHECKING:
+    from compressor.results import Report
     from compressor.steps.prune.result import PruneResult
 
 
-def report_file(source: Path, result: PruneResult, settings: PruneSettings, path: Path) -> None:
-    """Writes what a run on ``source`` did as one HTML file; raises UsageError where it cannot."""
+def with_layers(source: Path, result: PruneResult, settings: PruneSettings, *, timed: bool) -> Report:
+    """The report of a run on ``source`` with what every node costs, in milliseconds too where it is ``timed``."""
     from compressor.evaluate.profile import detailed
-    from compressor.render.html import write_html
 
     with in_one_file(source, settings) as whole:
-        report = detailed(result.report, whole, result.model, settings)
+        return detailed(result.report, whole, result.model, settings, timed=timed)
+
+
+def report_file(result: PruneResult, path: Path) -> None:
+    """Writes what a run did as one HTML file; raises UsageError where it cannot."""
+    from compressor.render.html import write_html
+
     plan = None if result.plan is None else result.plan.to_json()
-    write_html(report, path, plan=plan, created=datetime.now().astimezone())
+    write_html(result.report, path, plan=plan, created=datetime.now().astimezone())

@@ -20,7 +20,7 @@ from compressor.experiments.workers import workers_of
 from compressor.graph.tensors.weights import weight_shapes
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.matching import demand_matches
-from compressor.results.sensitivity import SensitivityReport
+from compressor.results.sensitivity import SensitivityReport, ledger_of
 from compressor.steps import counts, run_files
 from compressor.steps.refused_samples import samples_tried
 from compressor.steps.sensitivity import cuts_of_groups, experiment_on, limits_of, prunable_rows
@@ -98,8 +98,3 @@ def sensitivity_file(
     report = sensitivity(source, settings, ledger=ledger_of(output), clock=Clock(progress))
     write_text(output, report.to_json())
     return report
-
-
-def ledger_of(output: Path) -> Path:
-    """Where the measurements of a report are remembered: ``sens.json`` and ``sens.jsonl``."""
-    return output.with_suffix(".jsonl") if output.suffix == ".json" else output.with_name(output.name + ".jsonl")

@@ -157,7 +157,7 @@ def _judged(one: Placed, two: Placed, settings: VerifySettings) -> AccuracyRow:
     before, after = (
         replace(evaluator, provider=side.provider).measure(side.opened.model, data, original) for side in (one, two)
     )
-    return evaluator.row(before.value, after.value, before.samples)
+    return evaluator.row(before.value, after.value, before.samples, data)
 
 
 def _compare(one: Placed, two: Placed, settings: VerifySettings) -> Comparison:

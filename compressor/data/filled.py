@@ -14,6 +14,7 @@ from compressor.core.formatting import printable
 from compressor.data.arrays import ArrayDataset
 from compressor.data.batch import Dataset
 from compressor.data.kinds import InputKind, Kind, kinds_of
+from compressor.data.order import undivided
 from compressor.data.spec import specs
 from compressor.errors import CompressorError
 from compressor.graph.form.normalise import normalise
@@ -100,12 +101,9 @@ def described(fills: FilledInputs) -> dict[str, str]:
 
 def filled_notes(data: Dataset) -> list[str]:
     """A sentence on the inputs that the data leave out; none where they have all."""
-    # Parts of a dataset have it inside.
-    while not isinstance(data, ArrayDataset):
-        inner = getattr(data, "dataset", None)
-        if inner is None:
-            return []
-        data = inner
+    data = undivided(data)
+    if not isinstance(data, ArrayDataset):
+        return []
     words = {text: [printable(n) for n, other in data.filled.items() if other == text] for text in data.filled.values()}
     told = [f"{', '.join(names)} with {text}" for text, names in words.items()]
     return [f"--data has no arrays for some inputs, which were filled in: {'; '.join(told)}"] if told else []

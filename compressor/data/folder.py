@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -57,8 +57,9 @@ class FolderDataset:
         size: height and width that the model takes.
         mode: Pillow's name of the channels that it takes.
         preparation: from uint8[n, height, width, channels] to what the input takes.
-        labels: int64[n], the position of an image's subfolder in ``class_names``; None without subfolders.
+        labels: int64[n], the class of an image's subfolder; None without subfolders.
         class_names: names of the subfolders, sorted.
+        numbers: int64[classes], the class of each subfolder; None: its position.
     """
 
     files: tuple[Path, ...]
@@ -67,6 +68,18 @@ class FolderDataset:
     preparation: Preparation
     labels: npt.NDArray[np.int64] | None
     class_names: tuple[str, ...]
+    numbers: npt.NDArray[np.int64] | None = None
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The number of each class, by the name of its folder."""
+        numbers = range(len(self.class_names)) if self.numbers is None else self.numbers.tolist()
+        return dict(zip(self.class_names, numbers, strict=True))
+
+    def numbered(self, numbers: npt.NDArray[np.int64]) -> FolderDataset:
+        """The same images, whose subfolders are these classes, int64[classes], in place of their positions."""
+        assert self.labels is not None
+        return replace(self, labels=numbers[self.labels], numbers=numbers)
 
     @property
     def labelled(self) -> bool:

@@ -67,6 +67,13 @@ class Unlabelled:
         return Batch(self.dataset.take(indices).inputs, None)
 
 
+def undivided(data: Dataset) -> Dataset:
+    """What a dataset is a part of, or takes its samples from; itself where it is none."""
+    while (inner := getattr(data, "dataset", None)) is not None:
+        data = inner
+    return data
+
+
 def shuffled(count: int, seed: int, epoch: int) -> Indices:
     """0 to ``count`` - 1 in an order of their own for each epoch; int64[count]."""
     # Seed and epoch together, so that epochs differ and a resumed one is the same.

@@ -12,6 +12,7 @@ from compressor.core.formatting import printable
 from compressor.core.user_code import NAMED
 from compressor.data.arrays import assign, from_arrays
 from compressor.data.batch import Dataset
+from compressor.data.class_names import by_model
 from compressor.data.filled import described, fills_of
 from compressor.data.folder import FolderDataset, open_folder
 from compressor.data.named import open_named
@@ -42,7 +43,7 @@ def open_data(settings: DataSettings, model: ir.Model) -> Dataset:
     path = Path(text)
     kind = _kind(path)
     if kind == "folder":
-        return open_folder(path, specs(model), settings)
+        return by_model(open_folder(path, specs(model), settings), model)
     # A file or folder of that name goes before a module.
     if kind == "none" and NAMED.fullmatch(text):
         return open_named(text, model, settings)

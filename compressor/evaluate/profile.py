@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +22,11 @@ from compressor.pruning.budgets import cost
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.results import Report
 from compressor.results.detail import LayerRow
-from compressor.results.environment import environment
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """Multiply-accumulates of one node, and milliseconds where they were measured."""
+    """Multiply-accumulates of one node, and milliseconds with their noise where they were measured."""
 
     name: str
     op_type: str
@@ -35,14 +34,21 @@ class _Cost:
     output: str
     macs: int
     milliseconds: float | None = None
+    noise: float | None = None
 
 
 Times = Mapping[str, float]
 """Milliseconds of a run by the name of what ran, in the order in which it ran."""
+Turns = Sequence[Times]
+"""Those of one model, measured several times."""
+PROFILED, RUNS_COUNTED = 2, 10
+"""How often each model is profiled, one after the other, and the runs of a turn that count."""
+RESOLUTION = 1e-3
+"""Milliseconds that the profile counts in."""
 
 
 def layer_rows(
-    original: ir.Model, result: ir.Model, settings: RunSettings, times: tuple[Times, Times] | None = None
+    original: ir.Model, result: ir.Model, settings: RunSettings, times: tuple[Turns, Turns] | None = None
 ) -> list[LayerRow]:
     """Multiply-accumulates of one sample by node, for all nodes that cost some in one of the models.
 
@@ -70,43 +76,47 @@ def layer_rows(
     return [row for row in rows if row.macs_before or row.macs_after]
 
 
-def detailed(report: Report, original: str | Path, result: ir.Model, settings: RunSettings) -> Report:
-    """``report`` with what the HTML page shows on top: costs by node, versions and the device.
+def detailed(
+    report: Report, original: str | Path, result: ir.Model, settings: RunSettings, *, timed: bool = True
+) -> Report:
+    """``report`` with costs by node.
 
     Args:
         report: of the run that made ``result``.
         original: the file that was read.
         result: the smaller model; not changed.
         settings: of the run.
+        timed: also with milliseconds, for which both models are run.
 
     Raises:
         ModelError: the file is unreadable, shapes do not fit, or a model does not run.
         ProviderUnavailable: the provider is missing.
     """
     read = taught(files.load_model(original), settings)
-    rows = layer_rows(read, result, settings, _times(Path(original), result, settings))
-    return report.model_copy(update={"layers": rows, "environment": environment()})
+    times = _times(Path(original), result, settings) if timed else None
+    return report.model_copy(update={"layers": layer_rows(read, result, settings, times)})
 
 
-def _times(original: Path, result: ir.Model, settings: RunSettings) -> tuple[Times, Times]:
-    """Profiles of both models on one sample."""
+def _times(original: Path, result: ir.Model, settings: RunSettings) -> tuple[Turns, Turns]:
+    """Profiles of both models on one sample, in turns: what two of one model differ by is noise."""
     with scratch() as folder:
         smaller = Path(folder) / "result.onnx"
         files.save_model(result, smaller)
         opened = pair.open_model(original)
         dims = dict.fromkeys(pair.batch_symbols(opened, settings), 1)
         feeds = pair.seeded(opened, pair.bind(opened, settings, dims), settings.seed)
-        return _profile(opened.runs, settings, feeds), _profile(smaller, settings, feeds)
+        turns = [[_profile(path, settings, feeds) for path in (opened.runs, smaller)] for _ in range(PROFILED)]
+    return [before for before, _ in turns], [after for _, after in turns]
 
 
 def _profile(path: Path, settings: ProofSection, feeds: Mapping[str, Array]) -> Times:
     from compressor.runtime.profile import profile  # noqa: PLC0415 - imports the runtime
     from compressor.runtime.sessions import Setup  # noqa: PLC0415
 
-    return profile(path, settings.provider, feeds, Setup()).by_name()
+    return profile(path, settings.provider, feeds, Setup(), RUNS_COUNTED).by_name()
 
 
-def _costs(model: ir.Model, shapes: Shapes, times: Times | None) -> list[_Cost]:
+def _costs(model: ir.Model, shapes: Shapes, turns: Turns | None) -> list[_Cost]:
     """Every node; what follows a layer, up to the next one, is fused into it or counted with it in its time."""
     found: list[_Cost] = []
     layer: dict[ir.Value, str] = {}
@@ -119,10 +129,18 @@ def _costs(model: ir.Model, shapes: Shapes, times: Times | None) -> list[_Cost]:
         before = next((layer[v] for v in node.inputs if v in layer), output)
         layer |= dict.fromkeys(node.outputs, output if macs else before)
         owner |= dict.fromkeys(filter(None, [node.name, *(v.name for v in node.outputs)]), output if macs else before)
-    if times is None or not owner:
+    if turns is None or not owner:
         return found
-    taken = attributed(times, owner)
-    return [replace(one, milliseconds=taken.get(one.output)) for one in found]
+    taken = [attributed(times, owner) for times in turns]
+    return [_timed(one, [times[one.output] for times in taken if one.output in times]) for one in found]
+
+
+def _timed(one: _Cost, measured: Sequence[float]) -> _Cost:
+    """A node with the mean of its times, and what these are apart."""
+    if not measured:
+        return one
+    apart = max(max(measured) - min(measured), RESOLUTION)
+    return replace(one, milliseconds=sum(measured) / len(measured), noise=apart)
 
 
 def _weight(node: ir.Node) -> str:
@@ -158,4 +176,5 @@ def _row(before: _Cost | None, after: _Cost | None) -> LayerRow:
         macs_after=None if after is None else after.macs,
         ms_before=None if before is None else before.milliseconds,
         ms_after=None if after is None else after.milliseconds,
+        ms_noise=max((one.noise for one in (before, after) if one is not None and one.noise is not None), default=None),
     )

@@ -26,7 +26,7 @@ class Aim:
     Attributes:
         text: as milliseconds or as a share of the original's.
         exact: whether missing it is an error; otherwise the nearest that was found counts.
-        bounds: what to change where it is out of reach.
+        bounds: what to change where it is out of reach; empty where nothing is known.
     """
 
     text: str
@@ -108,7 +108,7 @@ class WidthSearch:
             share = latency.after_ms / latency.before_ms
             raise TargetOutOfReach(
                 f"a run can come down to no less than {latency.after_ms:.3g} ms ({share:.3g}x), the target is "
-                f"{self._aim.told(latency)}; {self._aim.bounds}"
+                f"{self._aim.told(latency)}; ask for more time{self._aim.bounds and f', or {self._aim.bounds}'}"
             )
 
     def run(self) -> MeasuredWidths:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from compressor.config import PruneSettings
 from compressor.config.target import LATENCY_SLACK
 from compressor.core.clock import Clock
-from compressor.core.formatting import either, percentage
+from compressor.core.formatting import percentage
 from compressor.latency.cache import LatencyCache
 from compressor.latency.candidates import Candidates, fingerprint
 from compressor.latency.search import Aim, MeasuredWidths, WidthSearch
@@ -69,7 +69,7 @@ class LatencyTarget:
         self._aim = Aim(
             settings.target_latency or "",
             settings.objective == "macs",
-            either(settings.bounds or ("ask for more time",)),
+            next(iter(settings.bounds), ""),
         )
         self._timer = timer(source, settings)
         # Measured once for all steps before the last.

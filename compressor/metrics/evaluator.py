@@ -26,6 +26,7 @@ from compressor.core.intervals import wilson
 from compressor.core.notation import Percent
 from compressor.core.user_code import importable, imported, user_errors
 from compressor.data.batch import Dataset
+from compressor.data.class_names import folder_classes
 from compressor.data.labels import all_labels
 from compressor.data.order import batches
 from compressor.data.spec import too_few
@@ -33,7 +34,7 @@ from compressor.errors import UsageError
 from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.loaded_model import LoadedModel, loaded, named
 from compressor.metrics.metric import Metric
-from compressor.results.detail import AccuracyRow, baseless
+from compressor.results.detail import AccuracyRow
 
 DEFAULT = "top-1"
 """What labels are taken for where no metric is asked for: numbers of classes."""
@@ -265,11 +266,12 @@ class Evaluator:
             higher_is_better=self.higher_is_better,
             relative=self.relative,
             frequent=self._frequent(data),
+            classes=folder_classes(data),
         )
 
     def baseless(self, value: float, samples: int | None, data: Dataset | None, who: str = "the original") -> list[str]:
         """A sentence where ``value``, measured on these samples, is no better than one label for all of them."""
-        return [text for text in [baseless(value, self._frequent(data), samples, who)] if text]
+        return [text for text in [self.row(value, value, samples, data).baseless_of(who)] if text]
 
     def _frequent(self, data: Dataset | None) -> float | None:
         """The share of the most frequent label; None where the metric counts no single ones."""

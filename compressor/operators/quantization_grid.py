@@ -14,7 +14,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
-from compressor.graph.ir.nodes import optional_input
+from compressor.graph.ir.edit import constant_array
+from compressor.graph.ir.nodes import input_of, optional_input
 from compressor.graph.sizes.shapes import initializer_of
 from compressor.operators.facts import Grid
 from compressor.operators.table import operator_of
@@ -73,22 +74,87 @@ def weight_elements(values: Iterable[ir.Value]) -> int:
     return round(sum(v.const_value.size * reals_each(v) for v in values if v.const_value is not None))
 
 
-def real(value: ir.Value, array: Array) -> Array:
+def real(value: ir.Value, array: Array, coarser: GridNumbers | None = None) -> Array:
     """The numbers that ``array``, data of ``value``, stands for; in float32 if they are on a grid.
 
-    A scale or zero point that is only computed at run time counts as 1 or 0.
+    A scale or zero point that is only computed at run time counts as 1 or 0; ``coarser`` multiplies the scale.
     """
     found = grid_of(value)
     if found is None or not array.size:
         return array
-    node, grid = found
     numbers = array.astype(np.float32)
-    for index, apply in ((grid.zero, np.subtract), (grid.scale, np.multiply)):
-        other = optional_input(node, index)
-        tensor = initializer_of(other) if other is not None else None
-        if tensor is not None:
-            numbers = apply(numbers, _spread(tensor.numpy().astype(np.float32), array.shape, grid.along(node)))
+    for apply, setting in zip((np.subtract, np.multiply), _settings(*found, array.shape, coarser), strict=True):
+        numbers = numbers if setting is None else apply(numbers, setting)
     return numbers
+
+
+def codes_for(value: ir.Value, numbers: Array, coarser: GridNumbers | None = None) -> Array:
+    """The integers of an initializer on a grid that come nearest to ``numbers``; ``coarser`` multiplies the scale."""
+    held = constant_array(value)
+    steps = _steps(value, numbers, coarser)
+    return np.clip(np.rint(steps), *_limits(held)).astype(held.dtype)
+
+
+def coarser_for(value: ir.Value, numbers: Array) -> GridNumbers:
+    """By what the scale of an initializer on a grid has to be multiplied so that ``numbers`` fit: at least 1 each."""
+    node, grid = _known_grid(value)
+    scale = constant_array(input_of(node, grid.scale or 0)).astype(np.float32)
+    zero = _settings(node, grid, numbers.shape)[0]
+    zero = np.zeros((), np.float32) if zero is None else zero
+    low, high = _limits(constant_array(value))
+    steps = _steps(value, numbers) - zero.astype(np.float64)
+    # Of each number the share of the way to the end of the grid on its side.
+    needed = np.where(steps > 0, steps / np.maximum(high - zero, 1), steps / np.minimum(low - zero, -1))
+    found = np.ones(scale.size)
+    entry = _spread(np.arange(scale.size, dtype=np.float32).reshape(scale.shape), numbers.shape, grid.along(node))
+    np.maximum.at(found, np.broadcast_to(entry, numbers.shape).astype(np.int64), needed)
+    return found.reshape(scale.shape).astype(np.float32)
+
+
+def _limits(held: Array) -> tuple[float, float]:
+    """The ends of a grid. Of bytes those that are there: quantisers spare a bit where sums of products overflow."""
+    if held.dtype.itemsize > 1:
+        limits = np.iinfo(held.dtype.str)
+        return float(limits.min), float(limits.max)
+    whole = held.astype(np.float32)
+    return float(whole.min()), float(whole.max())
+
+
+def _steps(value: ir.Value, numbers: Array, coarser: GridNumbers | None = None) -> npt.NDArray[np.float64]:
+    """Where ``numbers`` lie on the grid of an initializer: float64, not rounded."""
+    zero, scale = _settings(*_known_grid(value), numbers.shape, coarser)
+    steps = np.asarray(numbers, np.float64)
+    steps = steps if scale is None else steps / np.where(scale == 0, np.float32(1), scale)
+    return steps if zero is None else steps + zero
+
+
+def _known_grid(value: ir.Value) -> tuple[ir.Node, Grid]:
+    found = grid_of(value)
+    assert found is not None
+    return found
+
+
+def _settings(
+    node: ir.Node, grid: Grid, shape: tuple[int, ...], coarser: GridNumbers | None = None
+) -> tuple[GridNumbers | None, GridNumbers | None]:
+    """Zero point and scale, broadcast to ``shape``; None where there is none, or it is only computed at run time."""
+    values = (optional_input(node, index) for index in (grid.zero, grid.scale))
+    tensors = (None if value is None else initializer_of(value) for value in values)
+    zero, scale = (None if tensor is None else tensor.numpy().astype(np.float32) for tensor in tensors)
+    if scale is not None and coarser is not None:
+        scale = scale * coarser
+    along = grid.along(node)
+    spread = [None if entries is None else _spread(entries, shape, along) for entries in (zero, scale)]
+    return spread[0], spread[1]
+
+
+def scales_constants(value: ir.Value) -> bool:
+    """Is a value the scale of initializers on a grid, and nothing else?"""
+    uses = [(node, operator_of(node).grid, index) for node, index in value.uses()]
+    return bool(uses) and all(
+        any(grid.scale == index and input_of(node, held).is_initializer() for held, grid in grids.items())
+        for node, grids, index in uses
+    )
 
 
 def _spread(entries: GridNumbers, shape: tuple[int, ...], axis: int) -> GridNumbers:

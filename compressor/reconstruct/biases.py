@@ -13,6 +13,7 @@ from compressor.graph.tensors.weights import all_finite
 from compressor.operators.table import adds, operator_of
 from compressor.reconstruct.form import Matrix, OperandForm, as_float64
 from compressor.reconstruct.layers import Kept, LayerPair, affected, repairable_layers, untie_weights
+from compressor.reconstruct.weights import constant_behind
 
 
 def read_bias(layer: LayerPair, form: OperandForm, matrix: Matrix, rank: int) -> Matrix:
@@ -24,7 +25,7 @@ def read_bias(layer: LayerPair, form: OperandForm, matrix: Matrix, rank: int) ->
     value = _input(layer)
     if value is None:
         return np.zeros(matrix.shape[:2])
-    return form.gather(constant_array(value), rank) * _factor(layer)
+    return form.gather(_numbers(value), rank) * _factor(layer)
 
 
 def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -> None:
@@ -32,13 +33,13 @@ def write_bias(layer: LayerPair, form: OperandForm, change: Matrix, rank: int) -
     if not change.any():
         return
     # ONNX wants a bias in the type of its weight.
-    dtype = constant_array(layer.weight.initializer).dtype
+    dtype = layer.weight.read().dtype
     spread = form.spread(change, rank)
     # The operator's own input first: it adds no node, and runtimes fuse it.
     if layer.kind.bias is not None:
         old = _input(layer)
         # The bias that is held is multiplied by a factor (Gemm's beta), and the change is of the result.
-        total = change if old is None else change + form.gather(constant_array(old), rank) * _factor(layer)
+        total = change if old is None else change + form.gather(_numbers(old), rank) * _factor(layer)
         array = form.spread(total / _factor(layer), rank)
         # Conv and BatchNormalization take a vector; Gemm also takes what broadcasts, such as a column.
         array = array.ravel() if layer.kind.factor == "" or array.shape[0] == 1 else array
@@ -83,6 +84,13 @@ def _factor(layer: LayerPair) -> float:
     return layer.node.attributes.get_float(layer.kind.factor, 1.0) if layer.kind.factor else 1.0
 
 
+def _numbers(value: ir.Value) -> Array:
+    """Those of a bias, which :func:`repairable_layers` found to be constant."""
+    found = constant_behind(value)
+    assert found is not None
+    return found.read()
+
+
 def _input(layer: LayerPair) -> ir.Value | None:
     index = layer.kind.bias
     return optional_input(layer.node, index)
@@ -116,8 +124,12 @@ def _following(layer: LayerPair, spread: Matrix) -> tuple[ir.Node, int] | None:
 
 
 def put_constant(node: ir.Node, index: int, array: Array) -> None:
-    """A constant as input ``index``: under the name that is there, if nobody else reads it."""
+    """A constant as input ``index``: on the grid that is there; else under the name, if nobody else reads it."""
     old = optional_input(node, index)
+    found = None if old is None else constant_behind(old)
+    if found is not None and found.reals is not None:
+        found.write(as_float64(array.reshape(found.read().shape)))
+        return
     # A constant that others read as well must stay as it is for them.
     if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
         old.const_value = ir.tensor(array.reshape(_like(old, array)), name=old.name)

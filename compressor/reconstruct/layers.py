@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
@@ -12,12 +13,11 @@ from compressor.core.arrays import Array
 from compressor.graph.ir.edit import add_constant
 from compressor.graph.ir.nodes import input_of, optional_input
 from compressor.graph.sizes.shapes import captured_values
-from compressor.graph.tensors.weights import all_finite
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
 from compressor.reconstruct.product import contraction
 from compressor.reconstruct.scale import normalisation
-from compressor.reconstruct.weights import ReadWeight, readers, weight_of
+from compressor.reconstruct.weights import ReadWeight, constant_behind, growing, readers, weight_of
 from compressor.reconstruct.windows import windows
 
 
@@ -173,7 +173,7 @@ def untie_weights(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> None
     for layer in _readers_of(wrong, pruned, original)[0]:
         dense, graph = layer.dense_weight.initializer, layer.node.graph
         first = seen.setdefault(layer.weight.initializer, dense)
-        if first is not dense and layer.weight.place is None and graph is not None:
+        if first is not dense and layer.weight.place is None and layer.weight.reals is None and graph is not None:
             layer.node.replace_input_with(layer.held, add_constant(graph, str(dense.name), layer.weight.read()))
 
 
@@ -214,21 +214,26 @@ def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Mode
         original = weight_of(dense.inputs[held], models[1].opset_imports, written=False)
         if original is None or node.inputs[1 - held] is None:
             raise Unrepairable("the dense model has no such weight")
-        _check_bias(node, kind, written)
-        return LayerPair(node, dense, held, weight, original, kind)
+        bias = _constant_bias(node, kind, written)
+        return LayerPair(node, dense, held, growing(weight, bias), original, kind)
     return None
 
 
-def _check_bias(node: ir.Node, kind: LayerKind, written: bool) -> None:
+def _constant_bias(node: ir.Node, kind: LayerKind, written: bool) -> ReadWeight | None:
     bias = optional_input(node, kind.bias)
     if bias is None:
-        return
-    if not bias.is_initializer() or (written and bias.is_graph_input()) or bias.const_value is None:
+        return None
+    found = constant_behind(bias)
+    if found is None or (written and found.initializer.is_graph_input()):
         raise Unrepairable("its bias is computed")
-    if not all_finite(bias.const_value):
+    # On a grid it is written where it is.
+    if written and found.reals is not None and len(readers(found.initializer)) > 1:
+        raise Unrepairable("its bias is quantised, and another node reads it too")
+    if not np.isfinite(found.read()).all():
         raise Unrepairable("its bias is not finite")
     if kind.factor and node.attributes.get_float(kind.factor, 1.0) == 0:
         raise Unrepairable("its bias is multiplied by zero")
+    return found
 
 
 def _inside_bodies(pruned: ir.Model, skipped: dict[str, str]) -> None:

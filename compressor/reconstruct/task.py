@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from types import MappingProxyType
 from zlib import crc32
@@ -24,6 +24,8 @@ UNDERSTOOD = MappingProxyType({"float16": 2e-2, "float32": 1e-3, "float64": 1e-6
 """Largest difference between a dense layer's form and its output, as a share of the output's range."""
 UNCHANGED = "nothing tried is better on the held-out rows"
 """Why a layer keeps its weights that could have had others."""
+BY_INTEGERS = 2e-2
+"""The same where the weight is integers on a grid: a runtime may then round what the layer reads to 8 bits."""
 CHECKED = 64
 """Rows on which a form is held against the runtime."""
 
@@ -193,7 +195,7 @@ class WeightTask:
         now = Affine(self._matrix, tuple(self._users[k].bias for k in range(len(self.layers))))
         before = after = self._holdout.error(now)
         best = now
-        for proposal in self._fit.proposals():
+        for proposal in map(self._stored, self._fit.proposals()):
             error = self._holdout.error(proposal)
             # A fit that is binding has to replace the weights, so its first proposal is taken even if it is worse.
             if error < after or (self._fit.binding and best is now):
@@ -201,6 +203,13 @@ class WeightTask:
         changed = best is not now and self._write(now, best)
         reason = None if changed else UNCHANGED
         return [LayerRepair(layer.name, before, after if changed else before, changed, reason) for layer in self.layers]
+
+    def _stored(self, proposal: Affine) -> Affine:
+        """A proposal as the file will hold it: rounded, where the weight is integers on a grid."""
+        weight, form = self.layers[0].weight, self._users[0].form
+        if weight.reals is None:
+            return proposal
+        return replace(proposal, matrix=form.matrix(weight.stored(form.weight(proposal.matrix))))
 
     def _write(self, now: Affine, best: Affine) -> bool:
         """Writes ``best`` over ``now``; false, and nothing is written, where the element type cannot hold a number."""
@@ -241,7 +250,8 @@ def _check(layer: LayerPair, x: Array, y: Array) -> None:
     targets = form.targets(y, pick)
     gap, scale = np.abs(made - targets).max(initial=0.0), np.abs(targets).max(initial=0.0)
     # Written so that NaN, which compares as false, is refused too.
-    if not gap <= UNDERSTOOD.get(str(y.dtype), 2e-2) * max(float(scale), 1e-30):
+    allowed = UNDERSTOOD.get(str(y.dtype), 2e-2) if layer.dense_weight.reals is None else BY_INTEGERS
+    if not gap <= allowed * max(float(scale), 1e-30):
         raise Unrepairable("its numbers are not what its attributes say, or not finite")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import isfinite, prod
+from statistics import median
 from typing import Any
 
 from compressor.core.formatting import count, percentage, quantity
@@ -127,10 +128,9 @@ def done(report: Report) -> str:
     total, groups = f"{channels:,}", count(len(report.groups), "group")
     if report.output is None:
         return f"{total} channels in {groups} can be pruned."
-    gone = sum(g.removed for g in report.groups)
-    touched = sum(g.removed > 0 for g in report.groups)
-    part = percent(gone / channels)
-    return f"Removed: {gone:,} of {total} channels ({part}), in {touched:,} of {groups}."
+    gone, touched = sum(g.removed for g in report.groups), sum(g.removed > 0 for g in report.groups)
+    text = f"Removed: {gone:,} of {total} channels ({percent(gone / channels)}), in {touched:,} of {groups}."
+    return f"{text} {report.few_save_much}".rstrip()
 
 
 def measures(before: ModelStats, after: ModelStats | None) -> list[SizeRow]:
@@ -190,8 +190,8 @@ def group_skyline(rows: Sequence[GroupRow]) -> Skyline | None:
 
 
 def layers(rows: Sequence[LayerRow], *, time: bool = False) -> list[Bar]:
-    """The costliest layers first: MACs, or milliseconds where ``time`` is set and they were measured."""
-    costs = [(row, *_cost(row, time)) for row in rows]
+    """The costliest layers first: MACs, or milliseconds where ``time`` is set and they tell more than noise."""
+    costs = [(row, *_cost(row, time)) for row in rows if not time or row.time_tells]
     # Layers without any cost would only lengthen the list.
     costs = [c for c in costs if c[1] or c[2]]
     top = max((max(b or 0, a or 0) for _, b, a in costs), default=0)
@@ -219,6 +219,20 @@ def hidden_layers(rows: Sequence[LayerRow]) -> str:
         return ""
     held = percent(sum(rest) / sum(costly))
     return f"{count(len(rest), 'smaller layer')} not listed here: {held} of the MACs."
+
+
+def noisy_layers(rows: Sequence[LayerRow]) -> str:
+    """What is said of layers that were timed and whose times tell nothing; empty where all tell."""
+    timed = [row for row in rows if row.ms_noise is not None]
+    noisy = [row for row in timed if not row.time_tells]
+    if not noisy:
+        return ""
+    apart = milliseconds(median(row.ms_noise or 0.0 for row in noisy))
+    which = f"{count(len(noisy), 'layer')} {'is' if len(noisy) == 1 else 'are'} not"
+    return (
+        f"{'No layer is' if len(noisy) == len(timed) else which} listed by time: each gained less than two "
+        f"measurements of one model differ by (typically {apart}). onnx-compress bench times whole models."
+    )
 
 
 def layer_skyline(rows: Sequence[LayerRow], *, time: bool = False) -> Skyline | None:

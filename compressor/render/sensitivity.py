@@ -8,7 +8,7 @@ from rich.console import Console
 
 from compressor.core.formatting import count, count_of, metric_value, share
 from compressor.render import draw
-from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport
+from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport, ledger_of
 
 
 def render_sensitivity(
@@ -27,7 +27,9 @@ def render_sensitivity(
     if report.accuracy is not None:
         dense = f"; {metric_name(report)} of the original: {metric_value(report.accuracy, share=report.share)}"
     draw.line(console, f"What can go alone so that {report.limit}; measured on {what}{dense}.")
-    if not all(group.at_safe for group in report.groups):
+    if not any(group.at_safe for group in report.groups):
+        draw.line(console, f"Nothing can go within that: {_nearest(report)} Allow more, or measure smaller --ratios.")
+    elif not all(group.at_safe for group in report.groups):
         draw.line(console, "Where nothing can go, the smallest ratio lost more; -v shows what each ratio lost.")
     if report.synthetic is not None:
         draw.made_up_line(console, report.synthetic)
@@ -38,8 +40,19 @@ def render_sensitivity(
     if place is None:
         draw.line(console, f"{text} {seconds}.", style="bold")
         return
-    draw.line(console, f"{text}.")
+    draw.line(console, f"{text}; kept in {ledger_of(place)}, from which the next run goes on.")
     draw.line(console, f"Wrote {place} {seconds}", style="bold")
+
+
+def _nearest(report: SensitivityReport) -> str:
+    """What moves the outputs least of all that was measured."""
+    measured = [(point.distance, group, point) for group in report.groups for point in group.points]
+    if not measured:
+        return "no ratio takes a channel."
+    _, group, point = min(measured, key=lambda found: found[0])
+    _, _, _, distance, accuracy = _cells(report, group, point)
+    told = f" and {metric_name(report)} {accuracy}" if point.accuracy is not None else ""
+    return f"least is lost by {count(point.removed, 'channel')} of {group.name}, with distance {distance}{told}."
 
 
 def metric_name(report: SensitivityReport) -> str:

@@ -38,7 +38,7 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
     channels = not report.changed or any(group.removed for group in report.groups)
     draw.targets(console, targets_reached(report.settings, report.input, report.output))
     if report.groups and channels:
-        draw.line(console, _what_was_removed(report))
+        draw.line(console, f"{_what_was_removed(report)} {report.few_save_much}".rstrip())
     _changed(console, report, verbose=verbose)
     if report.proof is not None:
         masked = any(group.removed for group in report.groups)

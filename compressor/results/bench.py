@@ -3,7 +3,6 @@
 from pydantic import Field
 
 from compressor.results.base import Record
-from compressor.results.detail import Environment
 from compressor.results.records import ModelStats, RunDocument
 
 
@@ -89,7 +88,6 @@ class BenchReport(RunDocument):
     a: ModelStats
     b: ModelStats | None
     runs: list[BenchRun]
-    environment: Environment
 
     def headline(self) -> list[tuple[str, str]]:
         """Median times, and the speed-up with its interval, by batch size."""

@@ -22,6 +22,16 @@ class LayerRow(Record):
         default=None, description="Milliseconds of one run in the original, with what follows up to the next layer."
     )
     ms_after: float | None = Field(default=None, description="Milliseconds of one run in the result.")
+    ms_noise: float | None = Field(
+        default=None, description="What two measurements of one of the models are apart, at least what timers resolve."
+    )
+
+    @property
+    def time_tells(self) -> bool:
+        """Are the times of both models further apart than measurements of one?"""
+        if self.ms_noise is None:
+            return False
+        return abs((self.ms_before or 0.0) - (self.ms_after or 0.0)) > self.ms_noise
 
 
 class RecoveryRow(Record):
@@ -79,26 +89,11 @@ class SyntheticRow(Record):
     )
 
 
-LEAST_JUDGED = 30
-"""Samples from which on an original that is no better than one label for all is told of; fewer may be so by chance."""
-
-
-def baseless(right: float, frequent: float | None, samples: int | None, who: str = "the original") -> str:
-    """Why nothing can be judged by labels of which a network is right on such a share; empty where something can.
-
-    Args:
-        right: share of the samples.
-        frequent: share of the most frequent label; None where it is not known.
-        samples: how many there are.
-        who: the network.
-    """
-    known = frequent is not None and samples is not None and samples >= LEAST_JUDGED
-    if not known or frequent is None or right > frequent or right == 1:
-        return ""
-    return (
-        f"{who} is right on {right:.1%}, no better than always naming the most frequent label ({frequent:.1%}): check "
-        "labels, the order of classes, and --mean and --std"
-    )
+LEAST_JUDGED, LEAST_MISSED = 30, 5
+"""Samples from which on an original that is no better than one label for all is told of, and one that is right on none;
+fewer may be so by chance."""
+CLASSES_TOLD = 3
+"""Folders whose numbers are told."""
 
 
 class AccuracyRow(Record):
@@ -120,11 +115,28 @@ class AccuracyRow(Record):
     frequent: float | None = Field(
         default=None, description="Share of the most frequent label, of top-1; null where it is not known."
     )
+    classes: dict[str, int] = Field(
+        default={}, description="Number of each class by the name of its folder; of images in folders, else empty."
+    )
 
     @property
     def baseless(self) -> str:
         """Why nothing can be judged by such labels, in a sentence; empty where it can."""
-        return baseless(self.before, self.frequent, self.samples)
+        return self.baseless_of("the original")
+
+    def baseless_of(self, who: str) -> str:
+        """The same, where ``before`` is not of an original but of ``who``."""
+        right, least = self.before, LEAST_JUDGED if self.before else LEAST_MISSED
+        known = self.frequent is not None and self.samples is not None and self.samples >= least
+        if not known or self.frequent is None or right > self.frequent or right == 1:
+            return ""
+        some = [f"{name} is {number}" for name, number in list(self.classes.items())[:CLASSES_TOLD]]
+        more = ["..."] if len(self.classes) > len(some) else []
+        folders = f" (folders are numbered by name: {', '.join(some + more)})" if some else ""
+        return (
+            f"{who} is right on {right:.1%}, no better than always naming the most frequent label ({self.frequent:.1%})"
+            f": check labels, the order of classes{folders}, and --mean and --std"
+        )
 
     @property
     def lost(self) -> float:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from compressor.core.formatting import metric_change
 from compressor.results.base import PathText, Record
-from compressor.results.detail import AccuracyRow, Environment, UndoneRow
+from compressor.results.detail import AccuracyRow, UndoneRow
 from compressor.results.records import Document, GateRow, ModelStats, headline_sizes
 
 StageState = Literal["ran", "kept", "to run"]
@@ -46,7 +46,6 @@ class RecipeReport(Document):
     )
     failed: str | None = Field(default=None, description="The gate or comparison that was missed; null when none was.")
     seconds: float = Field(description="Of this run; stages that were kept took theirs before.")
-    environment: Environment
 
     @property
     def every_gate(self) -> list[GateRow]:

@@ -24,6 +24,7 @@ from compressor.results.detail import (
     TrainabilityRow,
     UndoneRow,
 )
+from compressor.results.environment import environment
 from compressor.version import VERSION
 
 
@@ -234,6 +235,7 @@ class Document(Summarised, Record):
     schema_name: str = Field(alias="schema")
     version: str = VERSION
     warnings: list[str] = Field(default=[])
+    environment: Environment = Field(default_factory=environment, description="Versions, and the device that ran.")
 
     @model_serializer(mode="wrap")
     def _own_fields_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -275,6 +277,11 @@ class RunDocument(Document):
     gates: list[GateRow] = Field(default=[], description="Every limit that was set on the result, and its verdict.")
 
 
+FEW = 3
+"""By how many times the share of the multiply-accumulates that is saved is larger than that of the channels that went,
+where it takes a word."""
+
+
 class Report(RunDocument):
     """The result of pruning, cleaning or inspecting one model."""
 
@@ -292,7 +299,7 @@ class Report(RunDocument):
     )
     proof: ProofResult | None = None
     layers: list[LayerRow] = Field(
-        default=[], description="Costs by node, in the order of the graph; empty when not asked for."
+        default=[], description="Costs by node, in the order of the graph; of `prune`, timed with an HTML report."
     )
     recovery: list[RecoveryRow] = Field(default=[], description="Error by layer before and after recovery.")
     undone: list[UndoneRow] = Field(default=[], description=UNDONE)
@@ -310,7 +317,6 @@ class Report(RunDocument):
         default=None,
         description="Parameters of all initializers with an axis in a group; null when not counted.",
     )
-    environment: Environment | None = Field(default=None, description="Versions and device; null when not asked for.")
     provenance: list[dict[str, str]] = Field(
         default=[], description="What the file says of the commands that wrote it, first to last; of `inspect`."
     )
@@ -325,6 +331,17 @@ class Report(RunDocument):
         rows += [(row.metric, metric_change(row.before, row.after, share=row.share)) for row in self.accuracy]
         rows += [] if self.outputs is None else self.outputs.headline()
         return [*rows, ("proof", proof_in_words(self.proof, recovered=self.recovered))]
+
+    @property
+    def few_save_much(self) -> str:
+        """Why a small share of the channels saved a large one of the MACs, in a sentence; empty where it did not."""
+        gone = [group for group in self.groups if group.removed]
+        channels, removed = sum(group.channels for group in self.groups), sum(group.removed for group in gone)
+        saved = 1 - self.output.macs / self.input.macs if self.output is not None and self.input.macs else 0.0
+        if not gone or removed * FEW > saved * channels:
+            return ""
+        widest = max(gone, key=lambda group: group.removed * len(group.axes))
+        return f"A channel of {widest.name} is a slice of {len(widest.axes):,} weights at once, so that few save much."
 
     @property
     def recovered(self) -> bool:

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from compressor.core.formatting import percentage
 from compressor.results.base import Record
-from compressor.results.detail import Environment
 from compressor.results.records import AVAILABLE, ModelStats, RunDocument
 
 
@@ -98,7 +97,6 @@ class RobustnessReport(RunDocument):
     accuracy: list[ShiftedAccuracy] = Field(description="Empty without labels.")
     potential: list[PotentialRow] = Field(description="Empty without labels.")
     left_out: list[LeftOut]
-    environment: Environment
 
     def headline(self) -> list[tuple[str, str]]:
         """Of each model what is saved, and how often it still agrees with the original on clean inputs."""

@@ -123,3 +123,8 @@ class SensitivityReport(RunDocument):
             ("measured", f"{self.measured + self.remembered} changes on {self.samples} samples"),
             (f"safe alone, {self.limit}", f"{safe} channels"),
         ]
+
+
+def ledger_of(output: Path) -> Path:
+    """Where the measurements of a report are remembered: ``sens.json`` and ``sens.jsonl``."""
+    return output.with_suffix(".jsonl") if output.suffix == ".json" else output.with_name(output.name + ".jsonl")

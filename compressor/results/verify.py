@@ -4,7 +4,7 @@ from pydantic import Field
 
 from compressor.core.formatting import printable
 from compressor.results.base import PathText, Record
-from compressor.results.detail import AccuracyRow, Environment
+from compressor.results.detail import AccuracyRow
 from compressor.results.records import RunDocument
 
 
@@ -83,7 +83,6 @@ class VerifyReport(RunDocument):
     runs: list[VerifyRun]
     divergence: Divergence | None = Field(default=None, description="Null when it was not looked for.")
     accuracy: list[AccuracyRow] = Field(default=[], description="The metric of A and B, with --eval.")
-    environment: Environment
 
     def headline(self) -> list[tuple[str, str]]:
         """The verdict, and the worst output."""

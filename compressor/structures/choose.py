@@ -14,16 +14,15 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.core.arrays import Floats
 from compressor.core.compare import at_most
-from compressor.core.formatting import either
 from compressor.errors import TargetOutOfReach
-from compressor.pruning.budgets.budget import Goal, Removed
+from compressor.pruning.budgets.budget import Goal, Removed, nearest_that_is_met
 from compressor.pruning.budgets.parts import OperatorChain
 from compressor.pruning.budgets.widths import WidthLine, Widths, units_at
 from compressor.pruning.by_loss import CostShares, levels_within
 from compressor.structures.layer.change import ChangeLine, LayerChange
 from compressor.structures.layer.geometry import Geometry
 
-OUT_OF_REACH = "{what} can go down to no less than {least}, the target is {share}; {bounds}"
+OUT_OF_REACH = "{what} can go down to no less than {least}, the target is {share}; {remedy}"
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def choose_together(
                 what=goal.what,
                 least=goal.told(left),
                 share=goal.told(goal.share),
-                bounds=either([*goal.bounds, "choose another --structure"]),
+                remedy=nearest_that_is_met(goal, left, ["choose another --structure"]),
             )
         )
     gone, count = widths.gone(levels), len(lines)

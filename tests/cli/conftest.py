@@ -73,6 +73,10 @@ class FakePipeline:
         )
         return SimpleNamespace(report=make_report(source, output, settings), plan=plan_out, model=None)
 
+    @staticmethod
+    def with_layers(source: Any, result: SimpleNamespace, settings: Any, *, timed: bool) -> Report:
+        return result.report
+
     def clean_file(self, source, output, settings, progress) -> Report:
         self._record(source=source, output=output, settings=settings, progress=progress)
         return make_report(source, output, settings).model_copy(update={"groups": [], "frozen": []})
@@ -95,7 +99,7 @@ class FakePipeline:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     fake = FakePipeline()
-    for command in ("prune_file", "clean", "inspect", "diff"):
+    for command in ("prune_file", "prune_report", "clean", "inspect", "diff"):
         monkeypatch.setitem(sys.modules, f"compressor.commands.{command}", fake)  # type: ignore[arg-type]
         monkeypatch.setattr(compressor.commands, command, fake, raising=False)
     return fake

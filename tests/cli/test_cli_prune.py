@@ -237,7 +237,8 @@ def test_our_errors_are_one_line_and_their_exit_code(run, pipeline, model, error
     assert result.exit_code == code
     assert result.stderr == "Error: node 'a\\x1b[31m' is wrong; rename it\n"
     assert result.stdout == ""
-    assert not model.with_name("r.json").exists()
+    told = json.loads(model.with_name("r.json").read_text())
+    assert (told["kind"], told["exit_code"], told["remedy"]) == (error.__name__, code, "rename it")
 
 
 def test_crashes_exit_1_with_a_traceback_only_on_request(run, pipeline, model):

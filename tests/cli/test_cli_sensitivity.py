@@ -114,3 +114,11 @@ def test_numbers_that_were_never_measured_are_refused_by_name(net, tmp_path, key
     done = CliRunner().invoke(compress, words_of)
     assert done.exit_code == 2
     assert words in done.output
+
+
+def test_a_limit_that_nothing_meets_is_said_with_what_came_nearest(net):
+    done = invoke(net, *QUICK, "--max-distance", "0.000001")
+    text = " ".join(done.stdout.split())
+    assert "Nothing can go within that: least is lost by" in text
+    assert "Allow more, or measure smaller --ratios." in text
+    assert "from which the next run goes on" in text

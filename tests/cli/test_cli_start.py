@@ -153,7 +153,9 @@ def test_signals_unwind_and_set_the_exit_code(tmp_path, number, code):
 @pytest.mark.parametrize("extra", [[], ["--json", "-", "-q"]])
 def test_a_reader_that_leaves_causes_no_noise(tmp_path, extra):
     body = """
+        from compressor.commands import prune_report
         from compressor.results import *
+        prune_report.with_layers = lambda source, result, settings, timed: result.report
         def prune_file(source, output, settings, **options):
             stats = ModelStats(path=source, bytes=1, params=1, macs=1, nodes=1, opset=18)
             rows = [GroupRow(name=f"group{n}", channels=8, removed=1, axes=[]) for n in range(200)]

@@ -169,7 +169,10 @@ def test_interrupted_at_any_move_a_command_leaves_what_was_there(folder: Path, n
             break
         assert found[0].exit_code == 130
         assert left_of(folder, OLD[name]) == before
-        assert sorted(os.listdir(folder)) == sorted({*listed, *before})
+        # The report of the run is why it ended.
+        assert sorted(os.listdir(folder)) == sorted({*listed, *before, "a.json"})
+        assert '"Interrupted"' in (folder / "a.json").read_text()
+        (folder / "a.json").unlink()
     assert found[0].exit_code == 0
     assert at > len(OLD[name]) + 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from compressor.channels.plan import PruningPlan
 from compressor.commands.prune import prune
-from compressor.commands.sensitivity import ledger_of, sensitivity, sensitivity_file
+from compressor.commands.sensitivity import sensitivity, sensitivity_file
 from compressor.commands.verify import verify
 from compressor.config import PruneSettings, VerifySettings
 from compressor.config.sensitivity import SensitivitySettings
@@ -17,7 +17,7 @@ from compressor.errors import NothingToPrune, UsageError
 from compressor.experiments.change import ReferenceOutputs, open_samples
 from compressor.experiments.limits import Limits
 from compressor.graph.disk import files
-from compressor.results.sensitivity import OutputChange, SensitivityReport
+from compressor.results.sensitivity import OutputChange, SensitivityReport, ledger_of
 from compressor.runtime import sessions
 from compressor.steps.sensitivity import GroupCut, prunable_rows
 from tests.models import model

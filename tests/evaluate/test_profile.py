@@ -82,10 +82,26 @@ def test_a_detailed_report_says_where_it_ran_and_what_each_node_costs() -> None:
     report = detailed(result.report, path, result.model, settings)
     assert sum(row.macs_before or 0 for row in report.layers) == report.input.macs
     assert all(row.ms_before is not None and row.ms_after is not None for row in report.layers)
+    assert all(row.ms_noise is not None and row.ms_noise >= 0.001 for row in report.layers)
     before, after = (sum(getattr(row, f"ms_{when}") for row in report.layers) for when in ("before", "after"))
     assert 0 < after < before, "a quarter of the work is left"
-    assert report.environment is not None
     assert {"onnx", "numpy"} <= set(report.environment.packages)
+    plain = detailed(result.report, path, result.model, settings, timed=False)
+    untimed = {"ms_before": None, "ms_after": None, "ms_noise": None}
+    assert plain.layers == [row.model_copy(update=untimed) for row in report.layers]
+
+
+def test_noise_is_what_measurements_of_one_model_are_apart() -> None:
+    one, other = ir.from_proto(model(TWO)), ir.from_proto(model(TWO))
+    names = [str(node.outputs[0].name) for node in one.graph if node.op_type == "Conv"]
+    turns = ([dict.fromkeys(names, 0.5), dict.fromkeys(names, 0.7)], [dict.fromkeys(names, 0.2)] * 2)
+    settings = PruneSettings(simplify=False)
+    for row in layer_rows(one, other, settings, turns):
+        assert (row.ms_before, row.ms_after) == pytest.approx((0.6, 0.2))
+        assert row.ms_noise == pytest.approx(0.2)
+        assert row.time_tells
+    turns[1][:] = [dict.fromkeys(names, 0.45)] * 2
+    assert not any(row.time_tells for row in layer_rows(one, other, settings, turns))
 
 
 def test_neither_model_is_changed() -> None:

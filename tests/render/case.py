@@ -64,6 +64,7 @@ def full(name: str = "layer", **changes: Any) -> Report:
                 macs_before=4096 * k,
                 macs_after=1024 * k,
                 ms_before=0.5,
+                ms_noise=0.01,
                 ms_after=0.2,
             )
             for k in range(4)

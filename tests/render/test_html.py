@@ -119,7 +119,6 @@ def test_a_report_without_extras_has_no_empty_sections() -> None:
         "accuracy": [],
         "curves": [],
         "latency": None,
-        "environment": None,
     }
     found = outline(full(**empty, frozen=[], warnings=[], seconds={}, settings={"ratio": 0.5, "criterion": "l2"}))
     assert [a["id"] for t, a in found.tags if t == "section"] == ["sizes", "proof", "channels", "run"]
@@ -413,3 +412,15 @@ def test_a_headline_tells_agreement_norms_and_what_the_proof_is_of() -> None:
     assert report.proof is not None
     own = report.model_copy(update={"proof": report.proof.model_copy(update={"reference": "the changed layers"})})
     assert dict(own.headline())["proof"].startswith("passed, error")
+
+
+def test_times_that_noise_swallows_are_left_out_and_counted() -> None:
+    [first, *rest] = full().layers
+    quiet = first.model_copy(update={"ms_before": 0.5, "ms_after": 0.2, "ms_noise": 0.01})
+    noisy = first.model_copy(update={"ms_before": 0.5, "ms_after": 0.495, "ms_noise": 0.01})
+    assert "not listed by time" not in outline(full(layers=[quiet, *rest])).words
+    assert "1 layer is not listed by time" in outline(full(layers=[quiet, noisy])).words
+    assert "2 layers are not listed by time" in outline(full(layers=[quiet, noisy, noisy])).words
+    words = outline(full(layers=[noisy])).words
+    assert "No layer is listed by time: each gained less" in words
+    assert "Time, largest first" not in words

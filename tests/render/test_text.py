@@ -102,12 +102,12 @@ def test_json_has_the_stable_keys_in_order():
         "curves",
         "latency",
         "prunable_params",
-        "environment",
         "provenance",
         "gates",
         "asked",
         "ran",
         "seconds",
+        "environment",
         "warnings",
         "settings",
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, gcd
+from math import ceil, floor, gcd, log10
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.config import PruneSettings
 from compressor.config.target import FINE, FINER_STEPS, NARROW, TargetSection
-from compressor.core.formatting import either, percentage, quantity
+from compressor.core.formatting import percentage, quantity
 from compressor.core.globs import any_match
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.pruning.budgets.cost import CostModel
@@ -294,9 +294,18 @@ def too_much(goal: Goal, least: float) -> str:
     # A number without a unit is bytes, and thousands of them are what is mostly meant.
     if goal.ceiling and least <= 1000 * goal.share <= 1:
         asked += f" (or was {goal.told(1000 * goal.share)} meant?)"
-    return f"{goal.what} can go down to no less than {told}, the target is {asked}; " + either(
-        [*goal.bounds, *other] or ["give a larger one"]
-    )
+    remedy = nearest_that_is_met(goal, least, other)
+    return f"{goal.what} can go down to no less than {told}, the target is {asked}; {remedy}"
+
+
+def nearest_that_is_met(goal: Goal, least: float, other: Sequence[str] = ()) -> str:
+    """What to ask for where no less than a share is reached, or what makes it less: the likeliest, or the first of
+    ``other``."""
+    # Rounded up to what is printed, as what is asked for has to be reached: to three digits, or tenths of a per cent.
+    step = 10.0 ** (floor(log10(least * goal.whole)) - 2) / goal.whole if goal.ceiling and least > 0 else 1e-3
+    smallest = goal.told(min(1.0, ceil(least / step) * step))
+    less = next(iter([*goal.bounds, *other]), "")
+    return f"ask for {smallest} or more" + (f", or {less}" if less else "")
 
 
 def too_coarse(goal: Goal, nearest: float) -> str:

@@ -18,6 +18,7 @@ from compressor.graph.ir.captures import nodes_by_name
 from compressor.graph.ir.nodes import dims_of, optional_input
 from compressor.graph.sizes.shapes import Shapes
 from compressor.graph.tensors.weights import all_finite, same_tensors, seal
+from compressor.operators import quantization_grid
 from compressor.operators.table import adds, operator_of
 from compressor.pruning.proofs.graphs.exact import demand_settings
 from compressor.pruning.proofs.graphs.wiring import demand_same_wiring
@@ -89,7 +90,7 @@ def _demand_weights(before: ir.Model, after: ir.Model) -> None:
             continue
         floats = new.dtype.is_floating_point()
         # Masks of infinities are no weights either.
-        if old is not None and known is not None and not (floats and _is_weight(old) and all_finite(known)):
+        if old is not None and known is not None and not (_is_weight(old) and (not floats or all_finite(known))):
             if not same_tensors(known, new):
                 raise tool_fault(f"recovery changed {name!r}, which holds no weights")
             continue
@@ -103,8 +104,16 @@ def _demand_weights(before: ir.Model, after: ir.Model) -> None:
 
 
 def _is_weight(value: ir.Value) -> bool:
-    """May a float be fitted? Not a setting, such as a bound; nor a single number of arithmetic, such as an epsilon."""
-    single = value.const_value is not None and value.const_value.size <= 1
+    """May a number be fitted? Not a setting, such as a bound; nor a single number of arithmetic, such as an epsilon.
+
+    Of what stands for real numbers both the integers and their scale, and nothing else.
+    """
+    tensor = value.const_value
+    if tensor is not None and not tensor.dtype.is_floating_point():
+        return all(operator_of(node).encodes == "reals" and index == 0 for node, index in value.uses())
+    if quantization_grid.scales_constants(value):
+        return True
+    single = tensor is not None and tensor.size <= 1
     for node, index in value.uses():
         operator = operator_of(node)
         setting = index in operator.settings or index in operator.host or operator.clamps

@@ -22,7 +22,8 @@ from compressor.core.machine import cores, free_memory
 from compressor.data.synthetic import Synthetic
 from compressor.data.synthetic.dataset import REMEMBERED
 from compressor.data.synthetic.sizes import sample_shapes
-from compressor.errors import ModelError, UsageError
+from compressor.errors import ModelError, NothingToTrain, UsageError
+from compressor.graph.ir.nodes import mostly_codes
 from compressor.graph.sizes.shapes import Shapes
 from compressor.pruning.budgets.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
 from compressor.pruning.cut.analysis import Analysis
@@ -60,8 +61,13 @@ NO_LAYER_TO_FIT = (
     "recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
 QUANTISED = (
-    "nothing was recovered: the weights of this file are quantised, so that none can be rebuilt or trained; prune the "
-    "float original, and quantise last"
+    "the weights of this file are quantised in a form that recovery cannot rebuild, and a bare cut loses most of what "
+    "a network has learned; prune the float original and quantise the result (onnx-compress quantize), or ask for the "
+    "bare cut with --recover none"
+)
+REBUILT_AS_INTEGERS = (
+    "weights of this file are integers, which least squares rebuilds and rounds, and which cannot be trained; the "
+    "float original, pruned first and quantised last, keeps more"
 )
 TOO_MUCH = (
     "nothing was recovered: that would take about {cost}; ask for it with --recover lstsq (--samples {samples} makes "
@@ -102,6 +108,9 @@ def resolve_defaults(
         settings: as they were given.
         analysis: the analysed model.
         available: samples that the user has; None where they are made up.
+
+    Raises:
+        NothingToTrain: all weights are quantised in a form that cannot be rebuilt.
     """
     if settings.recover != "auto":
         return settings, []
@@ -115,11 +124,14 @@ def resolve_defaults(
         analysis.model, analysis.shapes if available is not None else _of_samples(settings, analysis)
     )
     if not work.layers:
-        return settings.resolved(recover="none"), [_no_layer(analysis.model)]
+        if mostly_codes(analysis.model.graph):
+            raise NothingToTrain(QUANTISED)
+        return settings.resolved(recover="none"), [NO_LAYER_TO_FIT]
     found = _affordable(settings, work, _samples_wanted(settings, work, available))
     if found.seconds > SECONDS or found.memory > _memory():
         return settings.resolved(recover="none"), [_too_much(found)]
-    trains, notes = _trains(work, available)
+    whole = mostly_codes(analysis.model.graph)
+    trains, notes = (False, [REBUILT_AS_INTEGERS]) if whole else _trains(work, available)
     recover = "distill" if trains else "lstsq"
     return settings.resolved(recover=recover, samples=found.samples, scope=found.scope), [*found.notes, *notes]
 
@@ -310,11 +322,3 @@ def size_lags_macs(report: Report) -> list[str]:
     if size < macs + HEAVIER:
         return []
     return [HEAVY.format(macs=macs, size=size)]
-
-
-def _no_layer(model: ir.Model) -> str:
-    """Why nothing is recovered."""
-    weights = [value for value in model.graph.initializers.values() if value.shape is not None and len(value.shape) > 1]
-    if any(value.dtype is not None and not value.dtype.is_floating_point() for value in weights):
-        return QUANTISED
-    return NO_LAYER_TO_FIT

@@ -78,6 +78,9 @@ def _candidate(layer: LayerPair, coupling: Coupling, users: int, suits: Suits) -
     # Two thinner layers in one place would change the weight of the other.
     if users > 1:
         return "several layers share its weight"
+    # What a layer becomes is written in real numbers.
+    if layer.weight.reals is not None:
+        return "its weight is quantised"
     try:
         reason = suits(operator_of(node), node, layer.held, weight)
         if reason is not None:

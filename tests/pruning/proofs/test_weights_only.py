@@ -181,3 +181,31 @@ def test_a_bound_is_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     left_as(monkeypatch, bounds_moved)
     with pytest.raises(ProofFailed, match="changed 'top', which holds no weights"):
         prune(in_memory(net), settings("lstsq"))
+
+
+QUANTISED = """k = Relu(a)  qa = QuantizeLinear(k, sa, za)  da = DequantizeLinear(qa, sa, za)
+    dk = DequantizeLinear<axis=0>(u, su)  b = Conv(da, dk)"""
+DECLARED = "int8[16,16,1,1] u, float[16] su, float sa = {0.05}, uint8 za = {0}"
+
+
+def coarser(name: str) -> Callable[[ir.Model], None]:
+    def edit(found: ir.Model) -> None:
+        value = next(v for v in found.graph.initializers.values() if str(v.name) == name)
+        assert value.const_value is not None
+        value.const_value = ir.tensor((2 * value.const_value.numpy()).astype(np.float32), name=name)
+
+    return edit
+
+
+@pytest.mark.parametrize(("name", "weight"), [("su", True), ("sa", False)])
+def test_grids_of_weights_may_change_and_those_of_activations_not(
+    monkeypatch: pytest.MonkeyPatch, name: str, weight: bool
+) -> None:
+    given = in_memory(between(QUANTISED, more=DECLARED))
+    assert prune(given, settings("lstsq")).report.recovery
+    left_as(monkeypatch, coarser(name))
+    if weight:
+        prune(given, settings("lstsq"))
+        return
+    with pytest.raises(ProofFailed, match="'sa', which holds no weights"):
+        prune(given, settings("lstsq"))

@@ -14,9 +14,11 @@ import pytest
 
 from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
+from compressor.commands.quantize import quantize_file
 from compressor.config import PruneSettings
+from compressor.config.quantize import QuantizeSettings
 from compressor.core.extras import EXTRAS
-from compressor.errors import GateMissed
+from compressor.errors import GateMissed, NothingToTrain
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.cut.analysis import analyse
 from compressor.results import ModelStats, Report
@@ -27,7 +29,7 @@ from compressor.steps.prune.defaults import (
     FEWEST_MADE_UP,
     MADE_UP,
     NO_LAYER_TO_FIT,
-    QUANTISED,
+    REBUILT_AS_INTEGERS,
     resolve_defaults,
     size_lags_macs,
 )
@@ -120,16 +122,43 @@ def test_a_recurrent_layer_is_one_to_rebuild() -> None:
     assert auto(model(lstm))[0].recover != "none"
 
 
-def test_the_remedy_for_quantised_weights_is_to_prune_before() -> None:
-    _, notes = auto(
-        model(
-            """(float[n,3,8,8] x) => (float[n,4,6,6] y)
-            <int8[8,3,3,3] w, int8[4,8,1,1] v, float s = {0.5}> {
-                d = DequantizeLinear(w, s)   a = Conv(x, d)   b = Relu(a)
-                e = DequantizeLinear(v, s)   y = Conv(b, e) }"""
-        )
-    )
-    assert notes == [QUANTISED]
+QUANTISED_NET = """(float[n,3,8,8] x) => (float[n,4,6,6] y) <int8[8,3,3,3] w, int8[4,8,1,1] v, float s = {0.5}> {"""
+ON_A_GRID = "d = DequantizeLinear(w, s)  a = Conv(x, d)  b = Relu(a)  e = DequantizeLinear(v, s)  y = Conv(b, e) }"
+BY_INTEGERS = """q, t, z = DynamicQuantizeLinear(x)  c = ConvInteger(q, w, z)  a = Cast<to=1>(c)  b = Relu(a)
+    r, u, o = DynamicQuantizeLinear(b)  d = ConvInteger(r, v, o)  y = Cast<to=1>(d) }"""
+
+
+def test_weights_on_a_grid_are_rebuilt() -> None:
+    found, notes = auto(model(QUANTISED_NET + ON_A_GRID))
+    assert (found.recover, notes) == ("lstsq", [REBUILT_AS_INTEGERS])
+
+
+def test_quantised_weights_that_cannot_be_rebuilt_are_refused_unless_the_bare_cut_is_asked_for() -> None:
+    with pytest.raises(NothingToTrain, match="prune the float original"):
+        auto(model(QUANTISED_NET + BY_INTEGERS))
+    assert auto(model(QUANTISED_NET + BY_INTEGERS), recover="none")[1] == []
+
+
+@pytest.mark.recovers
+def test_a_network_of_integers_keeps_its_accuracy(tmp_path: Path) -> None:
+    whole, small = tmp_path / "int8.onnx", tmp_path / "small.onnx"
+    samples = {"data": str(MODELS / "digits-train.npz"), "val_data": str(DATA)}
+    quantize_file(MODELS / "digits-resnet.onnx", whole, QuantizeSettings.parse({"mode": "static", **samples}))
+    [accuracy] = prune_file(whole, small, PruneSettings.parse({"ratio": 0.5, **samples})).report.accuracy
+    assert accuracy.before > 0.98
+    assert accuracy.pruned < 0.3
+    assert accuracy.after > 0.96
+    graph = onnx.load(small).graph
+    kinds = {tensor.data_type for tensor in graph.initializer if len(tensor.dims) > 1}
+    assert kinds == {onnx.TensorProto.INT8}
+    # The step of a bias is that of its weight times that of what the layer reads, as runtimes take for granted.
+    made = {node.output[0]: node for node in graph.node}
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    layers = [node for node in graph.node if node.op_type == "Conv"]
+    assert layers
+    for node in layers:
+        x, weight, bias = (held[made[name].input[1]] for name in node.input)
+        np.testing.assert_allclose(bias, x * weight, rtol=1e-5)
 
 
 def test_a_large_model_has_fewer_samples_or_the_bare_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
-from compressor.commands.prune_report import report_file
+from compressor.commands.prune_report import report_file, with_layers
 from compressor.config import PruneSettings
 from compressor.errors import GateMissed, UsageError
 from compressor.steps.gates import demand_gates
@@ -72,16 +72,15 @@ def test_made_up_samples_stand_in_for_data_and_are_told_of() -> None:
 
 
 def test_layers_left_alone_for_one_reason_are_told_together() -> None:
-    body = "d = DequantizeLinear(k, small) " + " ".join(f"c{i + 1} = Conv(c{i}, d)" for i in range(5)) + " b = Relu(c5)"
-    text = body.replace("c0,", "a,")
+    layer = "q{0}, t{0}, z{0} = DynamicQuantizeLinear({1})  i{0} = ConvInteger(q{0}, k, z{0})  c{0} = Cast<to=1>(i{0}) "
+    body = "".join(layer.format(k, f"c{k - 1}" if k else "a") for k in range(5)) + "b = Relu(c4)"
     found = prune(
-        in_memory(between(text, more="int8[16,16,1,1] k, float small = {0.02}")),
+        in_memory(between(body, more="int8[16,16,1,1] k")),
         PruneSettings.parse({"ratio": 0.5, "round_to": 1, "recover": "lstsq"}),
     )
     told = [w for w in found.report.warnings if w.startswith("recovery left")]
-    assert told == [
-        "recovery left 'Conv_2', 'Conv_3', 'Conv_4' and 2 more alone: its weight is computed by DequantizeLinear"
-    ]
+    names = "'ConvInteger_2', 'ConvInteger_5', 'ConvInteger_8'"
+    assert told == [f"recovery left {names} and 2 more alone: ConvInteger is not reconstructed"]
 
 
 def test_recovery_in_steps() -> None:
@@ -251,7 +250,9 @@ def test_size_gate(tmp_path: Path) -> None:
 def test_html_report(tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
     settings = PruneSettings.parse({**SETTINGS, "recover": "lstsq"})
-    report_file(NET, recovered("lstsq"), settings, tmp_path / "report.html")
+    result = recovered("lstsq")
+    result.report = with_layers(NET, result, settings, timed=True)
+    report_file(result, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "top-1" in text
     assert "://" not in text.replace("http://www.w3.org", "")
