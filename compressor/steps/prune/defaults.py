@@ -22,7 +22,7 @@ from compressor.core.machine import cores, free_memory
 from compressor.data.synthetic import Synthetic
 from compressor.data.synthetic.dataset import REMEMBERED
 from compressor.data.synthetic.sizes import sample_shapes
-from compressor.errors import ModelError, NothingToTrain, UsageError
+from compressor.errors import ModelError, UsageError
 from compressor.graph.ir.nodes import mostly_codes
 from compressor.graph.sizes.shapes import Shapes
 from compressor.pruning.budgets.cost import LEAST_SAMPLES, PASS_MACS, macs_per_sample
@@ -61,9 +61,9 @@ NO_LAYER_TO_FIT = (
     "recovery could rebuild; train it with --recover finetune, or say --recover none"
 )
 QUANTISED = (
-    "the weights of this file are quantised in a form that recovery cannot rebuild, and a bare cut loses most of what "
-    "a network has learned; prune the float original and quantise the result (onnx-compress quantize), or ask for the "
-    "bare cut with --recover none"
+    "nothing was recovered: the weights of this file are quantised in a form that recovery cannot rebuild, and a bare "
+    "cut loses most of what a network has learned; prune the float original and quantise the result (onnx-compress "
+    "quantize)"
 )
 REBUILT_AS_INTEGERS = (
     "weights of this file are integers, which least squares rebuilds and rounds, and which cannot be trained; the "
@@ -108,9 +108,6 @@ def resolve_defaults(
         settings: as they were given.
         analysis: the analysed model.
         available: samples that the user has; None where they are made up.
-
-    Raises:
-        NothingToTrain: all weights are quantised in a form that cannot be rebuilt.
     """
     if settings.recover != "auto":
         return settings, []
@@ -124,9 +121,8 @@ def resolve_defaults(
         analysis.model, analysis.shapes if available is not None else _of_samples(settings, analysis)
     )
     if not work.layers:
-        if mostly_codes(analysis.model.graph):
-            raise NothingToTrain(QUANTISED)
-        return settings.resolved(recover="none"), [NO_LAYER_TO_FIT]
+        why = QUANTISED if mostly_codes(analysis.model.graph) else NO_LAYER_TO_FIT
+        return settings.resolved(recover="none"), [why]
     found = _affordable(settings, work, _samples_wanted(settings, work, available))
     if found.seconds > SECONDS or found.memory > _memory():
         return settings.resolved(recover="none"), [_too_much(found)]

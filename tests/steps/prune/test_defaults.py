@@ -18,7 +18,7 @@ from compressor.commands.quantize import quantize_file
 from compressor.config import PruneSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.extras import EXTRAS
-from compressor.errors import GateMissed, NothingToTrain
+from compressor.errors import GateMissed
 from compressor.metrics.evaluator import Evaluator
 from compressor.pruning.cut.analysis import analyse
 from compressor.results import ModelStats, Report
@@ -29,6 +29,7 @@ from compressor.steps.prune.defaults import (
     FEWEST_MADE_UP,
     MADE_UP,
     NO_LAYER_TO_FIT,
+    QUANTISED,
     REBUILT_AS_INTEGERS,
     resolve_defaults,
     size_lags_macs,
@@ -133,9 +134,9 @@ def test_weights_on_a_grid_are_rebuilt() -> None:
     assert (found.recover, notes) == ("lstsq", [REBUILT_AS_INTEGERS])
 
 
-def test_quantised_weights_that_cannot_be_rebuilt_are_refused_unless_the_bare_cut_is_asked_for() -> None:
-    with pytest.raises(NothingToTrain, match="prune the float original"):
-        auto(model(QUANTISED_NET + BY_INTEGERS))
+def test_quantised_weights_that_cannot_be_rebuilt_are_cut_with_a_warning() -> None:
+    found, notes = auto(model(QUANTISED_NET + BY_INTEGERS))
+    assert (found.recover, notes) == ("none", [QUANTISED])
     assert auto(model(QUANTISED_NET + BY_INTEGERS), recover="none")[1] == []
 
 
