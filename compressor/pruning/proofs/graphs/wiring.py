@@ -90,23 +90,23 @@ def _place(value: ir.Value) -> OutputPlace:
 
 
 class Allowed(Protocol):
-    """What may be other than it was."""
+    """What may be other than it was; no whole number, and nothing is gone, where nothing else is said."""
 
     def constant(self, kept: ir.Value, wanted: ir.Value | None) -> bool:
         """May a constant stand for a value of this graph, or where nothing was (None)?"""
         ...
 
-    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:
+    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:  # noqa: ARG002 - by default none
         """May a node of this graph, or its caller (None), read other whole numbers in the place of a value?"""
-        ...
+        return False
 
     def put_in(self, node: ir.Node) -> bool:
         """May a node that this graph does not have stand between?"""
         ...
 
-    def gone(self, value: ir.Value) -> bool:
+    def gone(self, value: ir.Value) -> bool:  # noqa: ARG002 - by default nothing
         """Is nothing left of a value of this graph?"""
-        ...
+        return False
 
 
 @dataclass(frozen=True)
@@ -170,14 +170,8 @@ class _AfterRecovery(Allowed):
             return False
         return wanted is None or wanted.const_value is not None
 
-    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:  # noqa: ARG002 - none at all
-        return False
-
     def put_in(self, node: ir.Node) -> bool:
         return bool(operator_of(node).addends) or _puts_elsewhere(node)
-
-    def gone(self, value: ir.Value) -> bool:  # noqa: ARG002 - nothing is
-        return False
 
 
 @dataclass(frozen=True)
@@ -190,16 +184,10 @@ class _BesideLayers(Allowed):
         # A weight that is packed has other names; one of the same name is compared by itself.
         return str(kept.name) not in self.graph.initializers and (wanted is None or wanted.const_value is not None)
 
-    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:  # noqa: ARG002 - none at all
-        return False
-
     def put_in(self, node: ir.Node) -> bool:
         # What makes a weight of constants.
         found = walk_back(node.outputs, lambda last: () if (maker := last.producer()) is None else maker.inputs)
         return all(value.producer() is not None or value.is_initializer() for value in found)
-
-    def gone(self, value: ir.Value) -> bool:  # noqa: ARG002 - nothing is
-        return False
 
 
 @dataclass(frozen=True)
