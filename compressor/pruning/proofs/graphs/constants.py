@@ -66,11 +66,11 @@ def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> l
         ProofFailed: one is another number.
     """
     computed: dict[ir.Value, list[_Claim]] = {}
-    known: dict[ir.Value, bool] = {}
+    varying = _varying(before.graph)
     for value, claim in _claims(before, after):
         held, tensor = initializer_of(value), claim.tensor
         if held is None:
-            if value.graph is before.graph and _is_constant(value, known):
+            if value.graph is before.graph and value not in varying:
                 computed.setdefault(value, []).append(claim)
         elif held.dtype == tensor.dtype and tuple(held.shape) == tuple(tensor.shape) and not same_tensors(held, tensor):
             raise tool_fault(f"weight {value.name!r} is not what the file holds")
@@ -98,23 +98,16 @@ def _claims(before: ir.Model, after: ir.Model) -> Iterator[tuple[ir.Value, _Clai
                 yield old, _Claim(constant, named=False)
 
 
-def _is_constant(value: ir.Value, known: dict[ir.Value, bool]) -> bool:
-    """Does a value follow from constants of the file alone? ``known`` keeps the answers, since chains may be long."""
-    waiting = [value]
+def _varying(graph: ir.Graph) -> set[ir.Value]:
+    """Values that do not follow from constants of the file alone: an input, a body or chance has a part in them."""
+    waiting = [value for value in graph.inputs if initializer_of(value) is None]
+    waiting += [value for node in graph if has_graph(node) or draws(node) for value in node.outputs]
+    found = set(waiting)
     while waiting:
-        last = waiting[-1]
-        node = last.producer()
-        if node is None or has_graph(node) or draws(node):
-            known[last] = initializer_of(last) is not None
-        else:
-            inputs = [v for v in node.inputs if v is not None]
-            unknown = [v for v in inputs if v not in known]
-            if unknown:
-                waiting += unknown
-                continue
-            known[last] = all(known[v] for v in inputs)
-        waiting.pop()
-    return known[value]
+        fresh = {made for user in waiting.pop().consumers() for made in user.outputs} - found
+        found |= fresh
+        waiting += fresh
+    return found
 
 
 def _demand_computed(before: ir.Model, computed: dict[ir.Value, list[_Claim]], provider: str) -> list[NotProved]:

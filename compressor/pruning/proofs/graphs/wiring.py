@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
-from compressor.graph.ir.captures import graphs_of, has_graph, walk_back
+from compressor.graph.ir.captures import graphs_of, has_graph, sources, walk_back
 from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import tensor_of
 from compressor.operators.facts import Host
@@ -186,8 +186,7 @@ class _BesideLayers(Allowed):
 
     def put_in(self, node: ir.Node) -> bool:
         # What makes a weight of constants.
-        found = walk_back(node.outputs, lambda last: () if (maker := last.producer()) is None else maker.inputs)
-        return all(value.producer() is not None or value.is_initializer() for value in found)
+        return all(value.is_initializer() for value in sources(node.outputs, lambda maker, _: maker.inputs))
 
 
 @dataclass(frozen=True)
@@ -287,19 +286,16 @@ class _Wiring:
     def _sources(self, value: ir.Value, integers: bool) -> Iterator[ir.Value]:
         """The value itself, or what nodes that a repair put in made it of; ``integers``: arithmetic of sizes, too."""
 
-        def before(last: ir.Value) -> Iterable[ir.Value | None] | None:
-            node = last.producer()
-            if node is None or str(node.name) in self.nodes:
-                return None
-            return node.inputs if (integers and _is_whole(last)) or self.allowed.put_in(node) else None
+        def through(node: ir.Node, last: ir.Value) -> Iterable[ir.Value | None] | None:
+            made = str(node.name) not in self.nodes
+            return node.inputs if made and ((integers and _is_whole(last)) or self.allowed.put_in(node)) else None
 
-        found = walk_back([value], lambda last: before(last) or ())
-        return (last for last in found if before(last) is None)
+        return sources([value], through)
 
     def _moves_work_of(self, node: ir.Node, twin: ir.Node) -> bool:
         """Is what a node moves made by one that does the same as its twin, of the same?"""
-        sources = self._sources(node.inputs[0], integers=False) if node.inputs[0] is not None else ()
-        return any((maker := value.producer()) is not None and self._does_work_of(maker, twin) for value in sources)
+        data = self._sources(node.inputs[0], integers=False) if node.inputs[0] is not None else ()
+        return any((maker := value.producer()) is not None and self._does_work_of(maker, twin) for value in data)
 
     def _does_work_of(self, maker: ir.Node, twin: ir.Node) -> bool:
         if (maker.domain, maker.op_type) != (twin.domain, twin.op_type):
@@ -319,17 +315,16 @@ class _Wiring:
     def _in_front(self, value: ir.Value) -> Iterator[OutputPlace]:
         """The value's place, and those of values that nodes only pass on to it, or add a block to that goes."""
 
-        def before(last: ir.Value) -> Iterable[ir.Value | None]:
-            node = last.producer()
-            if node is not None and node in self.blocks:
+        def through(node: ir.Node, _: ir.Value) -> Iterable[ir.Value | None]:
+            if node in self.blocks:
                 return [v for k, v in enumerate(node.inputs) if k != self.blocks[node]]
-            if node is None or not may_pass_on(node):
+            if not may_pass_on(node):
                 return ()
             parts = [v for v in node.inputs if v is not None and not is_empty(v) and not self.allowed.gone(v)]
             # What joins several parts gives none of them alone.
             return node.inputs[:1] if not joins(node) else parts if len(parts) == 1 else ()
 
-        return map(_place, walk_back([value], before))
+        return map(_place, walk_back([value], through))
 
 
 def given_inputs(node: ir.Node) -> list[ir.Value | None]:
