@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.core.arrays import Array
+from compressor.graph.ir.captures import captured_values, nodes_by_name
 from compressor.graph.ir.edit import add_constant
-from compressor.graph.ir.nodes import input_of, optional_input
-from compressor.graph.sizes.shapes import captured_values
+from compressor.graph.ir.nodes import input_of, optional_input, twin_of
 from compressor.graph.tensors.weights import all_finite
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
@@ -181,14 +181,14 @@ def _readers_of(
     wrong: set[str], pruned: ir.Model, original: ir.Model, written: bool = True
 ) -> tuple[list[LayerPair], dict[str, str]]:
     """Layers that read a value of ``wrong``, and why others that do are none."""
-    dense = {str(n.name): n for n in original.graph}
+    dense = nodes_by_name(original.graph)
     layers: list[LayerPair] = []
     skipped: dict[str, str] = {}
     for node in pruned.graph:
         if not any(v is not None and str(v.name) in wrong for v in node.inputs):
             continue
         try:
-            found = _layer(node, dense.get(str(node.name)), (pruned, original), written)
+            found = _layer(node, twin_of(node, dense), (pruned, original), written)
         except Unrepairable as reason:
             skipped[str(node.name)] = str(reason)
             continue
@@ -209,7 +209,7 @@ def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Mode
         if weight is None:
             continue
         # A cut may have taken a node apart or replaced it; then there is nothing to imitate.
-        if dense is None or dense.op_type != node.op_type or len(dense.inputs) <= held:
+        if dense is None or len(dense.inputs) <= held:
             raise Unrepairable("the dense model has no such node")
         original = weight_of(dense.inputs[held], models[1].opset_imports, written=False)
         if original is None or node.inputs[1 - held] is None:

@@ -9,8 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.graph.ir.captures import nodes_by_name
 from compressor.graph.ir.edit import constant_array, free_name
-from compressor.graph.ir.nodes import input_of, optional_input
+from compressor.graph.ir.nodes import input_of, optional_input, twin_of
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import CONSTANTS, B, R, W
 from compressor.operators.table import operator_of
@@ -156,7 +157,7 @@ def recurrent_layers(
 
     A recurrent layer reads its own output, one step later.
     """
-    dense = {str(n.name): n for n in original.graph}
+    dense = nodes_by_name(original.graph)
     layers: list[RecurrentPair] = []
     skipped: dict[str, str] = {}
     for node in pruned.graph:
@@ -165,14 +166,14 @@ def recurrent_layers(
         if not any(v is not None and str(v.name) in wrong for v in (*node.inputs, *node.outputs)):
             continue
         try:
-            layers.append(_pair(node, dense.get(str(node.name)), written))
+            layers.append(_pair(node, twin_of(node, dense), written))
         except Unrepairable as reason:
             skipped[str(node.name)] = str(reason)
     return layers, skipped
 
 
 def _pair(node: ir.Node, dense: ir.Node | None, written: bool) -> RecurrentPair:
-    if dense is None or dense.op_type != node.op_type:
+    if dense is None:
         raise Unrepairable("the dense model has no such node")
     for one in (node, dense):
         for index in CONSTANTS:

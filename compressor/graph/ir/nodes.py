@@ -46,6 +46,17 @@ def operator_key(node: ir.Node) -> tuple[str, str]:
     return "" if is_standard(node) else node.domain, node.op_type
 
 
+def same_operator(one: ir.Node, two: ir.Node) -> bool:
+    """Are two nodes of one operator?"""
+    return operator_key(one) == operator_key(two)
+
+
+def twin_of(node: ir.Node, nodes: Mapping[str, ir.Node]) -> ir.Node | None:
+    """The node of the same name and operator in another graph, whose nodes are given by name; None without one."""
+    twin = nodes.get(str(node.name))
+    return twin if twin is not None and same_operator(node, twin) else None
+
+
 def input_of(node: ir.Node, index: int) -> ir.Value:
     """An input that the standard demands: a model that was read has it."""
     value = node.inputs[index]

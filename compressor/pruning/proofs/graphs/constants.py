@@ -21,6 +21,7 @@ from compressor.core.compare import COARSEST, Tolerance, distance, has_rounding,
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.ir.captures import has_graph, values_of
+from compressor.graph.ir.nodes import same_operator
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import initializer_of
 from compressor.graph.tensors.weights import same_tensors
@@ -89,7 +90,7 @@ def _claims(before: ir.Model, after: ir.Model) -> Iterator[tuple[ir.Value, _Clai
     for node in after.graph.all_nodes():
         first = named.get(str(node.outputs[0].name)) if node.outputs else None
         twin = None if first is None else first.producer()
-        if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):
+        if twin is None or not same_operator(twin, node):
             continue
         for old, new in zip(twin.inputs, node.inputs, strict=False):
             # Whole numbers are sizes, axes and positions, which may be written in another way.

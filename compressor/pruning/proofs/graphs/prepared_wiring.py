@@ -22,7 +22,7 @@ from compressor.graph.form.plain_sequences import handles_sequences
 from compressor.graph.form.unfuse import is_fused
 from compressor.graph.ir.captures import captured_values, graphs_of, has_graph, nodes_by_name, sources, walk_back
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
-from compressor.graph.ir.nodes import is_standard
+from compressor.graph.ir.nodes import is_standard, operator_key
 from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.shapes import initializer_of
@@ -201,7 +201,7 @@ def _made_by_others(graph: ir.Graph, shared: dict[str, ir.Node]) -> dict[str, ir
 
 
 def _kind(node: ir.Node) -> tuple[str, str, str, int]:
-    return node.domain, node.op_type, node.overload, len(graphs_of(node))
+    return *operator_key(node), node.overload, len(graphs_of(node))
 
 
 def _places_of_bodies(shared: dict[str, ir.Node]) -> dict[ir.Value, SharedPlace]:

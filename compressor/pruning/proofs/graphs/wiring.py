@@ -17,7 +17,7 @@ from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
 from compressor.graph.ir.captures import graphs_of, has_graph, sources, walk_back
 from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
-from compressor.graph.ir.nodes import tensor_of
+from compressor.graph.ir.nodes import same_operator, tensor_of
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.exact import stays, touched
@@ -229,7 +229,7 @@ class _Wiring:
         def stands(new: ir.Value | None, old: ir.Value | None) -> bool:
             return self.stands_for(new, [old], integers=self.allowed.other_integers(twin, old))
 
-        if (node.domain, node.op_type) != (twin.domain, twin.op_type):
+        if not same_operator(node, twin):
             # A repair may move what another node of the same work gives, and call that one by the name of this.
             moved = only_moves(node) and self._moves_work_of(node, twin)
             if not only_moves(node) or not (moved or only_moves(twin) or twin in self.blocks):
@@ -298,7 +298,7 @@ class _Wiring:
         return any((maker := value.producer()) is not None and self._does_work_of(maker, twin) for value in data)
 
     def _does_work_of(self, maker: ir.Node, twin: ir.Node) -> bool:
-        if (maker.domain, maker.op_type) != (twin.domain, twin.op_type):
+        if not same_operator(maker, twin):
             return False
         settings, wanted = ({name: told(a) for name, a in n.attributes.items()} for n in (maker, twin))
         pairs = zip_longest(given_inputs(twin), given_inputs(maker))
