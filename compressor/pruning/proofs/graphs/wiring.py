@@ -6,8 +6,10 @@ rare inputs alone.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from typing import Protocol
 
@@ -43,7 +45,7 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
     blocks = {block.sum: block.branch for block in cut.blocks}
-    _Wiring.of(cut.coupling.graph, blocks, _AfterCut(cut)).demand_all(small.graph, "the smaller model")
+    _Wiring(cut.coupling.graph, _AfterCut(cut), blocks).demand_all(small.graph, "the smaller model")
 
 
 def _puts_elsewhere(node: ir.Node) -> bool:
@@ -64,7 +66,7 @@ def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
     Raises:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
-    _Wiring.of(before.graph, {}, _AfterRecovery(before.graph)).demand_all(after.graph, "the recovered model")
+    _Wiring(before.graph, _AfterRecovery(before.graph)).demand_all(after.graph, "the recovered model")
 
 
 def demand_wiring_beside(before: ir.Model, after: ir.Model, layers: Collection[str], called: str) -> None:
@@ -81,7 +83,7 @@ def demand_wiring_beside(before: ir.Model, after: ir.Model, layers: Collection[s
     Raises:
         ProofFailed: another node reads something else, or became another operator; or a result comes from elsewhere.
     """
-    _Wiring.of(before.graph, {}, _BesideLayers(before.graph), frozenset(layers)).demand_all(after.graph, called)
+    _Wiring(before.graph, _BesideLayers(before.graph), layers=frozenset(layers)).demand_all(after.graph, called)
 
 
 def _place(value: ir.Value) -> OutputPlace:
@@ -195,24 +197,20 @@ class _Wiring:
 
     Attributes:
         graph: whose wiring it is.
-        nodes: all of them by name.
-        blocks: sums that may go, and the number of the input that goes with each.
         allowed: what may be other than it was.
+        blocks: sums that may go, and the number of the input that goes with each.
         layers: names of nodes in whose place others may stand.
     """
 
     graph: ir.Graph
-    nodes: dict[str, ir.Node]
-    blocks: Mapping[ir.Node, int]
     allowed: Allowed
-    layers: frozenset[str]
+    blocks: Mapping[ir.Node, int] = field(default_factory=dict)
+    layers: Collection[str] = ()
 
-    @staticmethod
-    def of(
-        graph: ir.Graph, blocks: Mapping[ir.Node, int], allowed: Allowed, layers: frozenset[str] = frozenset()
-    ) -> _Wiring:
-        """The wiring of a graph; the rest as the attributes."""
-        return _Wiring(graph, {str(node.name): node for node in graph.all_nodes()}, blocks, allowed, layers)
+    @cached_property
+    def nodes(self) -> Mapping[str, ir.Node]:
+        """All of them by name."""
+        return {str(node.name): node for node in self.graph.all_nodes()}
 
     def demand_all(self, other: ir.Graph, called: str) -> None:
         """Raises ProofFailed where another graph, which messages call so, reads or gives something else."""
@@ -224,34 +222,9 @@ class _Wiring:
 
     def demand(self, node: ir.Node, twin: ir.Node, called: str) -> None:
         """Raises ProofFailed where a node reads something else than its twin in this graph."""
-        wanted, found = given_inputs(twin), given_inputs(node)
-
-        def stands(new: ir.Value | None, old: ir.Value | None) -> bool:
-            return self.stands_for(new, [old], integers=self.allowed.other_integers(twin, old))
-
-        if not same_operator(node, twin):
-            # A repair may move what another node of the same work gives, and call that one by the name of this.
-            moved = only_moves(node) and self._moves_work_of(node, twin)
-            if not only_moves(node) or not (moved or only_moves(twin) or twin in self.blocks):
-                raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
-            count = len(found) if joins(node) else 1
-            data, rest = found[:count], found[count:]
-            held = all(new is None or _is_whole(new) for new in rest) and (
-                moved or all(self.stands_for(new, wanted, integers=new is not None and _is_whole(new)) for new in data)
-            )
-        elif joins(twin):
-            # Parts of which nothing is left go.
-            rest, dropped = list(wanted), list[ir.Value | None]()
-            held = True
-            for new in found:
-                while rest and not stands(new, rest[0]):
-                    dropped.append(rest.pop(0))
-                held = held and bool(rest)
-                rest = rest[1:]
-            held = held and all(value is not None and self.allowed.gone(value) for value in (*dropped, *rest))
-        else:
-            held = all(stands(new, old) for old, new in zip_longest(wanted, found))
-        if not held:
+        if not (same_operator(node, twin) or self._may_become(node, twin)):
+            raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
+        if not self._reads_same(node, twin):
             raise tool_fault(f"node {node.name!r} ({node.op_type}) of {called} reads other values than it did")
         bodies, made = graphs_of(twin), graphs_of(node)
         # A mover may stand where a node with bodies stood, and has none of them.
@@ -259,6 +232,34 @@ class _Wiring:
             raise tool_fault(f"node {node.name!r} of {called} has {len(made)} bodies, had {len(bodies)}")
         for body, graph in zip(bodies, made, strict=False):
             self.demand_results(body, graph, f"a body of {node.name!r} in {called}")
+
+    def _may_become(self, node: ir.Node, twin: ir.Node) -> bool:
+        """May a node, of another operator than its twin, have its name?"""
+        return only_moves(node) and (only_moves(twin) or twin in self.blocks or self._moves_work_of(node, twin))
+
+    def _reads_same(self, node: ir.Node, twin: ir.Node) -> bool:
+        wanted, found = given_inputs(twin), given_inputs(node)
+
+        def stands(new: ir.Value | None, old: ir.Value | None) -> bool:
+            return self.stands_for(new, [old], integers=self.allowed.other_integers(twin, old))
+
+        if not same_operator(node, twin):
+            count = len(found) if joins(node) else 1
+            return all(new is None or _is_whole(new) for new in found[count:]) and (
+                self._moves_work_of(node, twin)
+                or all(self.stands_for(v, wanted, integers=v is not None and _is_whole(v)) for v in found[:count])
+            )
+        if not joins(twin):
+            return all(stands(new, old) for old, new in zip_longest(wanted, found))
+        # Parts of which nothing is left go.
+        left, dropped = deque(wanted), list[ir.Value | None]()
+        for new in found:
+            while left and not stands(new, left[0]):
+                dropped.append(left.popleft())
+            if not left:
+                return False
+            left.popleft()
+        return all(value is not None and self.allowed.gone(value) for value in (*dropped, *left))
 
     def demand_results(self, wanted: ir.Graph, found: ir.Graph, owner: str) -> None:
         """Raises ProofFailed where a graph or a body gives something else than its twin in this graph."""
@@ -293,7 +294,10 @@ class _Wiring:
         return sources([value], through)
 
     def _moves_work_of(self, node: ir.Node, twin: ir.Node) -> bool:
-        """Is what a node moves made by one that does the same as its twin, of the same?"""
+        """Is what a node moves made by one that does the same as its twin, of the same?
+
+        A repair may move what another node of the same work gives, and call that one by the name of this.
+        """
         data = self._sources(node.inputs[0], integers=False) if node.inputs[0] is not None else ()
         return any((maker := value.producer()) is not None and self._does_work_of(maker, twin) for value in data)
 
