@@ -22,6 +22,8 @@ QUANTISED_BEFORE = "its weights are whole numbers; start from the model that it 
 """What to do with a model of :func:`mostly_codes` that nothing else can be done with."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
+MICROSOFT = "com.microsoft"
+"""Domain of the operators that ONNX Runtime has beside ONNX's."""
 
 _SCALARS_AND_LISTS: Final = MappingProxyType(
     {

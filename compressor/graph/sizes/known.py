@@ -13,6 +13,7 @@ from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.twins import Twins
+from compressor.graph.sizes.contrib import ShapeRecords
 from compressor.graph.sizes.dims import Dim, Misfit, Size, size_product
 from compressor.graph.sizes.shape_rules import DimShape
 
@@ -28,6 +29,7 @@ class Known:
     """What one walk found.
 
     Attributes:
+        records: of operators, by which it was found.
         shapes: of values; None where one could not be inferred.
         dtypes: element types.
         data: small values; an object array where some elements are sizes and no numbers.
@@ -37,6 +39,7 @@ class Known:
         empty: sequences without elements.
     """
 
+    records: ShapeRecords
     shapes: dict[ir.Value, DimShape | None] = field(default_factory=dict)
     dtypes: dict[ir.Value, ir.DataType | None] = field(default_factory=dict)
     data: dict[ir.Value, Array] = field(default_factory=dict)
@@ -49,7 +52,7 @@ class Known:
         """These findings for the values of a clone; equations and fixed nodes are those of the graph itself."""
         shapes, dtypes, data = twins.of_values(self.shapes), twins.of_values(self.dtypes), twins.of_values(self.data)
         sequences, empty = twins.of_values(self.sequences), set(twins.of_values(dict.fromkeys(self.empty)))
-        return Known(shapes, dtypes, data, self.equations, self.fixed, sequences, empty)
+        return Known(self.records, shapes, dtypes, data, self.equations, self.fixed, sequences, empty)
 
     def take_over(self, node: ir.Node, base: Known) -> None:
         """What ``base``, of the same graph, knows of the outputs of ``node``."""

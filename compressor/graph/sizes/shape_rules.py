@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from math import inf
 from types import MappingProxyType
 
 import onnx_ir as ir
@@ -21,6 +22,7 @@ from compressor.core.arrays import Array
 from compressor.graph.ir.elementwise import BROADCASTS
 from compressor.graph.sizes.dims import (
     Dim,
+    Misfit,
     Size,
     SizeFunction,
     div,
@@ -374,3 +376,18 @@ SHAPE_RULES: Mapping[str, ShapeRule] = MappingProxyType(
     }
 )  # fmt: skip
 """Operator of the standard domain -> its rule."""
+
+
+def _demand_scales(of: Operands) -> None:
+    """Raises Misfit where sizes are scaled by what is no positive number: the runtime would end the process."""
+    # Behind a region of interest, in newer operator sets.
+    scales = [*of.data[2:3]] or [*of.data[1:2]] or [None]
+    factors = [float(f) for a in scales if a is not None and a.dtype.kind == "f" for f in a.ravel()]
+    if not all(0 < factor < inf for factor in factors):
+        raise Misfit(f"node {of.node.name!r} ({of.node.op_type}): its scales {factors} are not all positive")
+
+
+DEMANDS: Mapping[str, Callable[[Operands], None]] = MappingProxyType(
+    {"Resize": _demand_scales, "Upsample": _demand_scales}
+)
+"""Operator of the standard domain -> what raises Misfit where a node of it has operands that no runtime takes."""

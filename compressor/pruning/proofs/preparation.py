@@ -17,7 +17,8 @@ from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.disk.joined import ModelOrigin
 from compressor.graph.form.normalise import normalise, with_node_names
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 from compressor.pruning.proofs.graphs.constants import demand_same_constants
 from compressor.pruning.proofs.graphs.exact import demand_settings
 from compressor.pruning.proofs.graphs.prepared_wiring import demand_prepared_wiring

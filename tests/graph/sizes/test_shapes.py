@@ -12,7 +12,9 @@ import pytest
 
 from compressor.errors import ModelError, UsageError
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import Shapes, captured_values, infer
+from compressor.graph.ir.captures import captured_values
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 from tests.models import between, in_memory, model, tokens
 from tests.property.idioms import IDIOMS
 

@@ -23,7 +23,7 @@ from compressor.errors import ModelError, tool_fault
 from compressor.graph.ir.captures import has_graph, values_of
 from compressor.graph.ir.nodes import same_operator
 from compressor.graph.ir.randomness import draws
-from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.sizes.known import initializer_of
 from compressor.graph.tensors.weights import same_tensors
 from compressor.pruning.proofs.outputs.evidence import NotProved
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable

@@ -35,7 +35,7 @@ def demand_open_sizes(cut: ChannelMask, small: ir.Model) -> None:
         return
     shapes = cut.coupling.shapes
     try:
-        known = infer_values(small, shapes.declared)
+        known = infer_values(small, shapes.declared, shapes.records)
     except ModelError:
         return
     chosen = {name for shape in shapes.declared.values() for dim in shape for name in symbols(dim)}

@@ -25,7 +25,7 @@ from compressor.graph.ir.movement import joins, may_pass_on, only_moves
 from compressor.graph.ir.nodes import is_standard, operator_key
 from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.randomness import draws
-from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.sizes.known import initializer_of
 from compressor.graph.tensors.weights import same_tensors
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
