@@ -88,7 +88,7 @@ def heading(report: Report) -> tuple[str, str]:
     """What kind of run it was, and the name of the model's file."""
     kind = "Inspection"
     if report.output is not None:
-        kind = "Pruning report" if "criterion" in report.settings else "Clean-up report"
+        kind = "Pruning report" if "criterion" in report.done else "Clean-up report"
     # Reports may come from another system, with its separators.
     path = report.input.path
     return kind, path.replace("\\", "/").rpartition("/")[2] or path if path else "Model in memory"
@@ -96,7 +96,7 @@ def heading(report: Report) -> tuple[str, str]:
 
 def asked(report: Report) -> str:
     """What the settings asked for, as one sentence; empty where nothing is removed."""
-    settings = report.settings
+    settings = report.done
     if report.output is None or "criterion" not in settings:
         return ""
     if settings.get("lossless"):
