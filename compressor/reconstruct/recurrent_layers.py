@@ -18,7 +18,7 @@ from compressor.operators.table import operator_of
 from compressor.reconstruct.biases import put_constant
 from compressor.reconstruct.form import Pick, Unrepairable, as_float64
 from compressor.reconstruct.rollout import NodeInputs
-from compressor.reconstruct.weights import readers
+from compressor.reconstruct.weights import REPLACEABLE, may_be_replaced, readers
 
 
 @dataclass(frozen=True)
@@ -166,18 +166,21 @@ def recurrent_layers(
         if not any(v is not None and str(v.name) in wrong for v in (*node.inputs, *node.outputs)):
             continue
         try:
-            layers.append(_pair(node, twin_of(node, dense), written))
+            pair = _pair(node, twin_of(node, dense))
+            if written and may_be_replaced(optional_input(node, index) for index in CONSTANTS):
+                raise Unrepairable(REPLACEABLE)
+            layers.append(pair)
         except Unrepairable as reason:
             skipped[str(node.name)] = str(reason)
     return layers, skipped
 
 
-def _pair(node: ir.Node, dense: ir.Node | None, written: bool) -> RecurrentPair:
+def _pair(node: ir.Node, dense: ir.Node | None) -> RecurrentPair:
     if dense is None:
         raise Unrepairable("the dense model has no such node")
     for one in (node, dense):
         for index in CONSTANTS:
-            _check(one, index, written=written and one is node)
+            _check(one, index)
     for index in (W, R):
         # What is fitted to one node's steps is wrong for those of another.
         if others := readers(input_of(node, index)) - {(str(node.name), index)}:
@@ -185,13 +188,11 @@ def _pair(node: ir.Node, dense: ir.Node | None, written: bool) -> RecurrentPair:
     return RecurrentPair(node, dense)
 
 
-def _check(node: ir.Node, index: int, *, written: bool) -> None:
+def _check(node: ir.Node, index: int) -> None:
     value = optional_input(node, index)
     if value is None:
         return
     if not value.is_initializer() or value.const_value is None:
         raise Unrepairable("its weights are computed")
-    if written and value.is_graph_input():
-        raise Unrepairable("its weight is an input that the caller may replace")
     if not value.const_value.dtype.is_floating_point():
         raise Unrepairable("its weight is quantised")

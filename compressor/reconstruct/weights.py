@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,9 @@ from compressor.graph.ir.evaluate import evaluate
 from compressor.graph.ir.nodes import input_of, is_standard
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Unrepairable
+
+REPLACEABLE = "its weight is an input that the caller may replace"
+"""Why a layer cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,15 @@ class ReadWeight:
         return np.array_equal(self.place, other.place)
 
 
-def weight_of(value: ir.Value | None, opsets: Mapping[str, int], *, written: bool = True) -> ReadWeight | None:
+def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight | None:
     """The weight behind ``value``; None where it is computed from something that is not in the file.
 
     Args:
         value: what a node reads.
         opsets: versions by domain.
-        written: it will be written back. A default that callers may replace is read only.
 
     Raises:
-        Unrepairable: it is, but cannot be written back.
+        Unrepairable: it is in the file, but not as numbers that can be fitted.
     """
     chain: list[ir.Value] = []
     while value is not None and not value.is_initializer() and (node := value.producer()) is not None:
@@ -73,14 +75,16 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int], *, written: boo
         value = node.inputs[0]
     if value is None or (tensor := _tensor(value)) is None:
         return None
-    # Old files list initializers as inputs, which callers may override.
-    if written and value.is_graph_input():
-        raise Unrepairable("its weight is an input that the caller may replace")
     if not tensor.dtype.is_floating_point():
         raise Unrepairable("its weight is quantised")
     if not tensor.size:
         raise Unrepairable("its weight holds no number")
     return ReadWeight(value, _followed(value, chain, opsets) if chain else None)
+
+
+def may_be_replaced(values: Iterable[ir.Value | None]) -> bool:
+    """Is one of them a default that callers may replace? Old files list all initializers as inputs."""
+    return any(value is not None and value.is_initializer() and value.is_graph_input() for value in values)
 
 
 def readers(value: ir.Value) -> set[tuple[str, int]]:
