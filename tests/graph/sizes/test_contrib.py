@@ -8,7 +8,6 @@ import pytest
 
 from compressor.graph.form.normalise import normalise
 from compressor.graph.ir.nodes import MICROSOFT
-from compressor.graph.sizes.shapes import infer_shapes
 from compressor.operators.sizes import infer
 from compressor.operators.table import RULES
 from tests.models import in_memory
@@ -57,15 +56,6 @@ def test_matrices_that_are_transposed(
 def test_what_is_cut_says_which_shapes_it_makes() -> None:
     own = {name: record for (domain, name), record in RULES.items() if domain == MICROSOFT}
     assert {name for name, record in own.items() if not record.whole} == OURS
-
-
-def test_without_records_nothing_is_known() -> None:
-    """Whoever infers says by which records, so that it does not matter what was imported before."""
-    source = normalise(in_memory(BUILT["QLinearAdd"]()))
-    node = next(n for n in source.graph if n.domain == MICROSOFT)
-    node.outputs[0].shape = None
-    assert infer_shapes(source, {})(node.outputs[0]) is None
-    assert infer(source)(node.outputs[0]) is not None
 
 
 def test_every_operator_has_a_case() -> None:
