@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -250,15 +251,18 @@ class Answers:
         runs = Runs(parts[0].names, [f for p in parts for f in p.feeds], [o for p in parts for o in p.outputs])
         return Answers(stored, ready, runs)
 
-    def apart(self, feed: Feed | None) -> tuple[Answers, Answers | None]:
-        """The runs without that of one feed, and that by itself; as they are where it is none of several."""
+    def apart(self, feeds: Sequence[Feed]) -> tuple[Answers, list[Answers]]:
+        """The runs without those of these feeds, and each of those by itself; as they are where no others are left."""
+        runs, taken = self.runs, {id(feed) for feed in feeds}
+        own = [id(feed) in taken for feed in runs.feeds]
+        if all(own):
+            return self, []
+        alone = [self._of([k == place for k in range(len(own))]) for place in compress(range(len(own)), own)]
+        return self._of([not one for one in own]), alone
+
+    def _of(self, kept: Sequence[bool]) -> Answers:
         runs = self.runs
-        place = next((k for k, given in enumerate(runs.feeds) if given is feed), None)
-        if place is None or len(runs.feeds) == 1:
-            return self, None
-        rest = Runs(runs.names, [*runs.feeds], [*runs.outputs])
-        alone = Runs(runs.names, [rest.feeds.pop(place)], [rest.outputs.pop(place)])
-        return replace(self, runs=rest), replace(self, runs=alone)
+        return replace(self, runs=Runs(runs.names, [*compress(runs.feeds, kept)], [*compress(runs.outputs, kept)]))
 
 
 def run_once(model: ir.Model, feeds: Sequence[Feed], provider: str, *, optimise: bool = True) -> Runs:

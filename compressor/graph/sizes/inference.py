@@ -20,6 +20,7 @@ from compressor.graph.ir.nodes import dims_of, is_standard
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes import body_shapes, data_rules, sequence_shapes, shape_rules
 from compressor.graph.sizes.contrib import ShapeRecords
+from compressor.graph.sizes.demands import check_operands
 from compressor.graph.sizes.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Misfit, Size, size_product, symbol
 from compressor.graph.sizes.known import (
     UNMEASURED,
@@ -146,8 +147,7 @@ class Walker:
         if sequence_shapes.has_sequence(node, self.known):
             sequence_shapes.infer_sequence(node, self)
             return
-        if is_standard(node) and (demand := shape_rules.DEMANDS.get(node.op_type)) is not None:
-            demand(self.operands(node))
+        check_operands(node, self.operands)
         # Data first: a value that is known has a shape and a type as well.
         data = self._evaluate(node)
         if data is None:

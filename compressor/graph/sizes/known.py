@@ -11,10 +11,9 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
-from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.twins import Twins
 from compressor.graph.sizes.contrib import ShapeRecords
-from compressor.graph.sizes.dims import Dim, Misfit, Size, size_product
+from compressor.graph.sizes.dims import Dim, Size
 from compressor.graph.sizes.shape_rules import DimShape
 
 Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
@@ -101,16 +100,3 @@ def first_input(node: ir.Node) -> ir.Value:
     if value is None:
         raise ModelError(f"node {node.name!r} ({node.op_type}) lacks its first input")
     return value
-
-
-def check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:
-    """ONNX's inference does not compare element counts when the target holds no -1."""
-    if node.op_type != "Reshape" or not is_standard(node):
-        return
-    before = known.shapes.get(first_input(node))
-    after = result.get(str(node.outputs[0].name), (None, None))[0]
-    # Only sizes that are all numbers can be compared for certain.
-    if before is None or after is None or not all(isinstance(d, int) for d in (*before, *after)):
-        return
-    if size_product(before) != size_product(after):
-        raise Misfit(f"node {node.name!r} (Reshape): {list(before)} does not fit into {list(after)}")

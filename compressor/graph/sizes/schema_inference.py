@@ -16,8 +16,9 @@ from compressor.errors import ModelError
 from compressor.graph.ir.captures import captured_values, has_graph
 from compressor.graph.ir.nodes import REALS, input_of, is_standard
 from compressor.graph.sizes.contrib import AS_FIRST, OLDER_SAME_AS_FIRST, Follows, shapes_fact, standard_node
+from compressor.graph.sizes.demands import check_reshape
 from compressor.graph.sizes.dims import Dim, Misfit, Size
-from compressor.graph.sizes.known import Inferred, check_reshape
+from compressor.graph.sizes.known import Inferred
 from compressor.graph.sizes.shape_rules import DimShape
 
 if TYPE_CHECKING:

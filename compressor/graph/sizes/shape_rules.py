@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from math import inf
 from types import MappingProxyType
 
 import onnx_ir as ir
@@ -22,7 +21,6 @@ from compressor.core.arrays import Array
 from compressor.graph.ir.elementwise import BROADCASTS
 from compressor.graph.sizes.dims import (
     Dim,
-    Misfit,
     Size,
     SizeFunction,
     div,
@@ -242,19 +240,28 @@ def _slice(of: Operands) -> list[DimShape] | None:
 
 def _cut(size: Dim, bounds: Sequence[Dim | None], step: Dim) -> Dim | None:
     """The size of a slice; None where it cannot be followed."""
-    start, end = (None if bound is None else _place(bound, size) for bound in bounds)
-    if start is None or end is None or step != 1:
+    if not isinstance(step, int) or step == 0 or None in bounds:
         return None
-    return maximum(0, end - start)
+    # Backwards, positions are counted from the last one down to one before the first.
+    backwards = step < 0
+    start = _place(bounds[0], size, least=0, most=size - backwards)
+    end = _place(bounds[1], size, least=-backwards, most=size - backwards)
+    if start is None or end is None:
+        return None
+    return maximum(0, div((start - end if backwards else end - start) + (abs(step) - 1), abs(step)))
 
 
-def _place(bound: Dim, size: Dim) -> Dim | None:
-    """A bound of a slice as a place between 0 and ``size``."""
-    if isinstance(bound, int):
-        return size if bound >= TO_THE_END else maximum(0, size + bound) if bound < 0 else minimum(bound, size)
-    if nonnegative(bound):
-        return minimum(bound, size)
-    return None
+def _place(bound: Dim | None, size: Dim, *, least: int, most: Dim) -> Dim | None:
+    """A bound of a slice as a place between ``least`` and ``most``, for an axis of ``size``."""
+    if isinstance(bound, int) and bound < 0:
+        if size + bound == most:
+            return most
+        place = least if bound <= -TO_THE_END else maximum(least, size + bound)
+        # Of an axis without entries, the last position backwards lies before the first.
+        return place if most == size or least < 0 else minimum(place, most)
+    if isinstance(bound, int) and bound >= TO_THE_END:
+        return most
+    return minimum(bound, most) if bound is not None and nonnegative(bound) else None
 
 
 def _split(of: Operands) -> list[DimShape] | None:
@@ -376,18 +383,3 @@ SHAPE_RULES: Mapping[str, ShapeRule] = MappingProxyType(
     }
 )  # fmt: skip
 """Operator of the standard domain -> its rule."""
-
-
-def _demand_scales(of: Operands) -> None:
-    """Raises Misfit where sizes are scaled by what is no positive number: the runtime would end the process."""
-    # Behind a region of interest, in newer operator sets.
-    scales = [*of.data[2:3]] or [*of.data[1:2]] or [None]
-    factors = [float(f) for a in scales if a is not None and a.dtype.kind == "f" for f in a.ravel()]
-    if not all(0 < factor < inf for factor in factors):
-        raise Misfit(f"node {of.node.name!r} ({of.node.op_type}): its scales {factors} are not all positive")
-
-
-DEMANDS: Mapping[str, Callable[[Operands], None]] = MappingProxyType(
-    {"Resize": _demand_scales, "Upsample": _demand_scales}
-)
-"""Operator of the standard domain -> what raises Misfit where a node of it has operands that no runtime takes."""

@@ -32,6 +32,10 @@ LARGE_MODEL: Final = 1 << 28
 """Bytes of weights from which on a model is large: its weights stay on disk, also those that are cut or masked, and it
 is written with external data."""
 
+COPIES_KEPT: Final = 1 << 27
+"""Bytes of a file that are kept as aligned copies: a small model is read many times over, and a large one is not to be
+in memory."""
+
 OWN: Final = "\0own"
 """Location of weights that lie in the model file itself; no file has such a name."""
 
@@ -47,6 +51,7 @@ class DataFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._copies: dict[tuple[int, int], npt.NDArray[np.uint8]] = {}
         with path.open("rb") as file:
             self._map: mmap.mmap | bytes = b""
             # An empty file cannot be mapped.
@@ -57,6 +62,16 @@ class DataFile:
     def bytes(self) -> npt.NDArray[np.uint8]:
         """All of it; uint8[size of the file]."""
         return np.frombuffer(self._map, np.uint8)
+
+    def aligned(self, start: int, end: int) -> npt.NDArray[np.uint8]:
+        """A copy of some of the bytes at an address that numbers of every type may have; uint8[end - start]."""
+        copy = self._copies.get((start, end))
+        if copy is None:
+            copy = self.bytes[start:end].copy()
+            copy.flags.writeable = False  # as what is mapped
+            if end - start + sum(kept.nbytes for kept in self._copies.values()) <= COPIES_KEPT:
+                self._copies[start, end] = copy
+        return copy
 
     def give_back(self, start: int, end: int) -> None:
         """Tells the system that these bytes are not needed now; they are read again if they are."""
@@ -101,9 +116,7 @@ class DiskTensor(ir.ExternalTensor):
             packed = self.part(0, self.nbytes)
             tensor = ir.PackedTensor(packed, self.dtype, shape=self.shape)
             return np.asarray(tensor.numpy())
-        # ONNX stores little-endian numbers on every machine.
-        array = self.part(0, self.nbytes).view(self.dtype.numpy().newbyteorder("<")).reshape(dims_of(self))
-        return array if array.flags.aligned else array.copy()
+        return self._numbers(0, self.nbytes).reshape(dims_of(self))
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.asarray(self.numpy(), dtype)
@@ -119,6 +132,17 @@ class DiskTensor(ir.ExternalTensor):
             file.write(self.part(start, end).data)
             # Or the pages that were read would stay in memory, up to the whole file.
             self.give_back(start, end)
+
+    def rows(self, first: int, count: int) -> Array:
+        """``count`` rows along the first axis, as :meth:`numpy`; of a tensor whose elements take whole bytes."""
+        row = self.nbytes // dims_of(self)[0]
+        return self._numbers(first * row, (first + count) * row).reshape(count, *dims_of(self)[1:])
+
+    def _numbers(self, start: int, end: int) -> Array:
+        # ONNX stores little-endian numbers on every machine.
+        kind, offset = self.dtype.numpy().newbyteorder("<"), self.offset or 0
+        array: Array = self.part(start, end).view(kind)
+        return array if array.flags.aligned else self._file.aligned(offset + start, offset + end).view(kind)
 
     def part(self, start: int, end: int) -> npt.NDArray[np.uint8]:
         """Some of the bytes."""
@@ -153,14 +177,11 @@ def parts(tensor: ir.TensorProtocol) -> Iterator[tuple[int, Array]]:
         if tensor.nbytes >= mmap.PAGESIZE:
             tensor.give_back(0, tensor.nbytes)
         return
-    kind = tensor.dtype.numpy().newbyteorder("<")
     for first in range(0, shape[0], rows):
         count = min(rows, shape[0] - first)
-        start, end = first * row, (first + count) * row
-        array = tensor.part(start, end).view(kind).reshape(count, *shape[1:])
-        yield first, array if array.flags.aligned else array.copy()
+        yield first, tensor.rows(first, count)
         # Only when the next part is asked for, which says that this one is done with.
-        tensor.give_back(start, end)
+        tensor.give_back(first * row, (first + count) * row)
 
 
 def same_tensors(one: ir.TensorProtocol, two: ir.TensorProtocol) -> bool:

@@ -20,7 +20,7 @@ from compressor.graph.form.normalise import normalise, with_node_names
 from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.sizes import infer
 from compressor.pruning.proofs.graphs.constants import demand_same_constants
-from compressor.pruning.proofs.graphs.exact import demand_settings
+from compressor.pruning.proofs.graphs.exact import became_constants, demand_settings
 from compressor.pruning.proofs.graphs.prepared_wiring import demand_prepared_wiring
 from compressor.pruning.proofs.outputs.evidence import (
     Evidence,
@@ -86,7 +86,7 @@ def prove_preparation(
     # The first size comes before made-up ones: shapes were inferred at it, so it most likely runs.
     spare = chain([inputs.first], inputs.instead())
     try:
-        evidence = same_outputs(original, prepared, wanted, settings, spare, inputs.loud)
+        evidence = same_outputs(original, prepared, wanted, settings, spare, _alone(original, inputs))
     except ModelError as error:
         # Shapes in external data, say, which the runtime does not read.
         return [*missing, NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
@@ -104,7 +104,7 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     missing = _demand_same_parts(original.model, cleaned, settings)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both
-    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead(), inputs.loud)
+    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead(), _alone(original, inputs))
     demand_proof(evidence)
     # The original refused one of the probed sizes.
     taken = evidence.runs.feeds if evidence.runs is not None else ()
@@ -136,6 +136,12 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
         raise tool_fault(f"the model does not run with its functions: {error}") from None
     demand_proof(evidence)
     return [*missing, *evidence.not_proved]
+
+
+def _alone(original: Original, inputs: Inputs) -> list[Feed]:
+    """What is run besides, for what ordinary numbers do not show."""
+    quiet = inputs.quiet if became_constants(original.model.graph, inputs.model.graph) else None
+    return [feed for feed in (inputs.loud, quiet) if feed is not None]
 
 
 def _demand_same_parts(before: ir.Model, prepared: ir.Model, settings: RunSettings) -> list[NotProved]:
@@ -173,7 +179,7 @@ def same_outputs(
     inputs: Sequence[Feed],
     settings: RunSettings,
     instead: Iterable[Feed] = (),
-    loud: Feed | None = None,
+    alone: Sequence[Feed] = (),
 ) -> Evidence:
     """How far a model is from the one that it was made from, on inputs that the latter takes, and in every branch.
 
@@ -185,27 +191,27 @@ def same_outputs(
         inputs: to compare on.
         settings: tolerance and provider.
         instead: tried one after the other where the original takes none of them.
-        loud: numbers that are many times as large, judged by themselves; None: none.
+        alone: more inputs, each judged by itself.
 
     Raises:
-        ProofFailed: the model does not run where the original does, or differs on what is loud.
+        ProofFailed: the model does not run where the original does, or differs on what is judged by itself.
         ModelError: the original takes none of the inputs.
     """
     tolerance, full = tolerance_of(settings), settings.verify == "full"
     with scratch() as folder, opened_beside(runnable(prepared, folder, settings.provider)) as made:
         given = _runnable(original, prepared, folder, settings)
         # All at once, since a model that is run in pieces is read once for all of them.
-        expected = Answers.to_some(given, [*inputs, loud] if loud is not None and full else inputs, instead)
+        expected = Answers.to_some(given, [*inputs, *alone] if full else inputs, instead)
         # Only on feeds that the original takes: what it refuses, the model may refuse too.
         answers = answers_of(made, expected.runs.feeds)
-        expected, of_loud = expected.apart(loud)
-        answers, loudly = answers.apart(loud)
+        expected, expected_alone = expected.apart(alone)
+        answers, answers_alone = answers.apart(alone)
         evidence = Evidence.of(*with_tolerance(expected, answers, tolerance, original.model))
         if not evidence.passed or not full:
             return evidence
         # By itself, as what rounding does to large numbers would excuse anything in runs of ordinary ones.
-        if of_loud is not None and loudly is not None:
-            _demand_passed(Evidence.of(*with_tolerance(of_loud, loudly, tolerance, original.model)))
+        for one, other in zip(expected_alone, answers_alone, strict=True):
+            _demand_passed(Evidence.of(*with_tolerance(one, other, tolerance, original.model)))
         # Routes go by names of nodes, which the prepared graph was given in the same way.
         known = with_node_names(original.model) if flows(prepared.graph) else original.model
         models = ModelPair(known, prepared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,24 +46,22 @@ class WrongCuts:
         cuts: dict[str, WrongWeight] = {}
         taken: set[str] = set()
         for member in groups:
-            spare: WrongWeight | None = None
             # Lazily: a wrong slice of a large weight costs as much as a cut, and mostly the first will do.
-            for name, tensor in self._wrong(member):
-                spare = spare or (name, tensor)
-                if name not in taken:
-                    spare = (name, tensor)
-                    break
-            if spare is not None:
-                cuts[member.name] = spare
-                taken.add(spare[0])
+            found = next(self._wrong(member, taken), None)
+            if found is not None:
+                cuts[member.name] = found
+                taken.add(found[0])
         return cuts
 
-    def _wrong(self, member: ChannelGroup) -> Iterator[WrongWeight]:
-        """Weights of the smaller model that hold the group, each as a slice that is off by one would leave it."""
+    def _wrong(self, member: ChannelGroup, last: Collection[str]) -> Iterator[WrongWeight]:
+        """Weights of the smaller model that hold the group, each as a slice that is off by one would leave it; those
+        that are named ``last`` after the others.
+        """
         # Small kernels first, as shifting takes time; a bias may move an output by little.
         slots = sorted(
             member.slots,
             key=lambda s: (
+                s.value.name in last,
                 len(s.value.shape or ()) < 2,
                 s.value.const_value.size if s.value.const_value is not None else 0,
             ),
@@ -97,7 +95,9 @@ class WrongCuts:
         """``compact`` of data in which one group is shifted by one along the slot's last axis."""
         units, axes = self.cut.coupling.units.find(slot.term.units), slot.term.axes
         # Other groups on the same axes stay right, so that what is noticed is the fault of this group.
-        own = np.isin(units, member.units).transpose(np.argsort(axes))
+        of_group = np.zeros(len(self.cut.coupling.units), bool)
+        of_group[member.units] = True
+        own = of_group[units].transpose(np.argsort(axes))
         own = np.expand_dims(own, tuple(axis for axis in range(array.ndim) if axis not in axes))
         # Data that moves under the right cut is what a cut that moves over the data gives: one function slices. The
         # last position wraps around to the first, so that as many are read as before.

@@ -15,6 +15,7 @@ from compressor.errors import ModelError
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.dims import Dim, Size, substitute, symbol
 from compressor.graph.sizes.shape_rules import SHAPE_RULES, TO_THE_END, DimShape, Operands, broadcast
+from compressor.operators.indexing import slice_range
 from compressor.operators.sizes import infer
 from tests.models import in_memory, model
 
@@ -54,6 +55,8 @@ CASES = {
     "Tile": lambda n, t: ran("Tile", [(n, 2)], [t, 3]),
     "Range": lambda n, t: ran("Range", [], [0], [n + t], [2]),
     "Slice": lambda n, t: ran("Slice", [(n, t)], [1, 0], [TO_THE_END, -2]),
+    "Slice with steps": lambda n, t: ran("Slice", [(n, t)], [-7, 0], [TO_THE_END, TO_THE_END], [0, 1], [2, 3]),
+    "Slice backwards": lambda n, t: ran("Slice", [(n, t)], [-1, 4], [-TO_THE_END, -3], [0, 1], [-1, -2]),
     "Slice up to a size": lambda n, t: ran("Slice", [(n,)], [0], [t]),
     "Pad": lambda n, t: ran("Pad", [(n, t)], [0, 2, 1, -1]),
     "Split": lambda n, t: ran("Split", [(t, n * 1)], axis=1),
@@ -76,9 +79,14 @@ def test_broadcasting_is_numpys(shapes: list[list[int]]) -> None:
     assert made == np.broadcast_shapes(*map(tuple, shapes))
 
 
-@given(st.integers(0, 6), st.integers(-8, 8), st.integers(-8, 8))
-def test_a_slice_is_pythons(size: int, start: int, end: int) -> None:
-    assert ran("Slice", [(size,)], [start], [end]) == [(len(range(size)[start:end]),)]
+@given(st.integers(0, 6), st.integers(-8, 8), st.integers(-8, 8), st.sampled_from([-3, -2, -1, 1, 2, 3]))
+def test_a_slice_takes_as_many_as_the_operator_says(size: int, start: int, end: int, step: int) -> None:
+    taken = slice_range(size, start, end, step)
+    assert ran("Slice", [(size,)], [start], [end], [0], [step]) == [(len(taken),)]
+
+
+def test_a_reversed_axis_is_as_long_as_it_was() -> None:
+    assert ran("Slice", [(N, T)], [-1], [-TO_THE_END], [1], [-1]) == [(N, T)]
 
 
 @given(SIZES, st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2))

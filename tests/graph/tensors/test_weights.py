@@ -205,3 +205,32 @@ def test_places_are_taken_in_their_order_and_by_rows_as_of_the_whole() -> None:
     rows = np.arange(8).reshape(4, 2)
     np.testing.assert_array_equal(kept(rows, 0), rows[keep, 1:])
     np.testing.assert_array_equal(kept(rows[2:], 2), rows[2:, 1:])
+
+
+def at_odd_place(path: Path, array: np.ndarray) -> weights.DiskTensor:
+    """A weight whose bytes begin at an address that its numbers may not have."""
+    path.write_bytes(b"\0" + array.tobytes())
+    kind = ir.DataType.from_numpy(array.dtype)
+    lies = ir.ExternalTensor(path.name, 1, array.nbytes, kind, shape=ir.Shape(array.shape), name="w")
+    return weights.DiskTensor(lies, weights.DataFile(path))
+
+
+@pytest.mark.parametrize("limit", [96, 95])
+def test_copies_that_alignment_asks_for_are_made_once_as_long_as_they_are_small(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "COPIES_KEPT", limit)
+    tensor = at_odd_place(tmp_path / "w.bin", drawn(0))
+    one, two = tensor.numpy(), tensor.numpy()
+    assert np.array_equal(one, drawn(0))
+    assert np.array_equal(two, drawn(0))
+    assert np.shares_memory(one, two) == (limit == 96)
+    with pytest.raises(ValueError, match="read-only"):
+        one[0, 0] = 1
+
+
+def test_rows_at_an_odd_place_are_those_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "PART_BYTES", 48)
+    found = list(weights.parts(at_odd_place(tmp_path / "w.bin", drawn(1))))
+    assert [first for first, _ in found] == [0, 2]
+    assert np.array_equal(np.concatenate([rows for _, rows in found]), drawn(1))

@@ -76,6 +76,28 @@ def test_another_operator(command: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert not path.with_name("out.onnx").exists()
 
 
+NORMED = """(float[n,6,8] x) => (float[n,6,2] y) <float[8] s, float[8,16] w, float[16,2] head> {
+    a = SimplifiedLayerNormalization<axis=-1%s>(x, s)  b = MatMul(a, w)  c = Relu(b)  y = MatMul(c, head) }"""
+
+
+@pytest.mark.parametrize("command", ["prune", "clean"])
+@pytest.mark.parametrize("stated", [",epsilon=1e-5", ""])
+def test_an_epsilon_that_large_numbers_hide(
+    command: str, stated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, model(NORMED % stated, checked=False))
+    run(path, command)
+
+    def forgotten(made: ir.Model) -> None:
+        for value in made.graph.initializers.values():
+            if value.const_value is not None and np.allclose(value.const_value.numpy(), 1e-5, atol=0):
+                value.const_value = ir.tensor(np.zeros_like(value.const_value.numpy()), name=value.name)
+
+    wrongly_normalised(monkeypatch, forgotten)
+    with pytest.raises(ProofFailed, match="differs from the file that was read"):
+        run(path, command)
+
+
 @COMMANDS
 def test_a_weight_that_no_input_shows(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One last bit of one weight."""

@@ -86,7 +86,8 @@ def demand_settings(
         ProofFailed: a setting is another; one that is left out is the operator's default.
     """
     nodes, keys = nodes_by_name(before), {_key(node) for node in before.all_nodes()}
-    gone = _numbers_gone(before, after)
+    # Nodes without a name in the file have one afterwards, so that all of theirs count as gone.
+    gone = _only_in(before, after)
     for node in after.all_nodes():
         twin = twin_of(node, nodes)
         if twin is not None:
@@ -114,17 +115,27 @@ def _foreign(node: ir.Node, name: str, called: str) -> ProofFailed:
     return tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
 
 
-def _numbers_gone(before: ir.Graph, after: ir.Graph) -> dict[str, set[object]]:
-    """Numbers among the settings of nodes that are gone, by name of the setting.
+def became_constants(before: ir.Graph, after: ir.Graph) -> bool:
+    """May a number be gone from settings, as an epsilon is that is now added by a node of its own?"""
+    # What an operator that is not of the standard takes where nothing is said is not known here.
+    if any(not (is_standard(node) and onnx.defs.has(node.op_type)) for node in _new_nodes(before, after)):
+        return True
+    new = _only_in(after, before)
+    return any(numbers - new.get(name, set()) for name, numbers in _only_in(before, after).items())
 
-    Nodes without a name in a file have one afterwards, so that all of theirs count as gone.
-    """
-    left = {_key(node) for node in after.all_nodes()}
-    gone: dict[str, set[object]] = {}
-    for node in before.all_nodes():
-        for name, value in _numbers(node).items() if _key(node) not in left else ():
-            gone.setdefault(name, set()).add(value)
-    return gone
+
+def _only_in(graph: ir.Graph, other: ir.Graph) -> dict[str, set[object]]:
+    """Numbers among the settings of nodes that the other graph does not have, by name of the setting."""
+    found: dict[str, set[object]] = {}
+    for node in _new_nodes(graph, other):
+        for name, value in _numbers(node).items():
+            found.setdefault(name, set()).add(value)
+    return found
+
+
+def _new_nodes(graph: ir.Graph, other: ir.Graph) -> Iterator[ir.Node]:
+    known = {_key(node) for node in other.all_nodes()}
+    return (node for node in graph.all_nodes() if _key(node) not in known)
 
 
 def _key(node: ir.Node) -> tuple[str, str, str]:

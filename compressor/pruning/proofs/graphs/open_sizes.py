@@ -31,19 +31,22 @@ def demand_open_sizes(cut: ChannelMask, small: ir.Model) -> None:
     Raises:
         ProofFailed: a size that a caller chooses became another, or numbers were set to zero that no cut took.
     """
-    if not _may_differ(cut.coupling.graph, small.graph):
+    shapes, names = cut.coupling.shapes, {str(node.name) for node in cut.coupling.graph}
+    chosen = {name for shape in shapes.declared.values() for dim in shape for name in symbols(dim)}
+    put_in = [node for node in small.graph if str(node.name) not in names]
+    zeros = [node for node in put_in if operator_of(node).movement is Movement.ZEROS]
+    # Where no size is a caller's, runs see all of them.
+    if not zeros and not (chosen and _may_differ(cut.coupling.graph, small.graph)):
         return
-    shapes = cut.coupling.shapes
     try:
         known = infer_values(small, shapes.declared, shapes.records)
     except ModelError:
         return
-    chosen = {name for shape in shapes.declared.values() for dim in shape for name in symbols(dim)}
-    originals = {str(value.name): value for node in cut.coupling.graph for value in node.outputs}
-    names = {str(node.name) for node in cut.coupling.graph}
-    for node in small.graph:
-        if str(node.name) not in names and _sets_zeros(node, known):
+    for node in zeros:
+        if _sets_zeros(node, known):
             raise tool_fault(f"node {node.name!r} ({node.op_type}) was put in and changes more than channels")
+    originals = {str(value.name): value for node in cut.coupling.graph for value in node.outputs}
+    for node in small.graph:
         for value in node.outputs:
             old, after = originals.get(str(value.name)), known.shapes.get(value)
             before = None if old is None else shapes.dims(old)
@@ -74,10 +77,8 @@ def _counts(node: ir.Node) -> Mapping[str, object]:
 
 
 def _sets_zeros(node: ir.Node, known: Known) -> bool:
-    """Does a node put zeros in the place of what it reads, rather than beside it?"""
-    if operator_of(node).movement is not Movement.ZEROS or node.inputs[0] is None:
-        return False
-    before = known.shapes.get(node.inputs[0])
+    """Does a node that adds zeros put them in the place of what it reads, rather than beside it?"""
+    before = None if node.inputs[0] is None else known.shapes.get(node.inputs[0])
     return before is not None and before == known.shapes.get(node.outputs[0])
 
 

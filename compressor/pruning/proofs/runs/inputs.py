@@ -76,16 +76,24 @@ class Inputs:
 
     @cached_property
     def loud(self) -> Feed | None:
-        """At the first size, floats many times as large, for nodes that only rare values go through.
+        """Many times as large as the first, for nodes that only rare values go through; None as :meth:`_scaled`."""
+        return self._scaled(LOUD)
+
+    @cached_property
+    def quiet(self) -> Feed | None:
+        """A small part of the first, for constants that large numbers drown, such as an epsilon."""
+        return self._scaled(1 / LOUD)
+
+    def _scaled(self, factor: float) -> Feed | None:
+        """At the first size, floats times ``factor``.
 
         None where no input is of such numbers, or a run would cost more than one at the far size may, or the model is
-        large. Vectors stay, as
-        they may be sizes: factors of a Resize are.
+        large. Vectors stay, as they may be sizes: factors of a Resize are.
         """
         if self.shapes.elements_at(self.shapes.inputs) > FAR_BUDGET or is_large(self.model.graph):
             return None
         made = {
-            n: np.multiply(a, LOUD, dtype=a.dtype) if is_real(a) and a.ndim > 1 else a for n, a in self.first.items()
+            n: np.multiply(a, factor, dtype=a.dtype) if is_real(a) and a.ndim > 1 else a for n, a in self.first.items()
         }
         return None if all(made[name] is array for name, array in self.first.items()) else made
 

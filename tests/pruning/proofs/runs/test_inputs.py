@@ -25,6 +25,13 @@ def test_loud_inputs_are_the_first_ones_many_times_as_large() -> None:
         np.testing.assert_array_equal(array, found.first[name] * np.float32(LOUD))
 
 
+def test_quiet_inputs_are_a_small_part_of_the_first_ones() -> None:
+    found = made()
+    assert found.quiet is not None
+    for name, array in found.quiet.items():
+        np.testing.assert_allclose(array, found.first[name] / LOUD, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("module", "limit"), [(weights, "LARGE_MODEL"), (inputs, "FAR_BUDGET")])
 def test_a_run_that_costs_much_is_not_made_once_more(
     module: object, limit: str, monkeypatch: pytest.MonkeyPatch
