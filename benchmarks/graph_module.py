@@ -51,7 +51,7 @@ def compare_file(path: Path, threads: int) -> dict[str, Any]:
 
     from compressor.graph.disk import files
     from compressor.graph.form.normalise import normalise
-    from compressor.graph.sizes.shapes import infer
+    from compressor.operators.sizes import infer
     from compressor.runtime.library import ort as onnxruntime
     from compressor.train import GraphModule
 

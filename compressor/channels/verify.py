@@ -175,7 +175,7 @@ def recheck(model: ir.Model, coupling: Coupling, planned: Mapping[ir.Value, Shap
     inputs = coupling.shapes.of_inputs(model.graph).inputs
     # What only a run can show is taken as planned; the proof, which runs the model, has the last word.
     measured = {v: (planned.get(v, shape), dtype) for v, (shape, dtype) in coupling.shapes.measured.items()}
-    walker = start_walker(model, inputs, symbolic=False, measured=measured)
+    walker = start_walker(model, inputs, coupling.shapes.records, symbolic=False, measured=measured)
     # Nodes that a repair put in are none of `nodes`: what is wrong at one of them waits for the next that was there
     # before, which is the one it was put in for.
     for node in model.graph:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from compressor.results import Document
+    from compressor.results.records import RunDocument
 
 _OUTPUTS = ("--output", "output")
 _REPORTS = ("--json", "--report", "report", "--card", "--plot")
@@ -77,7 +78,7 @@ class Destinations:
         own = {"--output": model, "--plan-out": self.plan, "--report": self.report, "--card": self.card}
         check_destinations(sources, {**own, **more}, dry_run=self.dry_run)
 
-    def write_report(self, report: Document, draw: Callable[[Console], None]) -> None:
+    def write_report(self, report: RunDocument, draw: Callable[[Console], None]) -> None:
         """Writes the page of a run that trained, unified or quantised, where one is asked for; ``draw`` prints it."""
         if self.report is not None:
             from datetime import datetime

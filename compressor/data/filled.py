@@ -18,7 +18,7 @@ from compressor.data.order import undivided
 from compressor.data.spec import specs
 from compressor.errors import CompressorError
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 
 WORDS: Mapping[Kind, str] = MappingProxyType(
     {Kind.CACHE: "empty pasts", Kind.MASK: "masks that hide nothing", Kind.POSITIONS: "positions counted from 0"}

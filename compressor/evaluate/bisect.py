@@ -12,7 +12,8 @@ from compressor.core.arrays import Array
 from compressor.core.compare import Tolerance, distance
 from compressor.errors import ModelError
 from compressor.evaluate.pair import Opened, Placed, cast
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 from compressor.results.verify import LayerError
 
 SESSIONS = 8

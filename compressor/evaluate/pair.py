@@ -20,7 +20,8 @@ from compressor.errors import ModelError, UsageError
 from compressor.graph.disk import files
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.feeds import demand_tensors, feeds
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 from compressor.pruning.proofs.graphs.interface_match import interface_difference
 
 

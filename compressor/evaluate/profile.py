@@ -16,8 +16,9 @@ from compressor.evaluate import pair
 from compressor.evaluate.attribution import attributed
 from compressor.graph.disk import files
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.carried import taught
+from compressor.operators.sizes import infer
 from compressor.pruning.budgets import cost
 from compressor.pruning.cut.analysis import prepared_model
 from compressor.results import Report

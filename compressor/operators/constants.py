@@ -20,9 +20,9 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.labels import FROZEN, Term, UnitArray
 from compressor.channels.node_operands import NamedOperand, NodeOperands
 from compressor.core.arrays import Array, Mask
+from compressor.graph.ir.captures import captured_values
 from compressor.graph.ir.evaluate import evaluate
 from compressor.graph.ir.randomness import draws
-from compressor.graph.sizes.shapes import captured_values
 
 NumberKind = TypeVar("NumberKind", bound=np.generic)
 Named = Term[str]

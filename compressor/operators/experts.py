@@ -16,7 +16,9 @@ import onnx_ir as ir
 from compressor.channels.combine import combine as agree
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.operands import Operand, Space
-from compressor.graph.sizes.contrib import MICROSOFT
+from compressor.graph.ir.nodes import MICROSOFT
+from compressor.graph.sizes.contrib import AS_FIRST, Follows
+from compressor.graph.sizes.shape_rules import DimShape, Operands
 from compressor.operators import reference
 from compressor.operators.facts import FUSION, PACKED
 from compressor.operators.operator import Operator, required
@@ -127,10 +129,17 @@ def _work(call: Call) -> str:
     return f"*t i {_hidden(call)} + *t o h{gate}"
 
 
+def _expert_shapes(of: Operands) -> list[DimShape | None] | None:
+    """Shape of MoE: the input's, with as many channels as the last layer of the experts has rows."""
+    one, last = of.shape(0), of.shape(4)
+    return None if one is None or last is None or len(last) != 3 else [(*one[:-1], last[1])]
+
+
 OPERATORS = (
     Operator(
         "MoE",
         MICROSOFT,
+        shapes=Follows(_expert_shapes),
         kernelless=FUSION,
         signature=_experts,
         around=partial(_share_hidden, LAST),
@@ -144,6 +153,7 @@ OPERATORS = (
     Operator(
         "QMoE",
         MICROSOFT,
+        shapes=AS_FIRST,
         kernelless=PACKED,
         signature=_packed,
         around=partial(_share_hidden, LAST_PACKED),

@@ -10,8 +10,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
-from compressor.graph.ir.nodes import optional_input
-from compressor.graph.sizes.contrib import MICROSOFT
+from compressor.graph.ir.nodes import MICROSOFT, optional_input
+from compressor.graph.sizes.contrib import AS_FIRST, Follows
+from compressor.graph.sizes.dims import Dim
+from compressor.graph.sizes.shape_rules import DimShape, Operands
 from compressor.operators import propagate, reference
 from compressor.operators.attention import keep_scale
 from compressor.operators.facts import FUSION
@@ -103,10 +105,58 @@ def _rotary(call: Call) -> str:
     return f"b [t] (h {pair}), [*p], {cache}, {cache} -> b [t] (h {pair})"
 
 
+def _multi_head_shapes(of: Operands) -> list[DimShape | None] | None:
+    """Shapes of MultiHeadAttention: queries with the width of the values, and keys and values with those of the past
+    before them, [batch, heads, length, size]."""
+    query, key, value = (of.shape(k) for k in range(3))
+    heads = of.node.attributes.get_int("num_heads", 0)
+    if query is None or key is None or value is None or len(query) != 3 or not heads:
+        return None
+    # Four axes are [batch, heads, length, size]: keys of another sequence, which the runtime takes in this form.
+    if len(key) == 4:
+        return [(*query[:2], value[1] * value[3]), key, value]
+    sizes = [_divided(side[2], heads) for side in (key, value)]
+    cached = [of.shape(k) for k in (6, 7)]
+    made: list[DimShape | None] = [(*query[:2], value[2])]
+    for past, size in zip(cached, sizes, strict=True):
+        total = key[1] if past is None or len(past) != 4 else past[2] + key[1]
+        made.append(None if size is None else (query[0], heads, total, size))
+    return made
+
+
+def _grouped_shapes(of: Operands) -> list[DimShape | None] | None:
+    """Shapes of GroupQueryAttention: the queries', then twice [batch, heads of keys, total length, size of a head].
+
+    The total length is that of past and present keys.
+    """
+    query, key = (of.shape(k) for k in range(2))
+    heads, groups = (of.node.attributes.get_int(name, 0) for name in ("num_heads", "kv_num_heads"))
+    if query is None or key is None or len(query) != 3 or not heads or not groups:
+        return None
+    size = _divided(query[2], heads)
+    if size is None:
+        return [query]
+    total: Dim = query[1]
+    for past in (of.shape(3), of.shape(4)):
+        if past is not None and len(past) == 4:
+            # With a cache, present keys are the past ones and those of now.
+            total = past[2] + query[1]
+            for one, two in zip((past[0], past[1], past[3]), (query[0], groups, size), strict=True):
+                of.equate(one, two)
+    for entry in of.entries(6) or ():
+        of.equate(entry, total)
+    return [query, *[(query[0], groups, total, size)] * 2]
+
+
+def _divided(size: Dim, by: int) -> int | None:
+    return size // by if isinstance(size, int) and size % by == 0 else None
+
+
 OPERATORS = (
     Operator(
         "MultiHeadAttention",
         MICROSOFT,
+        shapes=Follows(_multi_head_shapes),
         kernelless=FUSION,
         signature=_multi_head,
         sizes={"h": "num_heads"},
@@ -120,6 +170,7 @@ OPERATORS = (
     Operator(
         "GroupQueryAttention",
         MICROSOFT,
+        shapes=Follows(_grouped_shapes),
         kernelless=FUSION,
         signature=_grouped,
         sizes={"kv": "kv_num_heads", "g": "kv_num_heads", "(kv rep)": "num_heads", "(g rep)": "num_heads"},
@@ -133,6 +184,7 @@ OPERATORS = (
     Operator(
         "RotaryEmbedding",
         MICROSOFT,
+        shapes=AS_FIRST,
         kernelless=FUSION,
         signature=_rotary,
         sizes={"h": "num_heads", "two": 2},

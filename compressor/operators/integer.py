@@ -14,8 +14,9 @@ from math import prod
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
+from compressor.graph.ir.nodes import MICROSOFT
 from compressor.graph.ir.opsets import SOFTMAX_OF_ONE_AXIS, softmax_axes
-from compressor.graph.sizes.contrib import MICROSOFT
+from compressor.graph.sizes.contrib import AS_FIRST, Like
 from compressor.operators.conv import SLIDES
 from compressor.operators.elementwise import unary
 from compressor.operators.facts import INTEGERS, Grid
@@ -150,6 +151,7 @@ OPERATORS = (
     Operator(
         "MatMulIntegerToFloat",
         MICROSOFT,
+        shapes=Like("MatMul", slice(0, 2)),
         kernelless=INTEGERS,
         signature=_matmul("*b m k, *b k n, Q, Qn, Q, Qn, n? -> *b m n", 1),
         factors=(0, 1),
@@ -159,6 +161,7 @@ OPERATORS = (
     Operator(
         "DynamicQuantizeMatMul",
         MICROSOFT,
+        shapes=Like("MatMul", slice(0, 2)),
         kernelless=INTEGERS,
         signature=_matmul("*b m k, *b k n, Qn, Qn, n? -> *b m n", 1),
         factors=(0, 1),
@@ -168,6 +171,7 @@ OPERATORS = (
     Operator(
         "QGemm",
         MICROSOFT,
+        shapes=Like("Gemm", slice(0, 4, 3), 7),
         kernelless=INTEGERS,
         signature=_gemm,
         factors=(0, 3),
@@ -177,29 +181,38 @@ OPERATORS = (
     ),
     *(
         Operator(
-            name,
+            f"QLinear{name}",
             MICROSOFT,
+            shapes=Like(name, slice(0, 4, 3), 6),
             signature=_broadcast,
             heads=True,
             grid={0: Grid(1, 2), 3: Grid(4, 5)},
             scales=(6,),
             kernelless=INTEGERS,
         )
-        for name in ("QLinearAdd", "QLinearMul")
+        for name in ("Add", "Mul")
     ),
     *(
-        Operator(name, MICROSOFT, labels=unary, scales=(1, 3), kernelless=INTEGERS)
+        Operator(name, MICROSOFT, shapes=AS_FIRST, labels=unary, scales=(1, 3), kernelless=INTEGERS)
         for name in ("QLinearLeakyRelu", "QLinearSigmoid")
     ),
-    Operator("QLinearSoftmax", MICROSOFT, labels=_softmax, scales=(1, 3), kernelless=INTEGERS),
+    Operator("QLinearSoftmax", MICROSOFT, shapes=AS_FIRST, labels=_softmax, scales=(1, 3), kernelless=INTEGERS),
     *(
-        Operator(n, MICROSOFT, signature=_pool, scales=(1, 3), kernelless=INTEGERS)
-        for n in ("QLinearAveragePool", "QLinearGlobalAveragePool")
+        Operator(
+            f"QLinear{name}",
+            MICROSOFT,
+            shapes=Like(name, slice(0, 1), 3),
+            signature=_pool,
+            scales=(1, 3),
+            kernelless=INTEGERS,
+        )
+        for name in ("AveragePool", "GlobalAveragePool")
     ),
     # Inputs are scale and zero point of the result, then tensor, scale and zero point of each operand.
     Operator(
         "QLinearConcat",
         MICROSOFT,
+        shapes=Like("Concat", slice(2, None, 3), 0),
         labels=partial(concat, operands=slice(2, None, 3)),
         encodes="grid",
         kernelless=INTEGERS,

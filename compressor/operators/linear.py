@@ -5,7 +5,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from compressor.channels.coupling import Unexplained
-from compressor.graph.sizes.contrib import MICROSOFT
+from compressor.graph.ir.nodes import MICROSOFT
+from compressor.graph.sizes.contrib import Follows
+from compressor.graph.sizes.shape_rules import DimShape, Operands, broadcast
 from compressor.operators.facts import EVERY, FUSION
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
@@ -83,9 +85,28 @@ def equation(node: ir.Node) -> tuple[list[str], str]:
     return terms, right
 
 
+def _fused_shapes(of: Operands) -> list[DimShape | None] | None:
+    """Shape of FusedMatMul, which may transpose matrices; none for batches of it."""
+    one, two = of.shape(0), of.shape(1)
+    flags = [of.node.attributes.get_int(k, 0) for k in ("transA", "transB", "transBatchA", "transBatchB")]
+    if one is None or two is None or any(flags[2:]) or min(len(one), len(two)) < 2:
+        return None
+    rows, columns = one[-1 if flags[0] else -2], two[-2 if flags[1] else -1]
+    return [(*broadcast((one[:-2], two[:-2]), of.equate), rows, columns)]
+
+
 OPERATORS = (
     Operator("MatMul", signature=_matmul, heads=True, factors=(0, 1)),
-    Operator("FusedMatMul", MICROSOFT, signature=_fused, heads=True, factors=(0, 1), factor="alpha", kernelless=FUSION),
+    Operator(
+        "FusedMatMul",
+        MICROSOFT,
+        shapes=Follows(_fused_shapes),
+        signature=_fused,
+        heads=True,
+        factors=(0, 1),
+        factor="alpha",
+        kernelless=FUSION,
+    ),
     Operator(
         "Gemm",
         signature=_gemm,

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.lifted import are_rows
 from compressor.graph.ir.opsets import softmax_axes
+from compressor.graph.sizes.contrib import AS_FIRST
 from compressor.operators import propagate, reference
 from compressor.operators.elementwise import like_first
 from compressor.operators.facts import Normalises
@@ -99,6 +100,7 @@ OPERATORS = (
     ),
     Operator(
         "GroupNormalization",
+        shapes=AS_FIRST,
         signature=_group,
         over=_sample,
         sizes={"g": "num_groups"},
@@ -124,6 +126,7 @@ OPERATORS = (
     ),
     Operator(
         "LpNormalization",
+        shapes=AS_FIRST,
         labels=partial(_statistics, _one_axis),
         over=_one_axis,
         masked=reference.mask_sums,
@@ -131,6 +134,7 @@ OPERATORS = (
     ),
     Operator(
         "MeanVarianceNormalization",
+        shapes=AS_FIRST,
         labels=partial(_statistics, _listed),
         over=_listed,
         masked=reference.mean_variance,

@@ -18,6 +18,7 @@ from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.operands import Space
 from compressor.graph.ir.movement import MOVEMENT, Movement
 from compressor.graph.ir.nodes import optional_input
+from compressor.graph.sizes.contrib import Follows, Like
 from compressor.operators import derived, neighbours, work
 from compressor.operators.facts import NONE, GateProduct, Grid, Host, Neutral, Normalises
 from compressor.operators.signature import (
@@ -90,6 +91,8 @@ class Operator:
         products: the gates of a node that goes through time, by what they are linear in.
         tables: input of indices -> input that holds the table they pick from, along attribute ``axis`` or else axis 0.
         by_position: tables with a row for each position of a sequence, which bound its length, as in RotaryEmbedding.
+        shapes: which operator of ONNX's makes the same shapes, or how they follow, where ONNX's inference does not know
+            the operator, as of ONNX Runtime's own; without it a run tells them.
         host: inputs that a function reads as Python numbers: shapes, axes, counts.
         on_host: does shape arithmetic on the host use it?
         differentiable: has its result a gradient?
@@ -151,6 +154,7 @@ class Operator:
     products: Callable[[ir.Node], Sequence[GateProduct]] | None = None
     tables: Mapping[int, int] = field(default_factory=dict)
     by_position: InputNumbers = NONE
+    shapes: Like | Follows | None = None
     host: InputNumbers = NONE
     # what it is
     on_host: Host = Host.NEVER

@@ -14,7 +14,9 @@ import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
 from compressor.channels.labels import Role, Term, UnitArray
-from compressor.graph.sizes.contrib import MICROSOFT
+from compressor.graph.ir.nodes import MICROSOFT
+from compressor.graph.sizes.contrib import Follows
+from compressor.graph.sizes.shape_rules import DimShape, Operands
 from compressor.operators.facts import PACKED
 from compressor.operators.operator import Operator, required
 from compressor.operators.signature import Call, name_axes
@@ -108,10 +110,43 @@ def _work(call: Call) -> str:
     return f"*b n {_matmul(call).partition(',')[0].removeprefix('*b ')}"
 
 
+def _product_shapes(of: Operands) -> list[DimShape | None] | None:
+    """Shape of MatMulNBits: the first input's, with attribute ``N`` for its last size."""
+    one, rows = of.shape(0), of.node.attributes.get_int("N", 0)
+    return None if one is None or not rows else [(*one[:-1], rows)]
+
+
+def _table_shapes(of: Operands) -> list[DimShape | None] | None:
+    """Shape of GatherBlockQuantized: rows of a matrix, picked by indices of any rank.
+
+    The rows hold as many numbers as there are in the blocks of their scales, or fewer where the last one is not full:
+    as many as the data has, which packs several into a byte.
+    """
+    data, picked, scales = (of.shape(k) for k in range(3))
+    size = of.node.attributes.get_int("block_size", 128)
+    if (
+        data is None
+        or picked is None
+        or scales is None
+        or len(data) != 2
+        or of.node.attributes.get_int("gather_axis", 0) != 0
+    ):
+        return None
+    columns, blocks = data[1], scales[1]
+    if not isinstance(columns, int) or not isinstance(blocks, int):
+        return None
+    # Numbers of less than a byte are one each in types of their own, and several in a byte otherwise.
+    value = of.node.inputs[0]
+    whole = value is not None and value.dtype == ir.DataType.UINT8
+    many = columns * (8 // of.node.attributes.get_int("bits", 4) if whole else 1)
+    return [(*picked, many)] if (blocks - 1) * size < many <= blocks * size else None
+
+
 OPERATORS = (
     Operator(
         "MatMulNBits",
         MICROSOFT,
+        shapes=Follows(_product_shapes),
         kernelless=PACKED,
         signature=_matmul,
         sizes={"n": "N", "inside": "block_size", "(blocks inside)": "K", "(bundles bundle inside)": "K"},
@@ -125,6 +160,7 @@ OPERATORS = (
     Operator(
         "GatherBlockQuantized",
         MICROSOFT,
+        shapes=Follows(_table_shapes, typed_by=2),
         kernelless=PACKED,
         signature=_table,
         around=_share_columns,

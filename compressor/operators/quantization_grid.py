@@ -16,7 +16,7 @@ import onnx_ir as ir
 from compressor.core.arrays import Array
 from compressor.graph.ir.edit import constant_array
 from compressor.graph.ir.nodes import input_of, optional_input
-from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.sizes.known import initializer_of
 from compressor.operators.facts import Grid
 from compressor.operators.table import operator_of
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compressor.graph.sizes.contrib import MICROSOFT
+from compressor.graph.ir.nodes import MICROSOFT
 from compressor.operators.facts import INTEGERS, PACKED, Grid
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call

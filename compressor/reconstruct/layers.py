@@ -10,14 +10,22 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.core.arrays import Array
+from compressor.graph.ir.captures import captured_values, nodes_by_name
 from compressor.graph.ir.edit import add_constant
-from compressor.graph.ir.nodes import input_of, optional_input
-from compressor.graph.sizes.shapes import captured_values
+from compressor.graph.ir.nodes import input_of, optional_input, twin_of
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import OperandForm, Shape, Unrepairable
 from compressor.reconstruct.product import contraction
 from compressor.reconstruct.scale import normalisation
-from compressor.reconstruct.weights import ReadWeight, constant_behind, growing, readers, weight_of
+from compressor.reconstruct.weights import (
+    REPLACEABLE,
+    ReadWeight,
+    constant_behind,
+    growing,
+    may_be_replaced,
+    readers,
+    weight_of,
+)
 from compressor.reconstruct.windows import windows
 
 
@@ -73,6 +81,13 @@ class LayerPair:
     _forms: dict[tuple[tuple[Shape, Shape, Shape], bool], OperandForm] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def constants(self) -> tuple[ir.Value, ir.Value | None]:
+        """What holds the numbers of the weight, and the bias."""
+        bias = optional_input(self.node, self.kind.bias)
+        found = None if bias is None else constant_behind(bias)
+        return self.weight.initializer, bias if found is None else found.initializer
 
     @property
     def name(self) -> str:
@@ -158,7 +173,10 @@ def repairable_layers(
     Of layers whose weights only came out equal, none can be: :func:`untie_weights` is for before. Where nothing is to
     be ``written``, as before a cut, a weight may be an input that callers may replace: a cut makes a constant of it.
     """
-    layers, skipped = _readers_of(wrong, pruned, original, written)
+    layers, skipped = _readers_of(wrong, pruned, original)
+    if written:
+        skipped |= {layer.name: REPLACEABLE for layer in layers if may_be_replaced(layer.constants)}
+        layers = [layer for layer in layers if layer.name not in skipped]
     # Only to say so: values inside bodies are not outputs of a stage, and no sweep could stop there.
     _inside_bodies(pruned, skipped)
     return _writable(layers, skipped), skipped
@@ -177,18 +195,16 @@ def untie_weights(pruned: ir.Model, original: ir.Model, wrong: set[str]) -> None
             layer.node.replace_input_with(layer.held, add_constant(graph, str(dense.name), layer.weight.read()))
 
 
-def _readers_of(
-    wrong: set[str], pruned: ir.Model, original: ir.Model, written: bool = True
-) -> tuple[list[LayerPair], dict[str, str]]:
+def _readers_of(wrong: set[str], pruned: ir.Model, original: ir.Model) -> tuple[list[LayerPair], dict[str, str]]:
     """Layers that read a value of ``wrong``, and why others that do are none."""
-    dense = {str(n.name): n for n in original.graph}
+    dense = nodes_by_name(original.graph)
     layers: list[LayerPair] = []
     skipped: dict[str, str] = {}
     for node in pruned.graph:
         if not any(v is not None and str(v.name) in wrong for v in node.inputs):
             continue
         try:
-            found = _layer(node, dense.get(str(node.name)), (pruned, original), written)
+            found = _layer(node, twin_of(node, dense), (pruned, original))
         except Unrepairable as reason:
             skipped[str(node.name)] = str(reason)
             continue
@@ -197,7 +213,7 @@ def _readers_of(
     return layers, skipped
 
 
-def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model], written: bool) -> LayerPair | None:
+def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Model]) -> LayerPair | None:
     """None where no operand is a weight."""
     kind = layer_kind(node)
     if kind is None:
@@ -205,29 +221,29 @@ def _layer(node: ir.Node, dense: ir.Node | None, models: tuple[ir.Model, ir.Mode
             raise Unrepairable(f"{node.op_type} is not reconstructed")
         return None
     for held in kind.held:
-        weight = weight_of(node.inputs[held], models[0].opset_imports, written=written)
+        weight = weight_of(node.inputs[held], models[0].opset_imports)
         if weight is None:
             continue
         # A cut may have taken a node apart or replaced it; then there is nothing to imitate.
-        if dense is None or dense.op_type != node.op_type or len(dense.inputs) <= held:
+        if dense is None or len(dense.inputs) <= held:
             raise Unrepairable("the dense model has no such node")
-        original = weight_of(dense.inputs[held], models[1].opset_imports, written=False)
+        original = weight_of(dense.inputs[held], models[1].opset_imports)
         if original is None or node.inputs[1 - held] is None:
             raise Unrepairable("the dense model has no such weight")
-        bias = _constant_bias(node, kind, written)
+        bias = _constant_bias(node, kind)
         return LayerPair(node, dense, held, growing(weight, bias), original, kind)
     return None
 
 
-def _constant_bias(node: ir.Node, kind: LayerKind, written: bool) -> ReadWeight | None:
+def _constant_bias(node: ir.Node, kind: LayerKind) -> ReadWeight | None:
     bias = optional_input(node, kind.bias)
     if bias is None:
         return None
     found = constant_behind(bias)
-    if found is None or (written and found.initializer.is_graph_input()):
+    if found is None:
         raise Unrepairable("its bias is computed")
     # On a grid it is written where it is.
-    if written and found.reals is not None and len(readers(found.initializer)) > 1:
+    if found.reals is not None and len(readers(found.initializer)) > 1:
         raise Unrepairable("its bias is quantised, and another node reads it too")
     if not np.isfinite(found.read()).all():
         raise Unrepairable("its bias is not finite")

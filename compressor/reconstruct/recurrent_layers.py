@@ -9,15 +9,16 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.graph.ir.captures import nodes_by_name
 from compressor.graph.ir.edit import constant_array, free_name
-from compressor.graph.ir.nodes import input_of, optional_input
+from compressor.graph.ir.nodes import input_of, optional_input, twin_of
 from compressor.operators.facts import GateProduct
 from compressor.operators.recurrence import CONSTANTS, B, R, W
 from compressor.operators.table import operator_of
 from compressor.reconstruct.biases import put_constant
 from compressor.reconstruct.form import Pick, Unrepairable, as_float64
 from compressor.reconstruct.rollout import NodeInputs
-from compressor.reconstruct.weights import readers
+from compressor.reconstruct.weights import REPLACEABLE, may_be_replaced, readers
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def recurrent_layers(
 
     A recurrent layer reads its own output, one step later.
     """
-    dense = {str(n.name): n for n in original.graph}
+    dense = nodes_by_name(original.graph)
     layers: list[RecurrentPair] = []
     skipped: dict[str, str] = {}
     for node in pruned.graph:
@@ -165,18 +166,21 @@ def recurrent_layers(
         if not any(v is not None and str(v.name) in wrong for v in (*node.inputs, *node.outputs)):
             continue
         try:
-            layers.append(_pair(node, dense.get(str(node.name)), written))
+            pair = _pair(node, twin_of(node, dense))
+            if written and may_be_replaced(optional_input(node, index) for index in CONSTANTS):
+                raise Unrepairable(REPLACEABLE)
+            layers.append(pair)
         except Unrepairable as reason:
             skipped[str(node.name)] = str(reason)
     return layers, skipped
 
 
-def _pair(node: ir.Node, dense: ir.Node | None, written: bool) -> RecurrentPair:
-    if dense is None or dense.op_type != node.op_type:
+def _pair(node: ir.Node, dense: ir.Node | None) -> RecurrentPair:
+    if dense is None:
         raise Unrepairable("the dense model has no such node")
     for one in (node, dense):
         for index in CONSTANTS:
-            _check(one, index, written=written and one is node)
+            _check(one, index)
     for index in (W, R):
         # What is fitted to one node's steps is wrong for those of another.
         if others := readers(input_of(node, index)) - {(str(node.name), index)}:
@@ -184,13 +188,11 @@ def _pair(node: ir.Node, dense: ir.Node | None, written: bool) -> RecurrentPair:
     return RecurrentPair(node, dense)
 
 
-def _check(node: ir.Node, index: int, *, written: bool) -> None:
+def _check(node: ir.Node, index: int) -> None:
     value = optional_input(node, index)
     if value is None:
         return
     if not value.is_initializer() or value.const_value is None:
         raise Unrepairable("its weights are computed")
-    if written and value.is_graph_input():
-        raise Unrepairable("its weight is an input that the caller may replace")
     if not value.const_value.dtype.is_floating_point():
         raise Unrepairable("its weight is quantised")

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.graph.ir.nodes import number_of
-from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.sizes.known import initializer_of
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Pick, Shape, Unrepairable, as_float64
 

@@ -18,7 +18,7 @@ from compressor.core.arrays import Array, load_array, save_array
 from compressor.core.scratch import scratch
 from compressor.errors import UsageError
 from compressor.graph.disk.stream import write_beside
-from compressor.graph.sizes.shapes import captured_values
+from compressor.graph.ir.captures import captured_values
 from compressor.operators.table import operator_of
 
 

@@ -15,7 +15,7 @@ from compressor.core.arrays import Array
 from compressor.core.clock import Progress
 from compressor.core.formatting import count
 from compressor.data import Batch
-from compressor.graph.sizes.shapes import captured_values
+from compressor.graph.ir.captures import captured_values
 from compressor.reconstruct.layers import Kept
 from compressor.reconstruct.options import ReconstructOptions
 from compressor.reconstruct.stages import ArrayCache, Net

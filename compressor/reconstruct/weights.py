@@ -5,7 +5,7 @@ New numbers are written back to where the old ones came from; onto the grid, if 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,9 @@ from compressor.operators import quantization_grid
 from compressor.operators.quantization_grid import GridNumbers
 from compressor.operators.table import operator_of
 from compressor.reconstruct.form import Matrix, Shape, Unrepairable, as_float64
+
+REPLACEABLE = "its weight is an input that the caller may replace"
+"""Why a layer cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,15 @@ class ReadWeight:
         return np.array_equal(self.place, other.place)
 
 
-def weight_of(value: ir.Value | None, opsets: Mapping[str, int], *, written: bool = True) -> ReadWeight | None:
+def weight_of(value: ir.Value | None, opsets: Mapping[str, int]) -> ReadWeight | None:
     """The weight behind ``value``; None where it is computed from something that is not in the file.
 
     Args:
         value: what a node reads.
         opsets: versions by domain.
-        written: it will be written back. A default that callers may replace is read only.
 
     Raises:
-        Unrepairable: it is, but cannot be written back.
+        Unrepairable: it is in the file, but not as numbers that can be fitted.
     """
     chain: list[ir.Value] = []
     while value is not None and constant_behind(value) is None and (node := value.producer()) is not None:
@@ -137,9 +139,6 @@ def weight_of(value: ir.Value | None, opsets: Mapping[str, int], *, written: boo
     if found is None:
         return None
     array = constant_array(found.initializer)
-    # Old files list initializers as inputs, which callers may override.
-    if written and found.initializer.is_graph_input():
-        raise Unrepairable("its weight is an input that the caller may replace")
     tensor = _tensor(found.initializer)
     if found.reals is None and tensor is not None and not tensor.dtype.is_floating_point():
         raise Unrepairable("its weight is quantised")
@@ -162,6 +161,11 @@ def constant_behind(value: ir.Value) -> ReadWeight | None:
     # A grid that is computed, or that callers may replace, is not known here.
     fixed = all(v is None or (_tensor(v) is not None and not v.is_graph_input()) for v in settings)
     return ReadWeight(codes, None, value) if fixed else None
+
+
+def may_be_replaced(values: Iterable[ir.Value | None]) -> bool:
+    """Is one of them a default that callers may replace? Old files list all initializers as inputs."""
+    return any(value is not None and value.is_initializer() and value.is_graph_input() for value in values)
 
 
 def readers(value: ir.Value) -> set[tuple[str, int]]:

@@ -34,13 +34,14 @@ def render_finetune(report: TuneReport, console: Console, *, verbose: bool = Fal
     for text in _outcome(report):
         draw.line(console, text, style="bold")
     size = "" if report.bytes is None else f"{quantity(report.bytes, 'B')}, "
-    wrote = f"Wrote {report.output} ({size}{report.seconds:.1f} s)" if report.output else "Nothing was written."
+    took = f"{sum(report.seconds.values()):.1f} s"
+    wrote = f"Wrote {report.output} ({size}{took})" if report.output else "Nothing was written."
     draw.line(console, wrote, style="bold")
 
 
 def _how(report: TuneReport) -> str:
     """What was trained on, towards what and how, in brackets; empty where that is not known."""
-    ran = report.ran
+    [ran] = report.ran.get("training", [{}])
     parts = [count(ran["samples"], "sample")] if "samples" in ran else []
     parts += [f"loss {ran['loss']}"] if "loss" in ran else []
     parts += [f"{ran['optimiser']} at {ran['learning_rate']:g}"] if {"optimiser", "learning_rate"} <= {*ran} else []

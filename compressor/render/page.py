@@ -11,6 +11,7 @@ from typing import Any
 
 from compressor.core.formatting import count, percentage, quantity
 from compressor.render.charts import cells_of, dash_pattern, skyline, skyline_width
+from compressor.render.few_channels import few_save_much
 from compressor.render.setting_rows import plain_rows
 from compressor.results.detail import LatencyResult, LayerRow, RecoveryRow
 from compressor.results.records import FrozenRow, GroupRow, ModelStats, Report, ScoreHistogram, targets_reached
@@ -89,7 +90,7 @@ def heading(report: Report) -> tuple[str, str]:
     """What kind of run it was, and the name of the model's file."""
     kind = "Inspection"
     if report.output is not None:
-        kind = "Pruning report" if "criterion" in report.settings else "Clean-up report"
+        kind = "Pruning report" if "criterion" in report.done else "Clean-up report"
     # Reports may come from another system, with its separators.
     path = report.input.path
     return kind, path.replace("\\", "/").rpartition("/")[2] or path if path else "Model in memory"
@@ -97,7 +98,7 @@ def heading(report: Report) -> tuple[str, str]:
 
 def asked(report: Report) -> str:
     """What the settings asked for, as one sentence; empty where nothing is removed."""
-    settings = report.settings
+    settings = report.done
     if report.output is None or "criterion" not in settings:
         return ""
     if settings.get("lossless"):
@@ -130,7 +131,7 @@ def done(report: Report) -> str:
         return f"{total} channels in {groups} can be pruned."
     gone, touched = sum(g.removed for g in report.groups), sum(g.removed > 0 for g in report.groups)
     text = f"Removed: {gone:,} of {total} channels ({percent(gone / channels)}), in {touched:,} of {groups}."
-    return f"{text} {report.few_save_much}".rstrip()
+    return f"{text} {few_save_much(report)}".rstrip()
 
 
 def measures(before: ModelStats, after: ModelStats | None) -> list[SizeRow]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from io import StringIO
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -18,10 +18,10 @@ from compressor.results.detail import EPOCHS, Curve, Series
 from compressor.results.environment import environment
 from compressor.results.finetune import TuneReport
 from compressor.results.quantize import QuantizeReport
-from compressor.results.records import Document, ModelStats
+from compressor.results.records import ModelStats, RunDocument
 from compressor.results.unify import UnifyReport
 
-KINDS: Mapping[type[Document], str] = MappingProxyType(
+KINDS: Mapping[type[RunDocument], str] = MappingProxyType(
     {TuneReport: "Training report", UnifyReport: "Unification report", QuantizeReport: "Quantization report"}
 )
 """Report -> what its page is called."""
@@ -29,7 +29,9 @@ _COLUMNS = 80
 """Characters of a line of what was printed."""
 
 
-def write_run(report: Document, path: Path, draw: Callable[[Console], None], created: datetime | None = None) -> None:
+def write_run(
+    report: RunDocument, path: Path, draw: Callable[[Console], None], created: datetime | None = None
+) -> None:
     """Writes :func:`render_run` to ``path``, whole or not at all.
 
     Raises:
@@ -38,7 +40,7 @@ def write_run(report: Document, path: Path, draw: Callable[[Console], None], cre
     write_text(path, render_run(report, draw, created))
 
 
-def render_run(report: Document, draw: Callable[[Console], None], created: datetime | None = None) -> str:
+def render_run(report: RunDocument, draw: Callable[[Console], None], created: datetime | None = None) -> str:
     """The report as the text of an HTML document, the same for the same arguments on a machine.
 
     Args:
@@ -51,26 +53,19 @@ def render_run(report: Document, draw: Callable[[Console], None], created: datet
     """
     printed = StringIO()
     draw(Console(file=printed, width=_COLUMNS, markup=False, emoji=False, highlight=False))
-    gates, seconds, device = (getattr(report, name, None) for name in ("gates", "seconds", "device"))
+    device = getattr(report, "device", "cpu")
     source, written = (_place(getattr(report, name, None)) for name in ("input", "output"))
-    run = SimpleNamespace(
-        version=report.version,
-        warnings=report.warnings,
-        environment=environment(None if device == "cpu" else device),
-        # Training alone counts no phases.
-        seconds=seconds if isinstance(seconds, dict) else {"training": seconds or 0.0},
-        **{key: getattr(report, key, {}) for key in ("settings", "ran", "asked")},
-    )
     return render_template(
         "run_page.html",
         created,
-        report=run,
+        report=report,
+        environment=environment(None if device == "cpu" else device),
         kind=KINDS[type(report)],
         title=_file_name(source) or "Model in memory",
         lead=f"{'Written to' if written else 'Not written'} {_file_name(written)}".rstrip() + ".",
         headline=report.headline(),
-        gates=[gate_cells(gate) for gate in gates or []],
-        unsure=gates_unsure(gates or []),
+        gates=[gate_cells(gate) for gate in report.gates],
+        unsure=gates_unsure(report.gates),
         undone=undone_texts(getattr(report, "undone", [])),
         curves=training_charts(report) if isinstance(report, TuneReport) else [],
         printed=[line.rstrip() for line in printed.getvalue().splitlines()],

@@ -9,19 +9,15 @@ from typing import Any
 UNSET = "\N{EN DASH}"
 
 
-def asked_rows(values: Mapping[str, Any], ran: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+def asked_rows(settings: Mapping[str, Any], ran: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of each setting as it was asked for, and what the run made of that: ``auto (global)``."""
-    became = {**_of_training(ran.get("training", {})), **ran}
-    found = []
-    for key, value in values.items():
-        first, *later = dict.fromkeys(map(_setting, (asked.get(key, value), value, became.get(key, value))))
-        found.append((key.replace("_", " "), f"{first} ({', ran '.join(later)})" if later else first))
-    return found
+    became = {**settings, **_of_training(ran.get("training", [])), **ran}
+    pairs = ((key, _setting(value), _setting(became[key])) for key, value in settings.items())
+    return [(key.replace("_", " "), asked if asked == done else f"{asked} ({done})") for key, asked, done in pairs]
 
 
-def _of_training(ran: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What training made of its settings; of several trainings after each other, each value that was not the same."""
-    trained = [ran] if isinstance(ran, Mapping) else ran
+def _of_training(trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What trainings made of their settings; of several after each other, each value that was not the same."""
     found: dict[str, Any] = {}
     for key in dict.fromkeys(key for part in trained for key in part):
         values = [part[key] for part in trained if key in part]

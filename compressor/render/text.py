@@ -9,6 +9,7 @@ from rich.console import Console
 from compressor.channels.residual import DEPTH
 from compressor.core.formatting import count, metric_value, percentage, portion, share
 from compressor.render import draw
+from compressor.render.few_channels import few_save_much
 from compressor.render.gates import show_gates
 from compressor.render.opaque import opaque_nodes
 from compressor.render.robustness import show_curves
@@ -36,9 +37,9 @@ def render_report(report: Report, console: Console, *, explain: bool = False, ve
         console.print()
     # Where only single layers changed, a line on channels would say that none went.
     channels = not report.changed or any(group.removed for group in report.groups)
-    draw.targets(console, targets_reached(report.settings, report.input, report.output))
+    draw.targets(console, targets_reached(report.done, report.input, report.output))
     if report.groups and channels:
-        draw.line(console, f"{_what_was_removed(report)} {report.few_save_much}".rstrip())
+        draw.line(console, f"{_what_was_removed(report)} {few_save_much(report)}".rstrip())
     _changed(console, report, verbose=verbose)
     if report.proof is not None:
         masked = any(group.removed for group in report.groups)
@@ -143,11 +144,11 @@ def _what_was_removed(report: Report) -> str:
     done = f"{removed:,} of {channels:,} ({share(removed, channels)}) were removed,"
     done += f" in {pruned:,} of {count(len(rows), 'group')}"
     done += "".join(f", and {row.removed:,} of {count(row.channels, 'residual block')}" for row in blocks)
-    ratio = report.settings.get("ratio")
+    ratio = report.done.get("ratio")
     if ratio is None or report.output is None:
         return f"Channels: {done}."
     macs = share(report.output.macs, report.input.macs)
-    if report.settings.get("scope") == "loss":
+    if report.done.get("scope") == "loss":
         return (
             f"Ratio {ratio:g} as a budget of MACs: {macs} of them are left, as many as if every group lost {ratio:g} "
             f"of its channels; channels went where outputs lose least: {done}."
@@ -172,7 +173,7 @@ def _changed(console: Console, report: Report, *, verbose: bool) -> None:
     )
     draw.line(
         console,
-        f"Structure ({report.settings.get('structure')}): {count(len(rows), 'layer')} changed, "
+        f"Structure ({report.done.get('structure')}): {count(len(rows), 'layer')} changed, "
         f"{sum(row.lowered for row in rows):,} of them written as something cheaper; {macs} of their MACs and {params} "
         f"of their parameters left{'' if verbose else '; -v lists them'}.",
     )
@@ -186,7 +187,7 @@ def _changed(console: Console, report: Report, *, verbose: bool) -> None:
 def _rounding(report: Report, ratio: float) -> str:
     """Says what whole units (heads, chunks of --round-to) made of a ratio that holds for each group."""
     # Only where each group was asked for the same share can one be off it.
-    if report.settings.get("scope") != "local" or report.settings.get("layer_ratio"):
+    if report.done.get("scope") != "local" or report.done.get("layer_ratio"):
         return ""
     off = {g.name: abs(g.removed / g.channels - ratio) for g in report.groups if g.channels}
     moved = [g for g in report.groups if off.get(g.name, 0.0) > ROUNDED]
@@ -226,13 +227,12 @@ def _recovered(console: Console, report: Report) -> None:
     """What recovery did to the layers, and what accuracy is left."""
     if report.recovery:
         before, after = (fmean(getattr(r, f"error_{when}") for r in report.recovery) for when in ("before", "after"))
-        fit, training = report.ran.get("recover", "none"), report.ran.get("training", {})
-        kept = training.get("kept", False)
+        fit, kept = report.ran.get("fitted", "none"), report.trained
         # Layers are held against the original's before training moves them.
         errors = f"{after:.3f}" if report.changed else f"{before:.3f} before, {after:.3f} after"
         errors += f" {fit}" if kept else ""
         # A layer is fitted again in every step.
-        layers, steps = len({row.name for row in report.recovery}), report.settings.get("steps", 1)
+        layers, steps = len({row.name for row in report.recovery}), report.done.get("steps", 1)
         fitted = count(layers, "layer") + (f" in {steps} steps" if len(report.recovery) > layers else "")
         done = f"{fit}, then training" if kept else fit
         draw.line(console, f"Recovery ({done}): {fitted}, mean error of their outputs {errors}.")

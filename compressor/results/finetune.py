@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from compressor.core.formatting import metric_change
 from compressor.results.base import PathText, Record
 from compressor.results.detail import UndoneRow
-from compressor.results.records import RAN, UNDONE, Document
+from compressor.results.records import UNDONE, RunDocument
 
 
 class Score(Record):
@@ -29,7 +27,7 @@ class EpochRow(Record):
     images_per_second: float
 
 
-class TuneReport(Document):
+class TuneReport(RunDocument):
     """The result of fine-tuning one model."""
 
     schema_name: str = Field(default="onnx-compressor.finetune/1", alias="schema")
@@ -55,9 +53,6 @@ class TuneReport(Document):
         default=None,
         description="Of the written model in ONNX Runtime against the trained module; null if not verified.",
     )
-    seconds: float
-    ran: dict[str, Any] = Field(default={}, description=RAN)
-    settings: dict[str, Any] = Field(default={})
 
     def headline(self) -> list[tuple[str, str]]:
         """Loss and metric before and after, and how long it trained."""

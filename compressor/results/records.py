@@ -262,24 +262,25 @@ class Document(Summarised, Record):
 
 
 AVAILABLE = "Samples that there were to draw these from; null where they are made up."
-RAN = "What ran where settings leave it open (auto, defaults that follow from the model): values by setting."
+RAN = (
+    "What ran where settings leave it open (auto, defaults that follow from the model): values by setting, and under "
+    "`training` those of each training, one after the other."
+)
 UNDONE = "Training that was thrown away as it was no better."
-ASKED = "What was asked for, such as auto, of settings that are resolved in `settings`: values by setting."
 
 
 class RunDocument(Document):
     """Base of what a command prints that did some work."""
 
     seconds: dict[str, float] = Field(default={}, description="Time of each phase.")
-    settings: dict[str, Any] = Field(default={}, description="The settings of the run, defaults filled in.")
+    settings: dict[str, Any] = Field(default={}, description="What was asked for, defaults filled in.")
     ran: dict[str, Any] = Field(default={}, description=RAN)
-    asked: dict[str, Any] = Field(default={}, description=ASKED)
     gates: list[GateRow] = Field(default=[], description="Every limit that was set on the result, and its verdict.")
 
-
-FEW = 3
-"""By how many times the share of the multiply-accumulates that is saved is larger than that of the channels that went,
-where it takes a word."""
+    @property
+    def done(self) -> dict[str, Any]:
+        """The settings as they ran."""
+        return {**self.settings, **self.ran}
 
 
 class Report(RunDocument):
@@ -327,21 +328,15 @@ class Report(RunDocument):
         if self.output is None:
             groups, channels = len(self.groups), sum(row.channels for row in self.groups)
             return [*rows, ("groups", f"{groups} with {channels} channels"), ("stay", f"{len(self.frozen)} places")]
-        rows += [("target", text) for text in targets_reached(self.settings, self.input, self.output)]
+        rows += [("target", text) for text in targets_reached(self.done, self.input, self.output)]
         rows += [(row.metric, metric_change(row.before, row.after, share=row.share)) for row in self.accuracy]
         rows += [] if self.outputs is None else self.outputs.headline()
         return [*rows, ("proof", proof_in_words(self.proof, recovered=self.recovered))]
 
     @property
-    def few_save_much(self) -> str:
-        """Why a small share of the channels saved a large one of the MACs, in a sentence; empty where it did not."""
-        gone = [group for group in self.groups if group.removed]
-        channels, removed = sum(group.channels for group in self.groups), sum(group.removed for group in gone)
-        saved = 1 - self.output.macs / self.input.macs if self.output is not None and self.input.macs else 0.0
-        if not gone or removed * FEW > saved * channels:
-            return ""
-        widest = max(gone, key=lambda group: group.removed * len(group.axes))
-        return f"A channel of {widest.name} is a slice of {len(widest.axes):,} weights at once, so that few save much."
+    def trained(self) -> bool:
+        """Was the model trained, and the training kept?"""
+        return any(row.get("kept") for row in self.ran.get("training", []))
 
     @property
     def recovered(self) -> bool:

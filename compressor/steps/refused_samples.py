@@ -23,8 +23,8 @@ from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import CompressorError, DoesNotRun, UsageError
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.batch_limit import batch_limit
-from compressor.graph.sizes.shapes import infer
 from compressor.operators.input_use import table_size
+from compressor.operators.sizes import infer
 
 if TYPE_CHECKING:
     from compressor.runtime.sessions import Session

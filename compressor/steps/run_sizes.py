@@ -15,7 +15,7 @@ from compressor.errors import ModelError
 from compressor.evaluate.likeness import outputs_row
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.batch_limit import batch_limit, limit_batch
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.pruning.budgets.cost import affordable_samples, macs_per_sample
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.results.detail import OutputsRow

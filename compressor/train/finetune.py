@@ -156,7 +156,7 @@ def _ran(settings: TuneSettings, history: History, parts: Splits) -> dict[str, A
     found = settings.model_dump(mode="json", include=set(TOLD_AS_RAN))
     mixed = settings.amp if history.device.startswith("cuda") else "off"
     more = {"learning_rate": history.learning_rate, "device": history.device, "amp": mixed}
-    return {**found, **more, "samples": len(parts.train), "steps": history.steps}
+    return {**found, **more, "samples": len(parts.train), "optimiser_steps": history.steps}
 
 
 def _between_norms(

@@ -47,9 +47,9 @@ def tune_report(
         epochs=[_row(record) for record in history.epochs],
         device=history.device,
         max_rel_err=result.max_rel_err,
-        seconds=round(history.seconds, 3),
+        seconds={"training": round(history.seconds, 3)},
         warnings=[*result.warnings, *result.baseless],
-        ran=result.ran,
+        ran={"training": [result.ran]} if result.ran else {},
         settings=settings.model_dump(mode="json"),
     )
 

@@ -15,9 +15,9 @@ from compressor.config import BlockShape, UnifySettings
 from compressor.core.arrays import Array
 from compressor.core.globs import any_match
 from compressor.errors import UsageError
+from compressor.graph.ir.captures import captured_values
 from compressor.graph.ir.exporter_metadata import readable
 from compressor.graph.ir.nodes import REALS
-from compressor.graph.sizes.shapes import captured_values
 from compressor.operators.table import operator_of
 from compressor.pruning.budgets import cost
 from compressor.pruning.cut.matching import nearest

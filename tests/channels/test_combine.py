@@ -11,7 +11,7 @@ from compressor.channels.coupling import Coupling, Policy
 from compressor.channels.groups import blocked, group
 from compressor.channels.labels import Units
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.operators.table import RULES
 from tests.models import in_memory, model
 

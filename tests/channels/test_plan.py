@@ -89,7 +89,7 @@ def test_a_plan_brings_its_policy() -> None:
     """The heads of a plan stay heads although the replay asks for dimensions."""
     found = plan("heads")
     again = prune(in_memory(MODELS["heads"]()), PruneSettings(ratio=0.5, attention="dims"), plan=found)
-    assert again.report.settings["attention"] == "heads"
+    assert again.report.done["attention"] == "heads"
 
 
 def test_a_plan_without_shapes_is_read() -> None:

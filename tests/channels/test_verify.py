@@ -20,9 +20,9 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, ProofFailed
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
 from compressor.operators import table
 from compressor.operators.operator import Operator, Rules
+from compressor.operators.sizes import infer
 from compressor.operators.table import RULES
 from compressor.steps.prune.result import PruneResult
 from tests.models import MERGED_HEADS, between, in_memory, model, tokens

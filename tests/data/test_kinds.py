@@ -8,7 +8,7 @@ import pytest
 from compressor.data.kinds import InputKind, Kind, describe_kinds, kinds_of
 from compressor.data.synthetic.dataset import synthetic
 from compressor.errors import UsageError
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from tests.data.case import taking
 from tests.models import in_memory, model
 

@@ -13,7 +13,7 @@ from compressor.data.synthetic.pixel_range import BYTES, CENTRED, IMAGENET, SIGN
 from compressor.evaluate.value_range import read_range, spectral_entropy
 from compressor.graph.disk import files
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from tests.data.case import taking
 from tests.models import in_memory, model
 

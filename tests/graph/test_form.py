@@ -16,7 +16,7 @@ from compressor.graph.disk import files
 from compressor.graph.form import clean
 from compressor.graph.form.normalise import normalise, unshare
 from compressor.graph.form.unfuse import unfuse
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 
 BODIES = {
     "identity of an outer value in both branches": """

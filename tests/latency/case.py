@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from compressor.config import PruneSettings
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.pruning.budgets.budget import line_up
 from compressor.pruning.budgets.cost import graph_macs
 from compressor.pruning.budgets.parts import OperatorChain, operator_chains

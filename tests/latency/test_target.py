@@ -181,7 +181,7 @@ def by_time(**asked):
 def test_a_target_of_multiply_accumulates_becomes_one_of_time(timers):
     report = by_time(target_macs=0.6)
     assert report.latency.after_ms == pytest.approx(6.0, rel=0.03)
-    assert report.settings["target_latency"] == "0.600000x"
+    assert report.done["target_latency"] == "0.600000x"
 
 
 def test_a_ratio_becomes_the_time_that_its_multiply_accumulates_are(timers):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.graph.sizes.shapes import infer
 from compressor.operators.input_use import InputUse, constant_table, table_size, use_of
+from compressor.operators.sizes import infer
 from tests.models import in_memory, model
 
 

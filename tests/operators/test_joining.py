@@ -6,7 +6,7 @@ import pytest
 
 from compressor.channels.coupling import ELEMENT_LIMIT, Coupling, Policy
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.operators.table import RULES
 from tests.models import in_memory, model
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compressor.graph.sizes.shapes import infer
 from compressor.operators.linear_outputs import LinearOutput, linear_outputs
+from compressor.operators.sizes import infer
 from tests.models import in_memory, model
 
 

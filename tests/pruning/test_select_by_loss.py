@@ -38,7 +38,7 @@ def test_the_amount_is_met_and_less_is_lost_than_by_the_worst_report(tmp_path: P
         folder = tmp_path / path.stem
         folder.mkdir()
         reference = ReferenceOutputs.make(source, open_samples(source, settings), settings, folder)
-        assert found.report.settings["scope"] == "sensitivity", "what decided"
+        assert found.report.done["scope"] == "sensitivity", "what decided"
         loss[path.stem] = reference.change(found.model).distance
     assert loss["s"] <= loss["worst"] + 1e-6
 

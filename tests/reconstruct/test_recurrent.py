@@ -14,7 +14,7 @@ from compressor.reconstruct import ReconstructOptions, recurrent, run
 from compressor.reconstruct.recurrent_layers import RecurrentPair
 from tests.models import model, weight
 from tests.reconstruct.case import FEW, Arrays, Pruned, noise, pruned
-from tests.reconstruct.test_recovery import Harmful
+from tests.reconstruct.test_run import Harmful
 
 TIGHT = replace(FEW, dampings=(1e-9,))
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -152,18 +152,17 @@ def test_what_was_asked_for(chosen: dict[str, Any], text: str) -> None:
 
 def test_a_setting_shows_what_was_asked_and_what_became_of_it() -> None:
     found = full(
-        asked={"recover": "auto"},
-        settings={"recover": "distill", "device": "auto", "scope": "global", "layout": "auto"},
-        ran={"recover": "lstsq", "scope": "global", "training": {"device": "cpu", "steps": 4}},
+        settings={"recover": "auto", "device": "auto", "scope": "global", "layout": "auto"},
+        ran={"recover": "distill", "scope": "global", "training": [{"device": "cpu", "optimiser_steps": 4}]},
     )
-    rows = asked_rows(found.settings, found.ran, found.asked)
+    rows = asked_rows(found.settings, found.ran)
     assert dict(rows) == {
-        "recover": "auto (distill, ran lstsq)",
+        "recover": "auto (distill)",
         "device": "auto (cpu)",
         "scope": "global",
         "layout": "auto",
     }
-    assert "auto (distill, ran lstsq)" in outline(found).words
+    assert "auto (distill)" in outline(found).words
 
 
 def test_an_inspection_and_a_clean_up() -> None:

@@ -34,8 +34,8 @@ def trained(name: str = "net") -> TuneReport:
         steps=8,
         epochs=epochs,
         device="cpu",
-        seconds=3.0,
-        ran={"device": "cpu"},
+        seconds={"training": 3.0},
+        ran={"training": [{"device": "cpu"}]},
         settings={"device": "auto"},
         warnings=[f"of {name}"],
     )

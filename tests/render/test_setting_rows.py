@@ -14,10 +14,10 @@ from compressor.render.setting_rows import asked_rows
     [
         ({}, "auto"),
         ({"rate": 0.1}, "auto (0.1)"),
-        ({"training": {"rate": 0.1}}, "auto (0.1)"),
+        ({"training": [{"rate": 0.1}]}, "auto (0.1)"),
         ({"training": [{"rate": 0.1, "loss": "kl"}, {"rate": 0.1}]}, "auto (0.1)"),
         ({"training": [{"rate": 0.1}, {"rate": 0.2}, {}]}, "auto ([0.1, 0.2])"),
     ],
 )
 def test_what_was_asked_and_what_ran(ran: dict[str, Any], text: str) -> None:
-    assert asked_rows({"rate": "auto"}, ran, {}) == [("rate", text)]
+    assert asked_rows({"rate": "auto"}, ran) == [("rate", text)]

@@ -104,7 +104,6 @@ def test_json_has_the_stable_keys_in_order():
         "prunable_params",
         "provenance",
         "gates",
-        "asked",
         "ran",
         "seconds",
         "environment",
@@ -198,15 +197,15 @@ def test_sizes_at_which_macs_are_counted_stand_below_the_table():
 
 def test_a_layer_that_is_fitted_in_every_step_is_one_layer():
     rows = [RecoveryRow(name=name, error_before=0.4, error_after=0.2) for name in ("a", "b", "a", "b", "a", "b")]
-    told = report(recovery=rows, settings={"ratio": 0.5, "recover": "lstsq", "steps": 3}, ran={"recover": "lstsq"})
+    told = report(recovery=rows, settings={"ratio": 0.5, "recover": "lstsq", "steps": 3}, ran={"fitted": "lstsq"})
     assert "Recovery (lstsq): 2 layers in 3 steps, mean error" in flat(drawn(render_report, told))
-    told = report(recovery=rows[:2], settings={"ratio": 0.5, "recover": "lstsq", "steps": 1}, ran={"recover": "lstsq"})
+    told = report(recovery=rows[:2], settings={"ratio": 0.5, "recover": "lstsq", "steps": 1}, ran={"fitted": "lstsq"})
     assert "Recovery (lstsq): 2 layers, mean error" in flat(drawn(render_report, told))
 
 
 @pytest.mark.parametrize(("kept", "text"), [(False, "Recovery (lstsq): "), (True, "Recovery (lstsq, then training): ")])
 def test_a_heading_names_what_is_in_the_weights_and_not_what_was_asked_for(kept, text):
-    ran = {"recover": "lstsq", "training": {"kept": kept}}
+    ran = {"fitted": "lstsq", "training": [{"kept": kept}]}
     told = report(recovery=[RecoveryRow(name="a", error_before=0.4, error_after=0.2)], settings={"recover": "distill"})
     assert text in flat(drawn(render_report, told.model_copy(update={"ran": ran})))
 

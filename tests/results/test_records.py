@@ -9,7 +9,7 @@ import pytest
 from compressor.results.detail import AccuracyRow
 from compressor.results.finetune import Score, TuneReport
 from compressor.results.recipe import RecipeReport
-from compressor.results.records import Document, GroupRow, ModelStats, Report
+from compressor.results.records import Document, ModelStats, Report
 from compressor.results.unify import UnifyAccuracy, UnifyReport
 
 STATS = ModelStats(path=None, bytes=1, params=2, macs=3, nodes=4, opset=18)
@@ -19,7 +19,7 @@ REPORT = Report(input=STATS, warnings=["one"], settings={"ratio": 0.5}, seconds=
 def test_what_a_document_is_for_comes_first() -> None:
     keys = list(json.loads(REPORT.to_json()))
     assert keys[:3] == ["schema", "version", "input"]
-    assert keys[-7:] == ["gates", "asked", "ran", "seconds", "environment", "warnings", "settings"]
+    assert keys[-6:] == ["gates", "ran", "seconds", "environment", "warnings", "settings"]
 
 
 def test_a_document_reads_what_it_writes() -> None:
@@ -47,17 +47,3 @@ def test_a_glance_tells_a_metric_as_all_of_the_report_does(kind: type[Document],
         },
     }[kind]  # fmt: skip
     assert ("rmse", told) in kind.model_construct(**fields).headline()
-
-
-def test_few_channels_that_save_much_are_explained() -> None:
-    """Those of a residual stream are read by every layer of a transformer."""
-    stream = GroupRow(name="stem", channels=192, removed=112, axes=[f"w{k}:0" for k in range(46)])
-    rest = GroupRow(name="mlp", channels=16_128, removed=0, axes=["v:0", "u:1"])
-    half = STATS.model_copy(update={"macs": 400})
-    found = REPORT.model_copy(
-        update={"input": STATS.model_copy(update={"macs": 1000}), "output": half, "groups": [stream, rest]}
-    )
-    assert found.few_save_much == "A channel of stem is a slice of 46 weights at once, so that few save much."
-    even = [stream, rest.model_copy(update={"removed": 8_000})]
-    assert found.model_copy(update={"groups": even}).few_save_much == ""
-    assert found.model_copy(update={"output": None}).few_save_much == ""

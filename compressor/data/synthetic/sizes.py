@@ -13,7 +13,8 @@ from compressor.data.kinds import InputKind, Kind, kinds_of
 from compressor.data.synthetic.reach import reach_of
 from compressor.errors import ModelError
 from compressor.graph.sizes.binding import Shape
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 
 PREFERRED: Mapping[Kind, int] = MappingProxyType(
     {

@@ -15,7 +15,6 @@ import onnx
 from compressor.errors import ModelError
 from compressor.graph.form.unfuse import FUSED
 from compressor.graph.ir.walk import Body, bodies, quoted
-from compressor.graph.sizes.contrib import LIKE, MICROSOFT
 
 MICROSOFT_DOMAINS: Final = ("com.microsoft", "com.microsoft.experimental", "com.microsoft.nchwc")
 """Domains of ONNX Runtime itself, each at version 1, imported or not."""
@@ -103,11 +102,10 @@ def _schema(node: onnx.NodeProto, versions: Mapping[str, int]) -> onnx.defs.OpSc
 
 def _drop_functions_of_operators(model: onnx.ModelProto, versions: Mapping[str, int]) -> None:
     # What ONNX Runtime has kernels for and ONNX has no definition of.
-    own = {*FUSED, *((MICROSOFT, name) for name in LIKE)}
     kept = [
         function
         for function in model.functions
-        if (function.domain, function.name) not in own
+        if (function.domain, function.name) not in FUSED
         and not onnx.defs.has(function.name, versions.get(function.domain, 1), function.domain)
     ]
     if len(kept) < len(model.functions):

@@ -23,7 +23,8 @@ from compressor.graph.ir.movement import MOVES
 from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes.inference import UNPACKS
-from compressor.graph.sizes.shapes import Shapes, initializer_of
+from compressor.graph.sizes.known import initializer_of
+from compressor.graph.sizes.shapes import Shapes
 
 FOLD_LIMIT = 1 << 26
 """Elements of the largest constant that is computed."""

@@ -15,7 +15,8 @@ from compressor.graph.ir.edit import FreeNames, add_constant
 from compressor.graph.ir.elementwise import BROADCASTS, UNARY
 from compressor.graph.ir.nodes import input_of, is_standard
 from compressor.graph.sizes.dims import Dim, common_factor
-from compressor.graph.sizes.shapes import Shapes, initializer_of
+from compressor.graph.sizes.known import initializer_of
+from compressor.graph.sizes.shapes import Shapes
 
 
 def write_tiles_as_expands(model: ir.Model, shapes: Shapes) -> None:

@@ -13,7 +13,8 @@ import onnx_ir as ir
 from compressor.graph.ir.edit import FreeNames, add_constant
 from compressor.graph.ir.nodes import input_of, is_standard, optional_input
 from compressor.graph.sizes.dims import Dim, size_product
-from compressor.graph.sizes.shapes import Shapes, initializer_of
+from compressor.graph.sizes.known import initializer_of
+from compressor.graph.sizes.shapes import Shapes
 
 
 def write_plain_picks(model: ir.Model, shapes: Shapes) -> None:

@@ -9,7 +9,7 @@ from compressor.core.arrays import Array
 from compressor.graph.form.clean import remove_unused
 from compressor.graph.ir.evaluate import evaluate
 from compressor.graph.ir.exporter_metadata import OWN_PREFIX
-from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.sizes.known import initializer_of
 
 
 def is_packed(model: ir.Model) -> bool:

@@ -18,8 +18,8 @@ from onnx_ir.convenience import replace_nodes_and_values
 from compressor.graph.form import unfuse_attention
 from compressor.graph.form.fused_parts import Expansion, Parts
 from compressor.graph.ir.meta_keys import UNFUSED
+from compressor.graph.ir.nodes import MICROSOFT
 from compressor.graph.ir.opsets import exists, version_of
-from compressor.graph.sizes.contrib import MICROSOFT
 
 ACTIVATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "Clip": ("min", "max"), "Elu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "HardSwish": (),

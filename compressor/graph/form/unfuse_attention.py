@@ -11,8 +11,8 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from compressor.graph.form.fused_parts import Expansion, Parts
+from compressor.graph.ir.nodes import MICROSOFT
 from compressor.graph.ir.opsets import exists
-from compressor.graph.sizes.contrib import MICROSOFT
 
 _NOT_PLAIN = ("do_rotary", "past_present_share_buffer", "rotary_embedding_dim")
 _OF_PROJECTIONS = ("qkv_hidden_sizes", *_NOT_PLAIN)

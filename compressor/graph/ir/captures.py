@@ -7,18 +7,30 @@ from collections.abc import Callable, Iterable, Iterator
 
 import onnx_ir as ir
 
+Through = Callable[[ir.Node, ir.Value], Iterable[ir.Value | None] | None]
+"""What stands before a value that a node makes; None where it counts as a source."""
 
-def walk_back(
-    values: Iterable[ir.Value], before: Callable[[ir.Value], Iterable[ir.Value | None]]
-) -> Iterator[ir.Value]:
-    """These values and those that stand before them, each once; ``before`` says what does, of each that is met."""
+
+def walk_back(values: Iterable[ir.Value], through: Through) -> Iterator[ir.Value]:
+    """These values and those that stand before them, each once."""
+    return (value for value, _ in _walk(values, through))
+
+
+def sources(values: Iterable[ir.Value], through: Through) -> Iterator[ir.Value]:
+    """What these values come from, each once: what no node makes, and what ``through`` has None of."""
+    return (value for value, before in _walk(values, through) if before is None)
+
+
+def _walk(values: Iterable[ir.Value], through: Through) -> Iterator[tuple[ir.Value, Iterable[ir.Value | None] | None]]:
     waiting, seen = list(values), set[ir.Value]()
     while waiting:
         last = waiting.pop()
         if last not in seen:
             seen.add(last)
-            yield last
-            waiting += [value for value in before(last) if value is not None]
+            node = last.producer()
+            before = None if node is None else through(node, last)
+            yield last, before
+            waiting += [value for value in before or () if value is not None]
 
 
 def nodes_by_name(graph: ir.Graph) -> dict[str, ir.Node]:

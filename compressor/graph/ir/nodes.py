@@ -22,6 +22,8 @@ QUANTISED_BEFORE = "its weights are whole numbers; start from the model that it 
 """What to do with a model of :func:`mostly_codes` that nothing else can be done with."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own domain."""
+MICROSOFT = "com.microsoft"
+"""Domain of the operators that ONNX Runtime has beside ONNX's."""
 
 _SCALARS_AND_LISTS: Final = MappingProxyType(
     {
@@ -44,6 +46,17 @@ def is_standard(node: ir.Node | onnx.NodeProto) -> bool:
 def operator_key(node: ir.Node) -> tuple[str, str]:
     """Domain and name of a node's operator, by which tables of operators are read."""
     return "" if is_standard(node) else node.domain, node.op_type
+
+
+def same_operator(one: ir.Node, two: ir.Node) -> bool:
+    """Are two nodes of one operator?"""
+    return operator_key(one) == operator_key(two)
+
+
+def twin_of(node: ir.Node, nodes: Mapping[str, ir.Node]) -> ir.Node | None:
+    """The node of the same name and operator in another graph, whose nodes are given by name; None without one."""
+    twin = nodes.get(str(node.name))
+    return twin if twin is not None and same_operator(node, twin) else None
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:

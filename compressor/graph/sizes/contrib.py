@@ -1,33 +1,22 @@
-"""Shapes of operators that ONNX's inference of a single node says nothing about.
+"""Shapes of operators that ONNX's inference of a single node says nothing about, as of ONNX Runtime's own.
 
-Operators of ONNX Runtime (domain ``com.microsoft``, ContribOperators.md) that make what a standard operator makes from
-some of their inputs are inferred as that one.
-
-What stands here repeats what records of :mod:`compressor.operators` say of operands, and cannot be read from them:
-sizes are known before records are read, and imports go down only. So a test holds the names against the records' and
-every shape and type against what ONNX Runtime makes (``tests/graph/sizes/test_contrib.py``).
+What a record of :mod:`compressor.operators` says of them is one of two things: which standard operator makes the same
+shape, or a function of what is known of the operands. Records are given to a walk, as imports go down only; a test
+holds every shape and type against what ONNX Runtime makes (``tests/graph/sizes/test_contrib.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import Protocol
 
 import onnx
 import onnx_ir as ir
 
-from compressor.graph.ir.nodes import optional_input
-from compressor.graph.sizes.dims import Dim
-from compressor.graph.sizes.shape_rules import DimShape, broadcast
+from compressor.graph.ir.nodes import optional_input, record_of
+from compressor.graph.sizes.shape_rules import ShapeRule
 
-MICROSOFT = "com.microsoft"
-LIKE_FIRST_INPUT = ("GroupNormalization", "MeanVarianceNormalization", "LpNormalization")
-"""Function operators whose output has the shape of the first input."""
-SAME_AS_FIRST = frozenset(
-    [("", op) for op in LIKE_FIRST_INPUT]
-    + [(MICROSOFT, op) for op in ("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "RotaryEmbedding")]
-)
 OLDER_SAME_AS_FIRST = frozenset(
     {"Affine", "ImageScaler", "LayerNormalization", "MeanVarianceNormalization", "ParametricSoftplus", "Scale"}
     | {"ScaledTanh", "SimplifiedLayerNormalization", "ThresholdedRelu"}
@@ -59,37 +48,43 @@ class Like:
         return first if first is None or rescaled or not first.is_integer() else ir.DataType.FLOAT
 
 
-LIKE: Mapping[str, Like] = MappingProxyType({
-    "DynamicQuantizeMatMul": Like("MatMul", slice(0, 2)),
-    "MatMulIntegerToFloat": Like("MatMul", slice(0, 2)),
-    "QGemm": Like("Gemm", slice(0, 4, 3), 7),
-    "QLinearAdd": Like("Add", slice(0, 4, 3), 6),
-    "QLinearAveragePool": Like("AveragePool", slice(0, 1), 3),
-    "QLinearConcat": Like("Concat", slice(2, None, 3), 0),
-    "QLinearGlobalAveragePool": Like("GlobalAveragePool", slice(0, 1), 3),
-    "QLinearMul": Like("Mul", slice(0, 4, 3), 6),
-})  # fmt: skip
+@dataclass(frozen=True)
+class Follows:
+    """Shapes of outputs that follow from what is known of the operands.
 
-
-def fused_matmul(
-    node: ir.Node, one: DimShape, two: DimShape, equate: Callable[[Dim, Dim], None] = lambda _, __: None
-) -> DimShape | None:
-    """Shape of FusedMatMul, which may transpose matrices, from those of its operands; None for batches of it.
-
-    ``equate`` notes sizes that must be equal for the node to run.
+    Attributes:
+        rule: gives them.
+        typed_by: input whose element type the outputs have.
     """
-    flags = [node.attributes.get_int(k, 0) for k in ("transA", "transB", "transBatchA", "transBatchB")]
-    if any(flags[2:]) or min(len(one), len(two)) < 2:
-        return None
-    rows, columns = one[-1 if flags[0] else -2], two[-2 if flags[1] else -1]
-    return (*broadcast((one[:-2], two[:-2]), equate), rows, columns)
+
+    rule: ShapeRule
+    typed_by: int = 0
 
 
-def twin_of(node: ir.Node) -> Like | None:
-    """The entry of ``node``; None where there is none, as for pools whose channels come last."""
-    found = LIKE.get(node.op_type) if node.domain == MICROSOFT else None
+AS_FIRST = Follows(lambda of: [of.shape(0)])
+"""The first output has shape and element type of the first input."""
+
+
+class ShapeRecord(Protocol):
+    """What inference asks a record of an operator for."""
+
+    @property
+    def shapes(self) -> Like | Follows | None:
+        """How shapes of outputs follow; None: ONNX's inference knows, or nobody does."""
+        ...
+
+
+ShapeRecords = Mapping[tuple[str, str], ShapeRecord]
+"""(domain, operator) -> record."""
+
+
+def shapes_fact(node: ir.Node, records: ShapeRecords) -> Like | Follows | None:
+    """How shapes of the outputs of ``node`` follow; None where ONNX's inference is asked, or nobody knows."""
+    record = record_of(node, records)
+    found = None if record is None else record.shapes
     # The standard pool has its channels on axis 1.
-    return None if node.attributes.get_int("channels_last", 0) else found
+    elsewhere = isinstance(found, Like) and node.attributes.get_int("channels_last", 0) != 0
+    return None if elsewhere else found
 
 
 def standard_node(node: ir.Node, twin: Like) -> onnx.NodeProto:

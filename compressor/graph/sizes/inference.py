@@ -8,7 +8,6 @@ Where sizes are symbolic, ``shape_rules`` and ``data_rules`` follow them further
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +19,8 @@ from compressor.graph.ir.evaluate import evaluate_settled
 from compressor.graph.ir.nodes import dims_of, is_standard
 from compressor.graph.ir.randomness import draws
 from compressor.graph.sizes import body_shapes, data_rules, sequence_shapes, shape_rules
+from compressor.graph.sizes.contrib import ShapeRecords
+from compressor.graph.sizes.demands import check_operands
 from compressor.graph.sizes.dims import OPEN, TEXT_LIMIT, UNKNOWN, Dim, Misfit, Size, size_product, symbol
 from compressor.graph.sizes.known import (
     UNMEASURED,
@@ -46,6 +47,7 @@ LIST_LIMIT = 1 << 6
 def infer_values(
     model: ir.Model,
     inputs: Mapping[str, DimShape],
+    records: ShapeRecords,
     base: Known | None = None,
     measured: Mapping[ir.Value, MeasuredValue] = UNMEASURED,
 ) -> Known:
@@ -54,6 +56,7 @@ def infer_values(
     Args:
         model: normalised; not changed.
         inputs: shape of each input; numbers, or symbolic sizes.
+        records: of operators that ONNX's inference says nothing of.
         base: what a walk with symbolic sizes found, of the same graph: what is fixed there is taken over.
         measured: what a run showed of values that cannot be inferred, at these inputs; believed for what the file does
             not say, and a size of it as an open one where sizes are symbolic.
@@ -62,7 +65,7 @@ def infer_values(
         Misfit: the sizes do not fit the graph; only where all of them are numbers.
         ModelError: a value is larger than any that is believed.
     """
-    walker = start_walker(model, inputs, symbolic=base is None, measured=measured)
+    walker = start_walker(model, inputs, records, symbolic=base is None, measured=measured)
     walker.base = base
     for node in model.graph:
         walker.visit(node)
@@ -72,12 +75,13 @@ def infer_values(
 def start_walker(
     model: ir.Model,
     inputs: Mapping[str, DimShape],
+    records: ShapeRecords,
     *,
     symbolic: bool,
     measured: Mapping[ir.Value, MeasuredValue] = UNMEASURED,
 ) -> Walker:
     """A walker that knows inputs and initializers, before the first node."""
-    known = Known()
+    known = Known(records)
     for value in model.graph.inputs:
         known.shapes[value] = inputs[str(value.name)]
         known.dtypes[value] = value.dtype
@@ -143,7 +147,7 @@ class Walker:
         if sequence_shapes.has_sequence(node, self.known):
             sequence_shapes.infer_sequence(node, self)
             return
-        self._demand_scales(node)
+        check_operands(node, self.operands)
         # Data first: a value that is known has a shape and a type as well.
         data = self._evaluate(node)
         if data is None:
@@ -194,17 +198,6 @@ class Walker:
         if tensor.size <= EVALUATE_LIMIT and tensor.dtype != ir.DataType.STRING:
             return tensor.numpy()
         return None
-
-    def _demand_scales(self, node: ir.Node) -> None:
-        """Raises Misfit where sizes are scaled by what is no positive number: the runtime would end the process."""
-        if node.op_type not in ("Resize", "Upsample") or not is_standard(node):
-            return
-        # Behind a region of interest, in newer operator sets.
-        scales = (list(node.inputs[2:3]) or list(node.inputs[1:2]) or [None])[0]
-        array = None if scales is None else self.data(scales)
-        factors = [float(f) for f in array.ravel()] if array is not None and array.dtype.kind == "f" else []
-        if not all(0 < factor < inf for factor in factors):
-            raise Misfit(f"node {node.name!r} ({node.op_type}): its scales {factors} are not all positive")
 
     def _evaluate(self, node: ir.Node) -> list[Array] | None:
         # From what is known of the shape: the reference could not compute with symbols.

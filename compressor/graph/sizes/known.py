@@ -11,9 +11,9 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
-from compressor.graph.ir.nodes import is_standard
 from compressor.graph.ir.twins import Twins
-from compressor.graph.sizes.dims import Dim, Misfit, Size, size_product
+from compressor.graph.sizes.contrib import ShapeRecords
+from compressor.graph.sizes.dims import Dim, Size
 from compressor.graph.sizes.shape_rules import DimShape
 
 Inferred = dict[str, tuple[DimShape | None, ir.DataType | None]]
@@ -28,6 +28,7 @@ class Known:
     """What one walk found.
 
     Attributes:
+        records: of operators, by which it was found.
         shapes: of values; None where one could not be inferred.
         dtypes: element types.
         data: small values; an object array where some elements are sizes and no numbers.
@@ -37,6 +38,7 @@ class Known:
         empty: sequences without elements.
     """
 
+    records: ShapeRecords
     shapes: dict[ir.Value, DimShape | None] = field(default_factory=dict)
     dtypes: dict[ir.Value, ir.DataType | None] = field(default_factory=dict)
     data: dict[ir.Value, Array] = field(default_factory=dict)
@@ -49,7 +51,7 @@ class Known:
         """These findings for the values of a clone; equations and fixed nodes are those of the graph itself."""
         shapes, dtypes, data = twins.of_values(self.shapes), twins.of_values(self.dtypes), twins.of_values(self.data)
         sequences, empty = twins.of_values(self.sequences), set(twins.of_values(dict.fromkeys(self.empty)))
-        return Known(shapes, dtypes, data, self.equations, self.fixed, sequences, empty)
+        return Known(self.records, shapes, dtypes, data, self.equations, self.fixed, sequences, empty)
 
     def take_over(self, node: ir.Node, base: Known) -> None:
         """What ``base``, of the same graph, knows of the outputs of ``node``."""
@@ -98,16 +100,3 @@ def first_input(node: ir.Node) -> ir.Value:
     if value is None:
         raise ModelError(f"node {node.name!r} ({node.op_type}) lacks its first input")
     return value
-
-
-def check_reshape(node: ir.Node, known: Known, result: Inferred) -> None:
-    """ONNX's inference does not compare element counts when the target holds no -1."""
-    if node.op_type != "Reshape" or not is_standard(node):
-        return
-    before = known.shapes.get(first_input(node))
-    after = result.get(str(node.outputs[0].name), (None, None))[0]
-    # Only sizes that are all numbers can be compared for certain.
-    if before is None or after is None or not all(isinstance(d, int) for d in (*before, *after)):
-        return
-    if size_product(before) != size_product(after):
-        raise Misfit(f"node {node.name!r} (Reshape): {list(before)} does not fit into {list(after)}")

@@ -175,7 +175,7 @@ class SizeSearch:
         if all(isinstance(substitute(dim, numbers), int) for dim in self._makers):
             return True
         try:
-            return not self._hollow(infer_values(self.model, bound, self.symbolic))
+            return not self._hollow(infer_values(self.model, bound, self.symbolic.records, self.symbolic))
         except (Misfit, ModelError):
             # A runtime refuses such sizes, which does no harm.
             return True
@@ -234,7 +234,7 @@ class SizeSearch:
                     break
         for bound in hollow:
             try:
-                known = infer_values(self.model, bound, self.symbolic)
+                known = infer_values(self.model, bound, self.symbolic.records, self.symbolic)
             except Misfit as misfit:
                 problems.append(str(misfit))
             else:
@@ -253,7 +253,7 @@ class SizeSearch:
             raise Misfit(f"{where} a size of {size}")
         if size == 0:
             return None
-        known = infer_values(self.model, bound, self.symbolic)
+        known = infer_values(self.model, bound, self.symbolic.records, self.symbolic)
         return None if self._hollow(known) else AcceptedSizes(bound, known, cost(known))
 
 

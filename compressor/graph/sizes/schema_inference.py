@@ -14,11 +14,11 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph.ir.captures import captured_values, has_graph
-from compressor.graph.ir.nodes import REALS, is_standard
-from compressor.graph.sizes import contrib_shapes
-from compressor.graph.sizes.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, standard_node, twin_of
+from compressor.graph.ir.nodes import REALS, input_of, is_standard
+from compressor.graph.sizes.contrib import AS_FIRST, OLDER_SAME_AS_FIRST, Follows, shapes_fact, standard_node
+from compressor.graph.sizes.demands import check_reshape
 from compressor.graph.sizes.dims import Dim, Misfit, Size
-from compressor.graph.sizes.known import Inferred, check_reshape, first_input
+from compressor.graph.sizes.known import Inferred
 from compressor.graph.sizes.shape_rules import DimShape
 
 if TYPE_CHECKING:
@@ -64,22 +64,15 @@ class SchemaInference:
             Misfit: its inputs do not fit each other.
             ModelError: a result is larger than any that is believed.
         """
-        if (node.domain, node.op_type) in SAME_AS_FIRST:
-            return self._as_first(node)
-        own = contrib_shapes.SHAPES.get((node.domain, node.op_type))
-        if own is not None:
-            place = contrib_shapes.TYPED_BY.get((node.domain, node.op_type))
-            typed = first_input(node) if place is None else node.inputs[place]
-            kind = None if typed is None else self._walker.known.dtypes.get(typed) or typed.dtype
-            sizes = own(self._walker.operands(node)) or []
-            return {str(v.name): (shape, kind) for v, shape in zip(node.outputs, sizes, strict=False)}
-        twin = twin_of(node)
+        twin = shapes_fact(node, self._walker.known.records)
+        if isinstance(twin, Follows):
+            return self._followed(node, twin)
         proto = _stated(node) if twin is None else standard_node(node, twin)
         try:
             schema = onnx.defs.get_schema(proto.op_type, self._walker.versions.get(proto.domain, 1), proto.domain)
         except onnx.defs.SchemaError:
             older = is_standard(node) and node.op_type in OLDER_SAME_AS_FIRST
-            return self._as_first(node) if older else {}
+            return self._followed(node, AS_FIRST) if older else {}
         captured = captured_values(node) if has_graph(node) else []
         read = set(proto.input)
         values = [v for v in node.inputs if v is not None and str(v.name) in read] + captured
@@ -113,10 +106,11 @@ class SchemaInference:
         check_reshape(node, self._walker.known, result)
         return result
 
-    def _as_first(self, node: ir.Node) -> Inferred:
-        """The first output has shape and element type of the first input."""
-        first = first_input(node)
-        return {str(node.outputs[0].name): (self._walker.known.shapes.get(first), self._walker.known.dtypes.get(first))}
+    def _followed(self, node: ir.Node, fact: Follows) -> Inferred:
+        typed = input_of(node, fact.typed_by)
+        dtype = self._walker.known.dtypes.get(typed) or typed.dtype
+        sizes = fact.rule(self._walker.operands(node)) or []
+        return {str(v.name): (shape, dtype) for v, shape in zip(node.outputs, sizes, strict=False)}
 
     def _type(self, value: ir.Value, kind: ir.DataType | None) -> onnx.TypeProto:
         """The type of ``value``, of elements of ``kind`` (its own)."""

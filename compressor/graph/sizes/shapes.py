@@ -15,18 +15,17 @@ import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
-from compressor.graph.ir.captures import captured_values, values_of
+from compressor.graph.ir.captures import values_of
 from compressor.graph.ir.nodes import dims_of
 from compressor.graph.ir.twins import Twins
 from compressor.graph.sizes.binding import Binding, Bound, Declared, Given, Shape, batch, declared, fitted, numbered
+from compressor.graph.sizes.contrib import ShapeRecords
 from compressor.graph.sizes.dims import Size, common_factor, substitute
 from compressor.graph.sizes.inference import infer_values
 from compressor.graph.sizes.known import UNMEASURED, Known, MeasuredValue, initializer_of
 from compressor.graph.sizes.probes import SizeSearch, value_elements
 from compressor.graph.sizes.ranges import Limit, index_limits, largest_indices, reachable
 from compressor.graph.sizes.shape_rules import DimShape
-
-__all__ = ["Shapes", "captured_values", "infer", "initializer_of"]
 
 
 class Shapes:
@@ -71,6 +70,11 @@ class Shapes:
         found._numbers, found._symbolic = self._numbers.on(twins), self._symbolic.on(twins)
         found.measured = twins.of_values(self.measured)
         return found
+
+    @property
+    def records(self) -> ShapeRecords:
+        """By which they were inferred."""
+        return self._symbolic.records
 
     def __call__(self, value: ir.Value) -> Shape | None:
         """The shape of ``value``, or None where it could not be inferred."""
@@ -163,8 +167,8 @@ class Shapes:
         Raises:
             Misfit: what the run showed does not fit the file.
         """
-        symbolic = infer_values(model, self.declared, measured=measured)
-        found = Shapes(infer_values(model, self.inputs, symbolic, measured), symbolic, self.inputs)
+        symbolic = infer_values(model, self.declared, self.records, measured=measured)
+        found = Shapes(infer_values(model, self.inputs, self.records, symbolic, measured), symbolic, self.inputs)
         found.other_inputs, found.far_inputs, found.spare_inputs = self.other_inputs, self.far_inputs, self.spare_inputs
         found.near_inputs, found.unlike_inputs, found.hollow = self.near_inputs, self.unlike_inputs, self.hollow
         found.batch, found.declared, found.measured = self.batch, self.declared, measured
@@ -210,8 +214,9 @@ class Shapes:
         return reachable(self.limits, numbered(self.declared, inputs))
 
 
-def infer(
+def infer_shapes(
     model: ir.Model,
+    records: ShapeRecords,
     shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, int] | None = None,
 ) -> Shapes:
@@ -219,6 +224,7 @@ def infer(
 
     Args:
         model: normalised model; not changed.
+        records: of operators that ONNX's inference says nothing of.
         shapes: input name -> concrete shape, as the user gave them.
         dims: symbolic dimension name -> size, as the user gave them.
 
@@ -230,22 +236,22 @@ def infer(
     given = Given(shapes or {}, dims or {})
     spelled, plain = (declared(model.graph, given, labels=labels) for labels in (False, True))
     if spelled == plain:
-        return _at(model, given, plain)
+        return _at(model, records, given, plain)
     # A runtime takes the name of a size for a label; one that no sizes tried can keep to is no more than that.
     try:
-        inferred = _at(model, given, spelled)
+        inferred = _at(model, records, given, spelled)
     except ModelError:
-        return _at(model, given, plain)
+        return _at(model, records, given, plain)
     if inferred.hollow:
         with suppress(ModelError):
-            other = _at(model, given, plain)
+            other = _at(model, records, given, plain)
             return inferred if other.hollow else other
     return inferred
 
 
-def _at(model: ir.Model, given: Given, sizes: Declared) -> Shapes:
-    """Shapes of ``model`` with these of its inputs; raises as :func:`infer`."""
-    symbolic = infer_values(model, sizes)
+def _at(model: ir.Model, records: ShapeRecords, given: Given, sizes: Declared) -> Shapes:
+    """Shapes of ``model`` with these of its inputs; raises as :func:`infer_shapes`."""
+    symbolic = infer_values(model, sizes, records)
     limits = index_limits(model.graph, symbolic)
     # Where an index that is computed from sizes picks from an axis of open size, that has to be long enough: equal is.
     reached = [(limit.size, limit.index.high + 1) for limit in limits if isinstance(limit.size, Size)]

@@ -132,7 +132,7 @@ def analyse(source: ir.Model, settings: RunSettings, distrusted: Mapping[str, st
         distrusted: name of a node -> why its rule is not asked; see :func:`without_faulty_rules`.
 
     Raises:
-        ModelError: shapes do not fit; see :func:`compressor.graph.sizes.shapes.infer`.
+        ModelError: shapes do not fit; see :func:`compressor.operators.sizes.infer`.
     """
     # Weights that this tool packed earlier are codes and indices; channels belong to the numbers that they stand for.
     model, shapes = prepared_model(with_plain_weights(source), settings)

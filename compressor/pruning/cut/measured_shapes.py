@@ -21,7 +21,8 @@ from compressor.graph.sizes.binding import Bound
 from compressor.graph.sizes.dims import Misfit
 from compressor.graph.sizes.feeds import feeds
 from compressor.graph.sizes.known import MeasuredValue
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 
 SEEDS = 2
 """Runs on different numbers at each size: a shape that differs between them depends on data."""
@@ -35,7 +36,7 @@ def shapes_of(model: ir.Model, settings: RunSettings) -> Shapes:
         settings: sizes that the user gave, the provider, the seed.
 
     Raises:
-        ModelError: shapes do not fit; see :func:`compressor.graph.sizes.shapes.infer`.
+        ModelError: shapes do not fit; see :func:`compressor.operators.sizes.infer`.
     """
     shapes = infer(model, settings.input_shapes, settings.dims)
     found = _completed(model, shapes, settings.seed, settings.provider)

@@ -155,7 +155,6 @@ class Case:
 
     def _inside(self, member: ChannelGroup) -> list[str]:
         """Values that nodes with a weight of the group make, in both models."""
-        # Surgery may have replaced or fused a node, so only names that both models make can be compared.
         return self._comparable(n for slot in member.slots for n, _ in slot.value.uses())
 
     def _moved(self) -> list[str]:
@@ -165,20 +164,21 @@ class Case:
 
     def _comparable(self, nodes: Iterable[ir.Node]) -> list[str]:
         """Names of floats that these nodes make, in both models."""
-        small, reference = ({str(v.name) for n in m.graph for v in n.outputs} for m in (self.small, self.reference))
-        known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
-        names = dict.fromkeys(str(v.name) for n in nodes for v in n.outputs if v.name)
-        dtypes = {name: self.cut.coupling.shapes.dtype(known[name]) for name in names if name in known}
-        return [
-            name
-            for name, dtype in dtypes.items()
-            if name in small & reference and dtype is not None and dtype.is_floating_point()
-        ]
+        names = dict.fromkeys(str(v.name) for n in nodes for v in n.outputs)
+        return [name for name in names if name in self._floats_of_both]
+
+    @cached_property
+    def _floats_of_both(self) -> dict[str, ir.Value]:
+        """Floats that nodes of both models make, by name, as values of the model that was cut."""
+        # Surgery may have replaced or fused a node, so only names that both models make can be compared.
+        graphs = self.small.graph, self.reference.graph, self.cut.coupling.graph
+        small, reference, whole = ({str(v.name): v for n in graph for v in n.outputs} for graph in graphs)
+        both, dtypes = small.keys() & reference, self.cut.coupling.shapes.dtype
+        return {k: v for k, v in whole.items() if k in both and (dtype := dtypes(v)) and dtype.is_floating_point()}
 
     def _kept(self, runs: Runs) -> Runs:
         """What stays of the reference's values, in the shapes of the smaller model's."""
-        known = {str(v.name): v for n in self.cut.coupling.graph for v in n.outputs}
-        values = [known[name] for name in runs.names]
+        values = [self._floats_of_both[name] for name in runs.names]
         rows = [[self.cut.taken(*pair) for pair in zip(values, row, strict=True)] for row in runs.outputs]
         return Runs(runs.names, runs.feeds, rows)
 

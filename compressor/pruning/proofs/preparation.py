@@ -17,13 +17,10 @@ from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.disk.joined import ModelOrigin
 from compressor.graph.form.normalise import normalise, with_node_names
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 from compressor.pruning.proofs.graphs.constants import demand_same_constants
-from compressor.pruning.proofs.graphs.exact import (
-    became_constants,
-    demand_inherited_settings,
-    demand_settings,
-)
+from compressor.pruning.proofs.graphs.exact import became_constants, demand_settings
 from compressor.pruning.proofs.graphs.prepared_wiring import demand_prepared_wiring
 from compressor.pruning.proofs.outputs.evidence import (
     Evidence,
@@ -150,7 +147,6 @@ def _alone(original: Original, inputs: Inputs) -> list[Feed]:
 def _demand_same_parts(before: ir.Model, prepared: ir.Model, settings: RunSettings) -> list[NotProved]:
     """Holds constants, settings and wiring against the file's; what was folded and cannot be computed is returned."""
     demand_settings(before.graph, prepared.graph, "the prepared graph")
-    demand_inherited_settings(before.graph, prepared.graph, "the prepared graph")
     demand_prepared_wiring(before, prepared)
     return demand_same_constants(before, prepared, settings.provider)
 

@@ -27,8 +27,9 @@ from compressor.graph.disk import files
 from compressor.graph.disk.joined import split
 from compressor.graph.form.normalise import normalise
 from compressor.graph.ir.randomness import may_draw
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.reference import Reference
+from compressor.operators.sizes import infer
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interface
 from compressor.pruning.proofs.graphs.written import demand_same
 from compressor.pruning.proofs.outputs.evidence import Evidence, NotProved, NotProvedKind

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
+from compressor.graph.tensors.weights import weight_shapes
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable, runs_whole
 from compressor.runtime.stored import Feed, Ready, Runs
 
@@ -112,14 +114,9 @@ def affordable(count: int, model: ir.Model, macs: int = 0, *, shared: bool) -> i
     # Estimated beforehand, as a run of a large model for each group would take longer than all the rest. A session that
     # is shared does not count: all others at once take one as well.
     nodes = model.graph.num_nodes()
-    starting = 0 if shared else NODE_EFFORT * nodes + PARAMETER_EFFORT * _parameters(model)
+    starting = 0 if shared else NODE_EFFORT * nodes + PARAMETER_EFFORT * sum(map(prod, weight_shapes(model)))
     runs = EFFORT // max(1, macs + CALL_EFFORT * nodes + starting)
     return count if count <= runs else max(0, runs - 1)
-
-
-def _parameters(model: ir.Model) -> int:
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    return sum(int(tensor.size) for tensor in tensors if tensor is not None)
 
 
 def _asking(model: ir.Model, names: Sequence[str]) -> ir.Model:

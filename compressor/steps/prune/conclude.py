@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from compressor.config import PruneSettings
 from compressor.core.formatting import percentage
@@ -50,8 +49,7 @@ def conclude(
     # Once for all steps, on what will be written.
     demand_same_interfaces(start.source, pruned.sealed, pruned.free)
     plan = single_plan(run, start.source, pruned)
-    report = prune_report(run, start, pruned, judge.of(pruned.model, pruned.cut_once))
-    report = report.model_copy(update={"asked": _asked(request, report)})
+    report = prune_report(run, request.settings, start, pruned, judge.of(pruned.model, pruned.cut_once))
     report = report_rows.with_file_of_group(report, request.model).warned(lost_defaults(start.source, pruned.sealed))
     report = report.warned(far_off(report, request.settings))
     if run.settings.keep_functions:
@@ -77,12 +75,6 @@ def far_off(report: Report, asked: PruneSettings) -> list[str]:
         remedy = "give --data" if asked.data is None else "train longer (--recover finetune, more --epochs)"
         said.append(UNUSABLE.format(far=far, remedy=remedy))
     return said
-
-
-def _asked(request: PruneRequest, report: Report) -> dict[str, Any]:
-    """What was asked for, of the settings of which the run made something else."""
-    given = request.settings.model_dump(mode="json")
-    return {name: value for name, value in given.items() if report.settings[name] != value}
 
 
 def bytes_to_spare(run: PruningRun, request: PruneRequest, result: PruneResult) -> int:

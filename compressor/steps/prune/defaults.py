@@ -308,7 +308,7 @@ def _sharpened(samples: Synthetic, analysis: Analysis) -> Synthetic:
 def size_lags_macs(report: Report) -> list[str]:
     """A note where channels went for their multiply-accumulates, and the file shrank by much less."""
     after, before = report.output, report.input
-    settings = report.settings
+    settings = report.done
     if after is None or settings.get("scope") != "loss" or not before.macs or not before.bytes:
         return []
     # Other targets count bytes or parameters themselves, or milliseconds.

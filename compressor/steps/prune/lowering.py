@@ -79,8 +79,8 @@ def kept_in_training(changed: Changed | None, settings: PruneSettings) -> tuple[
 
 def zeros_in_target(report: Report) -> list[str]:
     """A warning where a target of multiply-accumulates is met by zeros alone, which the graph computes with."""
-    target, after = report.settings.get("target_macs"), report.output
-    masked = STRUCTURES.find(str(report.settings.get("structure", "channels"))).masks is not None
+    target, after = report.done.get("target_macs"), report.output
+    masked = STRUCTURES.find(str(report.done.get("structure", "channels"))).masks is not None
     zeros = [row.node for row in report.changed if masked and not row.lowered]
     if target is None or after is None or not zeros or not report.input.macs:
         return []

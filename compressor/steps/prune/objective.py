@@ -20,8 +20,8 @@ DEAR = (
 
 def macs_lag_time(report: Report) -> list[str]:
     """A note where a share of the time took far more channels than the same share of multiply-accumulates would."""
-    target = str(report.settings.get("target_latency"))
-    if report.output is None or report.settings.get("objective") != "latency" or not target.endswith("x"):
+    target = str(report.done.get("target_latency"))
+    if report.output is None or report.done.get("objective") != "latency" or not target.endswith("x"):
         return []
     share, macs = float(target[:-1]), report.output.macs / max(report.input.macs, 1)
     return [DEAR.format(share=share, macs=macs)] if macs * DEARER < share else []

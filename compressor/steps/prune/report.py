@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from compressor.config import PruneSettings
@@ -28,11 +29,12 @@ CHOSE = ("criterion", "scope", "objective", "structure", "lower")
 """Settings that say what chose what goes."""
 
 
-def prune_report(run: PruningRun, start: RunStart, pruned: Pruned, verdict: Verdict) -> Report:
+def prune_report(run: PruningRun, asked: PruneSettings, start: RunStart, pruned: Pruned, verdict: Verdict) -> Report:
     """What was done, and what came of it.
 
     Args:
         run: what it was done with.
+        asked: the settings as they were given.
         start: the original, counted, and what is to be said of the settings.
         pruned: what all steps left.
         verdict: the result beside the original.
@@ -48,7 +50,8 @@ def prune_report(run: PruningRun, start: RunStart, pruned: Pruned, verdict: Verd
             "changed": _changed_rows(pruned.recovered, analysis.shapes.batch),
             "recovery": list(pruned.layers),
             "undone": list(pruned.undone),
-            "ran": _ran(settings, run, pruned),
+            "settings": (given := asked.model_dump(mode="json")),
+            "ran": {**_decided(given, report.settings), **_ran(settings, run, pruned)},
             "accuracy": list(verdict.accuracy),
             "outputs": verdict.outputs,
             "latency": pruned.latency,
@@ -71,6 +74,11 @@ def _as_done(settings: PruneSettings, pruned: Pruned) -> PruneSettings:
     return settings.model_copy(update={"scope": "loss" if pruned.by_losses else "local"})
 
 
+def _decided(asked: Mapping[str, Any], done: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run made of settings that were left open, by name."""
+    return {name: value for name, value in done.items() if value != asked[name]}
+
+
 def _ran(settings: PruneSettings, run: PruningRun, pruned: Pruned) -> dict[str, Any]:
     """What chose and what recovered, where the run decided it; with the settings of the last training, if any."""
     chosen = {} if run.plan is not None else settings.model_dump(mode="json", include=set(CHOSE))
@@ -85,9 +93,9 @@ def _ran(settings: PruneSettings, run: PruningRun, pruned: Pruned) -> dict[str, 
     trained = (
         {}
         if recovered is None or not recovered.trained
-        else {"training": {**recovered.trained, "kept": pruned.trained}}
+        else {"training": [{**recovered.trained, "kept": pruned.trained}]}
     )
-    return {**chosen, **read, "recover": fitted, **trained}
+    return {**chosen, **read, "recover": settings.recover, "fitted": fitted, **trained}
 
 
 def _made_up(samples: RunSamples | None) -> SyntheticRow | None:

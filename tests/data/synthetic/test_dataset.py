@@ -11,7 +11,7 @@ from compressor.core.arrays import Array
 from compressor.data.synthetic import IMAGENET, SIGNED, Kind, RangeChoice, Synthetic, synthetic
 from compressor.data.synthetic.dataset import GENERATORS
 from compressor.errors import UsageError
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from tests.data.case import everything, taking
 from tests.models import in_memory, model
 

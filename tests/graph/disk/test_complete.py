@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compressor.errors import ModelError
 from compressor.graph.disk import files
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from tests.graph.disk.samples import parsed, refusal, written
 
 TEXT = """

@@ -11,7 +11,7 @@ import pytest
 from compressor.graph.form import clean
 from compressor.graph.form.branches import take_branches
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from tests.models import in_memory, model
 
 RANK = "s = Shape(x)  k = Size(s)  c = Equal(k, {other})"

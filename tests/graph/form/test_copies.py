@@ -8,7 +8,7 @@ import pytest
 from compressor.graph.form.clean import simplify
 from compressor.graph.form.copies import make_copies_apart
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.runtime.stored import run_once
 from tests.models import in_memory, model
 

@@ -9,7 +9,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.graph.form.normalise import normalise
 from compressor.graph.form.plain_sequences import write_plain_sequences
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.runtime.stored import run_once
 from tests.models import in_memory, model
 

@@ -10,7 +10,7 @@ from compressor.config import PruneSettings
 from compressor.graph.form.clean import remove_unused
 from compressor.graph.form.normalise import normalise
 from compressor.graph.form.shuffles import write_shuffles_as_gathers
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.runtime.stored import run_once
 from tests.models import in_memory, model
 

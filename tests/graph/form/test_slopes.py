@@ -13,7 +13,7 @@ from compressor.config import PruneSettings
 from compressor.graph.disk.files import load_model
 from compressor.graph.form.normalise import normalise
 from compressor.graph.form.slopes import widen_operands
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.runtime.stored import run_once
 from tests.models import in_memory, model
 

@@ -13,7 +13,7 @@ from compressor.graph.form import unfuse_attention
 from compressor.graph.form.normalise import normalise
 from compressor.graph.form.unfuse import ACTIVATIONS, FUSED
 from compressor.graph.ir.meta_keys import UNFUSED
-from compressor.graph.sizes.contrib import MICROSOFT
+from compressor.graph.ir.nodes import MICROSOFT
 from tests.graph.disk.samples import run
 from tests.models import in_memory, model
 

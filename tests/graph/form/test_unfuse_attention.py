@@ -12,7 +12,7 @@ import pytest
 from compressor.graph.form.normalise import normalise
 from compressor.graph.form.unfuse_attention import FUSED_ATTENTION
 from compressor.graph.ir.meta_keys import UNFUSED
-from compressor.graph.sizes.contrib import MICROSOFT
+from compressor.graph.ir.nodes import MICROSOFT
 from tests.graph.disk.samples import run
 from tests.models import in_memory, model
 

@@ -15,7 +15,7 @@ from compressor.commands.prune_file import prune_file
 from compressor.config import PruneSettings
 from compressor.errors import CompressorError, ModelError, ProofFailed, UsageError
 from compressor.graph.form import vocabulary
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.runtime.stored import run_once
 from compressor.steps import tokens as of_tokens
 from compressor.steps.tokens import read_tokens

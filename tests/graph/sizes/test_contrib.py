@@ -7,16 +7,15 @@ import onnx_ir as ir
 import pytest
 
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.contrib import LIKE, MICROSOFT, SAME_AS_FIRST, fused_matmul
-from compressor.graph.sizes.contrib_shapes import SHAPES
-from compressor.graph.sizes.shapes import infer
+from compressor.graph.ir.nodes import MICROSOFT
+from compressor.operators.sizes import infer
 from compressor.operators.table import RULES
 from tests.models import in_memory
 from tests.operators import test_experts, test_fused_attention, test_integer, test_packed
 
 from .test_shapes import inputs_of, run_all, values
 
-OURS = {op for domain, op in SAME_AS_FIRST if domain == MICROSOFT} | set(LIKE) | {op for _, op in SHAPES}
+OURS = {name for (domain, name), record in RULES.items() if domain == MICROSOFT and record.shapes is not None}
 CASES = (*test_integer.CASES, *test_experts.CASES, *test_fused_attention.CASES, *test_packed.CASES)
 BUILT = {case.name: case.build for case in CASES}
 
@@ -46,14 +45,17 @@ def test_shapes_and_types_are_those_of_the_runtime(name: str) -> None:
 def test_matrices_that_are_transposed(
     attributes: dict[str, int], one: tuple[int, ...], two: tuple[int, ...], expected: tuple[int, ...] | None
 ) -> None:
-    node = ir.node("FusedMatMul", [], attributes=attributes, domain=MICROSOFT)
-    assert fused_matmul(node, one, two) == expected
+    inputs = [
+        ir.Value(name=n, shape=ir.Shape(s), type=ir.TensorType(ir.DataType.FLOAT)) for n, s in (("a", one), ("b", two))
+    ]
+    node = ir.node("FusedMatMul", inputs, attributes=attributes, domain=MICROSOFT)
+    graph = ir.Graph(inputs, node.outputs, nodes=[node], opset_imports={"": 17, MICROSOFT: 1})
+    assert infer(ir.Model(graph, ir_version=8))(node.outputs[0]) == expected
 
 
-def test_records_and_shapes_are_of_the_same_operators() -> None:
-    """A shape stands apart from its record, as sizes are known before records are read; neither is forgotten."""
-    cut = {name for (domain, name), record in RULES.items() if domain == MICROSOFT and not record.whole}
-    assert cut == OURS
+def test_what_is_cut_says_which_shapes_it_makes() -> None:
+    own = {name: record for (domain, name), record in RULES.items() if domain == MICROSOFT}
+    assert {name for name, record in own.items() if not record.whole} == OURS
 
 
 def test_every_operator_has_a_case() -> None:

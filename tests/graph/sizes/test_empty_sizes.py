@@ -9,7 +9,8 @@ import pytest
 from compressor.data.synthetic.sizes import sample_shapes
 from compressor.errors import ModelError
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 from tests.graph.sizes.test_probes import CACHE, bound, rename
 from tests.models import in_memory, model
 

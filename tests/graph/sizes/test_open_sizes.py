@@ -10,7 +10,8 @@ import pytest
 from compressor.errors import ModelError
 from compressor.graph.form import clean
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 from tests.graph.sizes.size_graphs import SizeGraph
 from tests.models import in_memory, model
 

@@ -12,7 +12,8 @@ from compressor.errors import ModelError
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.feeds import feeds
 from compressor.graph.sizes.probes import VALUE_BUDGET
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
+from compressor.operators.sizes import infer
 from tests.models import in_memory, model
 
 VOLUME = """(float[N,1,D,H,W] x) => (float y) <float[16,1,3,3,3] w, float[2,16,1,1,1] v> {

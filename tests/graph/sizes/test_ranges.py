@@ -9,7 +9,7 @@ import pytest
 
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.feeds import FEW_VALUES, feeds
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from tests.models import in_memory, model
 
 TABLES = "float[30,4] table, float[20,4] small, int64[3] offsets = {0,10,20}, int64 two = {2}, int64[1] zero = {0}"

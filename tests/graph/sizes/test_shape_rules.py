@@ -15,8 +15,8 @@ from compressor.errors import ModelError
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.dims import Dim, Size, substitute, symbol
 from compressor.graph.sizes.shape_rules import SHAPE_RULES, TO_THE_END, DimShape, Operands, broadcast
-from compressor.graph.sizes.shapes import infer
 from compressor.operators.indexing import slice_range
+from compressor.operators.sizes import infer
 from tests.models import in_memory, model
 
 N, T = symbol("N"), symbol("T")

@@ -12,7 +12,7 @@ from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
+from compressor.operators.sizes import infer
 from compressor.pruning.budgets.cost import CostModel, graph_macs, graph_params, uncounted
 from compressor.pruning.budgets.select import choose_channels
 from compressor.steps.counts import stats_in_memory

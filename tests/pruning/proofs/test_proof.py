@@ -25,8 +25,9 @@ from compressor.errors import ModelError, OutOfMemory, ProofFailed, ProviderUnav
 from compressor.graph.disk import files, stream
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.feeds import feeds
-from compressor.graph.sizes.shapes import Shapes, infer
+from compressor.graph.sizes.shapes import Shapes
 from compressor.operators.reference import Reference
+from compressor.operators.sizes import infer
 from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import analysis, apply, surgery
 from compressor.pruning.cut.apply import apply_plan

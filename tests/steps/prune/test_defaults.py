@@ -224,7 +224,7 @@ def test_with_nothing_given_the_network_works_better_than_the_bare_cut(monkeypat
     assert found.agreement is not None
     assert found.agreement.cut is not None
     assert found.agreement.value > found.agreement.cut + 0.15
-    assert report.settings["scope"] == "loss"
+    assert report.done["scope"] == "loss"
 
 
 def test_outputs_are_compared_on_samples_that_recovery_did_not_see() -> None:

@@ -62,5 +62,5 @@ def test_few_samples_do_not_ruin_a_model(count: int, tmp_path: Path, monkeypatch
     said = " ".join(report.warnings)
     assert ("made-up ones were added" in said) is (count < AMPLE)
     assert ("not trained after least squares, as there are 64 samples" in said) is (count == AMPLE)
-    assert report.settings["recover"] == ("distill" if count < AMPLE else "lstsq")
+    assert report.done["recover"] == ("distill" if count < AMPLE else "lstsq")
     assert report.accuracy[0].after > 0.8  # 0.32 of four samples alone

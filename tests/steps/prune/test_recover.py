@@ -106,8 +106,8 @@ def test_a_training_that_failed_is_not_told_as_done(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(import_module("compressor.train.brief"), "distil", fail)
     asked = PruneSettings.parse({"ratio": 0.5, "recover": "distill", "samples": 16})
     report = prune(in_memory(model(NORMED % "Add(b, shift)")), asked).report
-    assert report.settings["recover"] == "lstsq"
-    assert report.asked["recover"] == "distill"
+    assert report.settings["recover"] == "distill"
+    assert report.done["recover"] == "lstsq"
     assert any("torch does not know it" in text for text in report.warnings)
 
 
@@ -146,10 +146,11 @@ def test_training_that_makes_it_worse_is_not_kept(tmp_path: Path) -> None:
     assert undone.after > undone.before
     assert not results[1].report.undone
     ran, plain = (result.report.ran for result in results)
-    assert ran["training"]["learning_rate"] == 50
-    assert ran["training"]["device"] == "cpu"
-    assert ran["training"]["kept"] is False
-    assert (plain["recover"], "training" in plain) == ("lstsq", False)
+    [training] = ran["training"]
+    assert training["learning_rate"] == 50
+    assert training["device"] == "cpu"
+    assert training["kept"] is False
+    assert (plain["recover"], plain["fitted"], "training" in plain) == ("lstsq", "lstsq", False)
     kept, rebuilt = (result.model for result in results)
     for name, value in rebuilt.graph.initializers.items():
         other = kept.graph.initializers[name].const_value

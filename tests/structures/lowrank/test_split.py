@@ -16,7 +16,7 @@ from compressor.structures.lowrank.factors import factorised, rounded
 from compressor.structures.lowrank.split import write_factors
 from tests.models import model
 from tests.reconstruct.case import noise, outputs
-from tests.reconstruct.test_forms import CONVOLUTIONS, LEFT, PRODUCTS
+from tests.reconstruct.test_product import CONVOLUTIONS, LEFT, PRODUCTS
 
 DEPTHWISE = ("depthwise", "multiplier")
 CASES = {

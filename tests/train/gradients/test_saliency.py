@@ -26,7 +26,7 @@ from compressor.train.gradients.saliency_loss import COOL, SaliencyLoss
 from compressor.train.gradients.synflow import linearise
 from tests.models import between, in_memory, model
 from tests.property.graphs import blocks_of, random_inputs, random_model
-from tests.pruning.test_criteria import scaled
+from tests.pruning.criteria.test_norms import scaled
 
 torch.set_num_threads(1)
 Numbers = NDArray[np.float64]

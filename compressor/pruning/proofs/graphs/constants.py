@@ -21,8 +21,9 @@ from compressor.core.compare import COARSEST, Tolerance, distance, has_rounding,
 from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.ir.captures import has_graph, values_of
+from compressor.graph.ir.nodes import same_operator
 from compressor.graph.ir.randomness import draws
-from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.sizes.known import initializer_of
 from compressor.graph.tensors.weights import same_tensors
 from compressor.pruning.proofs.outputs.evidence import NotProved
 from compressor.pruning.proofs.runs.whole_or_pieces import runnable
@@ -66,11 +67,11 @@ def demand_same_constants(before: ir.Model, after: ir.Model, provider: str) -> l
         ProofFailed: one is another number.
     """
     computed: dict[ir.Value, list[_Claim]] = {}
-    known: dict[ir.Value, bool] = {}
+    varying = _varying(before.graph)
     for value, claim in _claims(before, after):
         held, tensor = initializer_of(value), claim.tensor
         if held is None:
-            if value.graph is before.graph and _is_constant(value, known):
+            if value.graph is before.graph and value not in varying:
                 computed.setdefault(value, []).append(claim)
         elif held.dtype == tensor.dtype and tuple(held.shape) == tuple(tensor.shape) and not same_tensors(held, tensor):
             raise tool_fault(f"weight {value.name!r} is not what the file holds")
@@ -89,7 +90,7 @@ def _claims(before: ir.Model, after: ir.Model) -> Iterator[tuple[ir.Value, _Clai
     for node in after.graph.all_nodes():
         first = named.get(str(node.outputs[0].name)) if node.outputs else None
         twin = None if first is None else first.producer()
-        if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):
+        if twin is None or not same_operator(twin, node):
             continue
         for old, new in zip(twin.inputs, node.inputs, strict=False):
             # Whole numbers are sizes, axes and positions, which may be written in another way.
@@ -98,23 +99,16 @@ def _claims(before: ir.Model, after: ir.Model) -> Iterator[tuple[ir.Value, _Clai
                 yield old, _Claim(constant, named=False)
 
 
-def _is_constant(value: ir.Value, known: dict[ir.Value, bool]) -> bool:
-    """Does a value follow from constants of the file alone? ``known`` keeps the answers, since chains may be long."""
-    waiting = [value]
+def _varying(graph: ir.Graph) -> set[ir.Value]:
+    """Values that do not follow from constants of the file alone: an input, a body or chance has a part in them."""
+    waiting = [value for value in graph.inputs if initializer_of(value) is None]
+    waiting += [value for node in graph if has_graph(node) or draws(node) for value in node.outputs]
+    found = set(waiting)
     while waiting:
-        last = waiting[-1]
-        node = last.producer()
-        if node is None or has_graph(node) or draws(node):
-            known[last] = initializer_of(last) is not None
-        else:
-            inputs = [v for v in node.inputs if v is not None]
-            unknown = [v for v in inputs if v not in known]
-            if unknown:
-                waiting += unknown
-                continue
-            known[last] = all(known[v] for v in inputs)
-        waiting.pop()
-    return known[value]
+        fresh = {made for user in waiting.pop().consumers() for made in user.outputs} - found
+        found |= fresh
+        waiting += fresh
+    return found
 
 
 def _demand_computed(before: ir.Model, computed: dict[ir.Value, list[_Claim]], provider: str) -> list[NotProved]:

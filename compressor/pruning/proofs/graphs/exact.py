@@ -16,9 +16,9 @@ import onnx_ir as ir
 from compressor.channels.channel_mask import ChannelMask
 from compressor.core.arrays import Array, Mask
 from compressor.core.compare import same_bits
-from compressor.errors import tool_fault
+from compressor.errors import ProofFailed, tool_fault
 from compressor.graph.ir.captures import nodes_by_name
-from compressor.graph.ir.nodes import default_attribute, is_standard
+from compressor.graph.ir.nodes import default_attribute, is_standard, operator_key, twin_of
 from compressor.graph.tensors.weights import DerivedTensor, paired_weights, parts
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.written import told
@@ -74,6 +74,8 @@ def demand_settings(
 ) -> None:
     """Holds settings of nodes against those of nodes of the same name and operator in another graph.
 
+    New nodes have no numbers, such as an epsilon, that nodes which are gone do not have in a setting of that name.
+
     Args:
         before: the graph as it was.
         after: the graph that was made of it.
@@ -83,44 +85,34 @@ def demand_settings(
     Raises:
         ProofFailed: a setting is another; one that is left out is the operator's default.
     """
-    nodes = nodes_by_name(before)
-    for node in after.all_nodes():
-        twin = nodes.get(str(node.name))
-        if twin is None or (twin.domain, twin.op_type) != (node.domain, node.op_type):
-            continue
-        for name, attribute in twin.attributes.items():
-            if attribute.type in GRAPHS or (attribute.type in _COUNTS and may_follow(twin, name)):
-                continue
-            left = node.attributes.get(name) or _default(twin, name)
-            if not attribute.is_ref() and (
-                left is None or not _stands_for(left, attribute, shorter=may_follow(twin, name))
-            ):
-                raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is not what the original has")
-        for name in node.attributes.keys() - twin.attributes.keys():
-            default = _default(node, name)
-            known = default is not None and told(default) == told(node.attributes[name])
-            if not known and not may_follow(twin, name):
-                raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
-
-
-def demand_inherited_settings(before: ir.Graph, after: ir.Graph, called: str) -> None:
-    """Holds numbers among the settings of new nodes against those of nodes that are gone, such as an epsilon.
-
-    Args:
-        before: the graph as it was.
-        after: the graph that was made of it, with fused nodes taken apart.
-        called: what messages call that one.
-
-    Raises:
-        ProofFailed: a new node has another number where nodes that are gone have a setting of that name.
-    """
+    nodes, keys = nodes_by_name(before), {_key(node) for node in before.all_nodes()}
     # Nodes without a name in the file have one afterwards, so that all of theirs count as gone.
     gone = _only_in(before, after)
-    for node in _new_nodes(after, before):
-        for name, value in _numbers(node).items():
-            default = _default(node, name)
-            if name in gone and value not in gone[name] and (default is None or value != told(default)):
-                raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
+    for node in after.all_nodes():
+        twin = twin_of(node, nodes)
+        if twin is not None:
+            _demand_kept(node, twin, called, may_follow)
+        elif _key(node) not in keys:
+            for name, value in _numbers(node).items():
+                if name in gone and value not in gone[name] and not _is_default(node, name):
+                    raise _foreign(node, name, called)
+
+
+def _demand_kept(node: ir.Node, twin: ir.Node, called: str, may_follow: MayFollow) -> None:
+    """Raises ProofFailed where a node has other settings than its twin in the graph as it was."""
+    for name, attribute in twin.attributes.items():
+        if attribute.is_ref() or attribute.type in GRAPHS or (attribute.type in _COUNTS and may_follow(twin, name)):
+            continue
+        left = node.attributes.get(name) or _default(twin, name)
+        if left is None or not _stands_for(left, attribute, shorter=may_follow(twin, name)):
+            raise tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is not what the original has")
+    for name in node.attributes.keys() - twin.attributes.keys():
+        if not _is_default(node, name) and not may_follow(twin, name):
+            raise _foreign(node, name, called)
+
+
+def _foreign(node: ir.Node, name: str, called: str) -> ProofFailed:
+    return tool_fault(f"attribute {name!r} of node {node.name!r} of {called} is none that the original has")
 
 
 def became_constants(before: ir.Graph, after: ir.Graph) -> bool:
@@ -147,7 +139,7 @@ def _new_nodes(graph: ir.Graph, other: ir.Graph) -> Iterator[ir.Node]:
 
 
 def _key(node: ir.Node) -> tuple[str, str, str]:
-    return str(node.name), node.domain, node.op_type
+    return str(node.name), *operator_key(node)
 
 
 def _numbers(node: ir.Node) -> dict[str, object]:
@@ -161,6 +153,11 @@ def _default(node: ir.Node, name: str) -> ir.Attr | None:
     except (KeyError, onnx.defs.SchemaError):
         return None
     return None if default is None else ir.serde.deserialize_attribute(default)
+
+
+def _is_default(node: ir.Node, name: str) -> bool:
+    default = _default(node, name)
+    return default is not None and told(default) == told(node.attributes[name])
 
 
 def _stands_for(left: ir.Attr, whole: ir.Attr, *, shorter: bool) -> bool:

@@ -39,7 +39,7 @@ def demand_open_sizes(cut: ChannelMask, small: ir.Model) -> None:
     if not zeros and not (chosen and _may_differ(cut.coupling.graph, small.graph)):
         return
     try:
-        known = infer_values(small, shapes.declared)
+        known = infer_values(small, shapes.declared, shapes.records)
     except ModelError:
         return
     for node in zeros:

@@ -20,12 +20,12 @@ from compressor.errors import tool_fault
 from compressor.graph.form.normalise import with_node_names
 from compressor.graph.form.plain_sequences import handles_sequences
 from compressor.graph.form.unfuse import is_fused
-from compressor.graph.ir.captures import captured_values, graphs_of, has_graph, nodes_by_name, walk_back
+from compressor.graph.ir.captures import captured_values, graphs_of, has_graph, nodes_by_name, sources, walk_back
 from compressor.graph.ir.movement import joins, may_pass_on, only_moves
-from compressor.graph.ir.nodes import is_standard
+from compressor.graph.ir.nodes import is_standard, operator_key
 from compressor.graph.ir.opsets import FREE_WEIGHTS
 from compressor.graph.ir.randomness import draws
-from compressor.graph.sizes.shapes import initializer_of
+from compressor.graph.sizes.known import initializer_of
 from compressor.graph.tensors.weights import same_tensors
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
@@ -105,23 +105,23 @@ def _agree(old: _Side, new: _Side, wanted: ir.Value | None, found: ir.Value | No
     front = old.front(wanted)
     if new.is_fixed(found):
         return old.may_be_known(wanted) and _is_same_count(wanted, found)
-    sources, places = new.moved_from(found), old.places(front)
-    if all(new.place(value) in places for value in sources):
+    origins, places = new.moved_from(found), old.places(front)
+    if all(new.place(value) in places for value in origins):
         return True
     makers = [node for value in front if (node := value.producer()) is not None and not _passes_on(node)]
     gone = [node for node in makers if not old.shares(node)]
     # What was taken apart may have become anything, and what is gone was merged with an equal node. Where the file's
     # node is still there, a reader may have a copy of it, and its own of what only moves data.
     anything, moved = any(_is_taken_apart(node) for node in gone), old.moved(wanted)
-    for value in sources:
+    for value in origins:
         maker = value.producer()
         equal = maker is not None and any(_does_the_same(old, new, node, maker, depth) for node in gone or makers)
         if not (anything or equal or new.place(value) in moved):
             return False
-    found_places = {new.place(value) for value in sources}
+    found_places = {new.place(value) for value in origins}
     if found_places <= moved and not anything and not old.is_made_of(wanted, found_places):
         return False
-    return new.follows_from(sources, old.behind(wanted))
+    return new.follows_from(origins, old.behind(wanted))
 
 
 def _same_parts(
@@ -201,7 +201,7 @@ def _made_by_others(graph: ir.Graph, shared: dict[str, ir.Node]) -> dict[str, ir
 
 
 def _kind(node: ir.Node) -> tuple[str, str, str, int]:
-    return node.domain, node.op_type, node.overload, len(graphs_of(node))
+    return *operator_key(node), node.overload, len(graphs_of(node))
 
 
 def _places_of_bodies(shared: dict[str, ir.Node]) -> dict[ir.Value, SharedPlace]:
@@ -246,15 +246,14 @@ class _Side:
     def may_be_known(self, value: ir.Value) -> bool:
         """Does a value follow from constants and sizes alone? What a caller may set is no constant."""
 
-        def before(last: ir.Value) -> list[ir.Value]:
-            node = last.producer()
-            if node is None or self.is_fixed(last) or operator_of(node).on_host == Host.ALWAYS:
+        def through(node: ir.Node, last: ir.Value) -> list[ir.Value]:
+            if self.is_fixed(last) or operator_of(node).on_host == Host.ALWAYS:
                 return []
             # Of several results of a function or a branch one may be a constant of it.
             inside = not self.shares(node) and _may_hand_on(node) and not is_fused(node)
             return [] if inside else _all_read(node)
 
-        return all(last.producer() is not None or self.is_fixed(last) for last in walk_back([value], before))
+        return all(map(self.is_fixed, sources([value], through)))
 
     def place(self, value: ir.Value) -> SharedPlace | None:
         """Where a value comes from, if the other graph has that, too."""
@@ -271,7 +270,7 @@ class _Side:
 
     def front(self, value: ir.Value) -> list[ir.Value]:
         """The value, what is passed on to it, and what nodes read that are gone and may have handed that on."""
-        return _walk(value, lambda node: self._handed_on(node, _passes_on))
+        return list(walk_back([value], lambda node, _: self._handed_on(node, _passes_on)))
 
     def _handed_on(self, node: ir.Node, moves: Callable[[ir.Node], bool]) -> list[ir.Value]:
         if moves(node):
@@ -280,17 +279,15 @@ class _Side:
 
     def moved_from(self, value: ir.Value) -> list[ir.Value]:
         """What nodes that the other graph does not have only moved to where the value is."""
-        found = _walk(value, lambda node: _moved_by(node) if self._moves(node) else [])
-        ends = [v for v in found if (node := v.producer()) is None or not self._moves(node)]
-        return [v for v in ends if not self.is_fixed(v)]
+        found = sources([value], lambda node, _: _moved_by(node) if self._moves(node) else None)
+        return [source for source in found if not self.is_fixed(source)]
 
     def _moves(self, node: ir.Node) -> bool:
         return _passes_on(node) or (not self.shares(node) and only_moves(node))
 
     def moved(self, value: ir.Value) -> set[SharedPlace]:
         """Places that a value is moved from, whoever has the nodes that do it."""
-        found = _walk(value, lambda node: self._handed_on(node, lambda n: only_moves(n) or _passes_on(n)))
-        return self.places(found)
+        return self.places(walk_back([value], lambda node, _: self._handed_on(node, _moves_all)))
 
     def is_made_of(self, value: ir.Value, found: Container[SharedPlace | None]) -> bool:
         """Do movers make a value of what is at these places: of what is joined, of all parts?"""
@@ -301,22 +298,19 @@ class _Side:
             anything = node is not None and not self.shares(node) and _is_taken_apart(node)
             return anything or self.is_fixed(last) or any(self.place(twin) in found for twin in self.twins(last))
 
-        def before(last: ir.Value) -> list[ir.Value]:
-            node = last.producer()
-            if ends(last) or node is None or not (only_moves(node) or _passes_on(node)):
-                return []
-            return [part for part in _moved_by(node) if not is_empty(part)]
+        def through(node: ir.Node, last: ir.Value) -> list[ir.Value] | None:
+            parts = _moved_by(node) if not ends(last) and _moves_all(node) else []
+            return [part for part in parts if not is_empty(part)] or None
 
-        return all(ends(last) or before(last) for last in walk_back([value], before))
+        return all(map(ends, sources([value], through)))
 
     def behind(self, value: ir.Value) -> set[SharedPlace]:
         """Places of a value, of equal ones, and of all that it is made of by nodes that are gone or only move data."""
 
-        def through(node: ir.Node) -> list[ir.Value]:
-            gone = not self.shares(node) or only_moves(node) or _passes_on(node) or handles_sequences(node)
-            return _all_read(node) if gone else []
+        def through(node: ir.Node, _: ir.Value) -> list[ir.Value]:
+            return _all_read(node) if not self.shares(node) or _moves_all(node) or handles_sequences(node) else []
 
-        return self.places(_walk(value, through))
+        return self.places(walk_back([value], through))
 
     def places(self, values: Iterable[ir.Value]) -> set[SharedPlace]:
         """The places of values, and of equal ones."""
@@ -328,21 +322,7 @@ class _Side:
         def ends(last: ir.Value) -> bool:
             return self.is_fixed(last) or self.place(last) in known
 
-        def before(last: ir.Value) -> list[ir.Value]:
-            node = last.producer()
-            return [] if node is None or ends(last) else _all_read(node)
-
-        return all(last.producer() is not None or ends(last) for last in walk_back(values, before))
-
-
-def _walk(value: ir.Value, through: Callable[[ir.Node], list[ir.Value]]) -> list[ir.Value]:
-    """The value and what stands before it, as far as one comes through nodes."""
-
-    def before(last: ir.Value) -> list[ir.Value]:
-        node = last.producer()
-        return [] if node is None else through(node)
-
-    return list(walk_back([value], before))
+        return all(map(ends, sources(values, lambda node, last: None if ends(last) else _all_read(node))))
 
 
 def _may_hand_on(node: ir.Node) -> bool:
@@ -354,6 +334,11 @@ def _passes_on(node: ir.Node) -> bool:
     """Does a node give what it reads? Of what is joined that is so where all else has no elements."""
     parts = [v for v in node.inputs if v is not None and (v.const_value is None or v.const_value.size)]
     return may_pass_on(node) and (len(parts) == 1 or not joins(node))
+
+
+def _moves_all(node: ir.Node) -> bool:
+    """Are all entries of its outputs those of its inputs, by its operator or by what it is given?"""
+    return only_moves(node) or _passes_on(node)
 
 
 def _moved_by(node: ir.Node) -> list[ir.Value]:

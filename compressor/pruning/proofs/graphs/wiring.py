@@ -6,8 +6,10 @@ rare inputs alone.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from typing import Protocol
 
@@ -15,9 +17,9 @@ import onnx_ir as ir
 
 from compressor.channels.channel_mask import ChannelMask
 from compressor.errors import tool_fault
-from compressor.graph.ir.captures import graphs_of, has_graph, walk_back
+from compressor.graph.ir.captures import graphs_of, has_graph, sources, walk_back
 from compressor.graph.ir.movement import Movement, joins, may_pass_on, only_moves
-from compressor.graph.ir.nodes import tensor_of
+from compressor.graph.ir.nodes import same_operator, tensor_of
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
 from compressor.pruning.proofs.graphs.exact import stays, touched
@@ -43,7 +45,7 @@ def demand_wiring(cut: ChannelMask, small: ir.Model) -> None:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
     blocks = {block.sum: block.branch for block in cut.blocks}
-    _Wiring.of(cut.coupling.graph, blocks, _AfterCut(cut)).demand_all(small.graph, "the smaller model")
+    _Wiring(cut.coupling.graph, _AfterCut(cut), blocks).demand_all(small.graph, "the smaller model")
 
 
 def _puts_elsewhere(node: ir.Node) -> bool:
@@ -64,7 +66,7 @@ def demand_same_wiring(before: ir.Model, after: ir.Model) -> None:
     Raises:
         ProofFailed: a node reads something else, or became another operator; or a result comes from elsewhere.
     """
-    _Wiring.of(before.graph, {}, _AfterRecovery(before.graph)).demand_all(after.graph, "the recovered model")
+    _Wiring(before.graph, _AfterRecovery(before.graph)).demand_all(after.graph, "the recovered model")
 
 
 def demand_wiring_beside(before: ir.Model, after: ir.Model, layers: Collection[str], called: str) -> None:
@@ -81,7 +83,7 @@ def demand_wiring_beside(before: ir.Model, after: ir.Model, layers: Collection[s
     Raises:
         ProofFailed: another node reads something else, or became another operator; or a result comes from elsewhere.
     """
-    _Wiring.of(before.graph, {}, _BesideLayers(before.graph), frozenset(layers)).demand_all(after.graph, called)
+    _Wiring(before.graph, _BesideLayers(before.graph), layers=frozenset(layers)).demand_all(after.graph, called)
 
 
 def _place(value: ir.Value) -> OutputPlace:
@@ -90,23 +92,23 @@ def _place(value: ir.Value) -> OutputPlace:
 
 
 class Allowed(Protocol):
-    """What may be other than it was."""
+    """What may be other than it was; no whole number, and nothing is gone, where nothing else is said."""
 
     def constant(self, kept: ir.Value, wanted: ir.Value | None) -> bool:
         """May a constant stand for a value of this graph, or where nothing was (None)?"""
         ...
 
-    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:
+    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:  # noqa: ARG002 - by default none
         """May a node of this graph, or its caller (None), read other whole numbers in the place of a value?"""
-        ...
+        return False
 
     def put_in(self, node: ir.Node) -> bool:
         """May a node that this graph does not have stand between?"""
         ...
 
-    def gone(self, value: ir.Value) -> bool:
+    def gone(self, value: ir.Value) -> bool:  # noqa: ARG002 - by default nothing
         """Is nothing left of a value of this graph?"""
-        ...
+        return False
 
 
 @dataclass(frozen=True)
@@ -170,14 +172,8 @@ class _AfterRecovery(Allowed):
             return False
         return wanted is None or wanted.const_value is not None
 
-    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:  # noqa: ARG002 - none at all
-        return False
-
     def put_in(self, node: ir.Node) -> bool:
         return bool(operator_of(node).addends) or _puts_elsewhere(node)
-
-    def gone(self, value: ir.Value) -> bool:  # noqa: ARG002 - nothing is
-        return False
 
 
 @dataclass(frozen=True)
@@ -190,16 +186,9 @@ class _BesideLayers(Allowed):
         # A weight that is packed has other names; one of the same name is compared by itself.
         return str(kept.name) not in self.graph.initializers and (wanted is None or wanted.const_value is not None)
 
-    def other_integers(self, node: ir.Node | None, value: ir.Value | None) -> bool:  # noqa: ARG002 - none at all
-        return False
-
     def put_in(self, node: ir.Node) -> bool:
         # What makes a weight of constants.
-        found = walk_back(node.outputs, lambda last: () if (maker := last.producer()) is None else maker.inputs)
-        return all(value.producer() is not None or value.is_initializer() for value in found)
-
-    def gone(self, value: ir.Value) -> bool:  # noqa: ARG002 - nothing is
-        return False
+        return all(value.is_initializer() for value in sources(node.outputs, lambda maker, _: maker.inputs))
 
 
 @dataclass(frozen=True)
@@ -208,24 +197,20 @@ class _Wiring:
 
     Attributes:
         graph: whose wiring it is.
-        nodes: all of them by name.
-        blocks: sums that may go, and the number of the input that goes with each.
         allowed: what may be other than it was.
+        blocks: sums that may go, and the number of the input that goes with each.
         layers: names of nodes in whose place others may stand.
     """
 
     graph: ir.Graph
-    nodes: dict[str, ir.Node]
-    blocks: Mapping[ir.Node, int]
     allowed: Allowed
-    layers: frozenset[str]
+    blocks: Mapping[ir.Node, int] = field(default_factory=dict)
+    layers: Collection[str] = ()
 
-    @staticmethod
-    def of(
-        graph: ir.Graph, blocks: Mapping[ir.Node, int], allowed: Allowed, layers: frozenset[str] = frozenset()
-    ) -> _Wiring:
-        """The wiring of a graph; the rest as the attributes."""
-        return _Wiring(graph, {str(node.name): node for node in graph.all_nodes()}, blocks, allowed, layers)
+    @cached_property
+    def nodes(self) -> Mapping[str, ir.Node]:
+        """All of them by name."""
+        return {str(node.name): node for node in self.graph.all_nodes()}
 
     def demand_all(self, other: ir.Graph, called: str) -> None:
         """Raises ProofFailed where another graph, which messages call so, reads or gives something else."""
@@ -237,34 +222,9 @@ class _Wiring:
 
     def demand(self, node: ir.Node, twin: ir.Node, called: str) -> None:
         """Raises ProofFailed where a node reads something else than its twin in this graph."""
-        wanted, found = given_inputs(twin), given_inputs(node)
-
-        def stands(new: ir.Value | None, old: ir.Value | None) -> bool:
-            return self.stands_for(new, [old], integers=self.allowed.other_integers(twin, old))
-
-        if (node.domain, node.op_type) != (twin.domain, twin.op_type):
-            # A repair may move what another node of the same work gives, and call that one by the name of this.
-            moved = only_moves(node) and self._moves_work_of(node, twin)
-            if not only_moves(node) or not (moved or only_moves(twin) or twin in self.blocks):
-                raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
-            count = len(found) if joins(node) else 1
-            data, rest = found[:count], found[count:]
-            held = all(new is None or _is_whole(new) for new in rest) and (
-                moved or all(self.stands_for(new, wanted, integers=new is not None and _is_whole(new)) for new in data)
-            )
-        elif joins(twin):
-            # Parts of which nothing is left go.
-            rest, dropped = list(wanted), list[ir.Value | None]()
-            held = True
-            for new in found:
-                while rest and not stands(new, rest[0]):
-                    dropped.append(rest.pop(0))
-                held = held and bool(rest)
-                rest = rest[1:]
-            held = held and all(value is not None and self.allowed.gone(value) for value in (*dropped, *rest))
-        else:
-            held = all(stands(new, old) for old, new in zip_longest(wanted, found))
-        if not held:
+        if not (same_operator(node, twin) or self._may_become(node, twin)):
+            raise tool_fault(f"node {node.name!r} of {called} is a {node.op_type}, was a {twin.op_type}")
+        if not self._reads_same(node, twin):
             raise tool_fault(f"node {node.name!r} ({node.op_type}) of {called} reads other values than it did")
         bodies, made = graphs_of(twin), graphs_of(node)
         # A mover may stand where a node with bodies stood, and has none of them.
@@ -272,6 +232,34 @@ class _Wiring:
             raise tool_fault(f"node {node.name!r} of {called} has {len(made)} bodies, had {len(bodies)}")
         for body, graph in zip(bodies, made, strict=False):
             self.demand_results(body, graph, f"a body of {node.name!r} in {called}")
+
+    def _may_become(self, node: ir.Node, twin: ir.Node) -> bool:
+        """May a node, of another operator than its twin, have its name?"""
+        return only_moves(node) and (only_moves(twin) or twin in self.blocks or self._moves_work_of(node, twin))
+
+    def _reads_same(self, node: ir.Node, twin: ir.Node) -> bool:
+        wanted, found = given_inputs(twin), given_inputs(node)
+
+        def stands(new: ir.Value | None, old: ir.Value | None) -> bool:
+            return self.stands_for(new, [old], integers=self.allowed.other_integers(twin, old))
+
+        if not same_operator(node, twin):
+            count = len(found) if joins(node) else 1
+            return all(new is None or _is_whole(new) for new in found[count:]) and (
+                self._moves_work_of(node, twin)
+                or all(self.stands_for(v, wanted, integers=v is not None and _is_whole(v)) for v in found[:count])
+            )
+        if not joins(twin):
+            return all(stands(new, old) for old, new in zip_longest(wanted, found))
+        # Parts of which nothing is left go.
+        left, dropped = deque(wanted), list[ir.Value | None]()
+        for new in found:
+            while left and not stands(new, left[0]):
+                dropped.append(left.popleft())
+            if not left:
+                return False
+            left.popleft()
+        return all(value is not None and self.allowed.gone(value) for value in (*dropped, *left))
 
     def demand_results(self, wanted: ir.Graph, found: ir.Graph, owner: str) -> None:
         """Raises ProofFailed where a graph or a body gives something else than its twin in this graph."""
@@ -299,22 +287,22 @@ class _Wiring:
     def _sources(self, value: ir.Value, integers: bool) -> Iterator[ir.Value]:
         """The value itself, or what nodes that a repair put in made it of; ``integers``: arithmetic of sizes, too."""
 
-        def before(last: ir.Value) -> Iterable[ir.Value | None] | None:
-            node = last.producer()
-            if node is None or str(node.name) in self.nodes:
-                return None
-            return node.inputs if (integers and _is_whole(last)) or self.allowed.put_in(node) else None
+        def through(node: ir.Node, last: ir.Value) -> Iterable[ir.Value | None] | None:
+            made = str(node.name) not in self.nodes
+            return node.inputs if made and ((integers and _is_whole(last)) or self.allowed.put_in(node)) else None
 
-        found = walk_back([value], lambda last: before(last) or ())
-        return (last for last in found if before(last) is None)
+        return sources([value], through)
 
     def _moves_work_of(self, node: ir.Node, twin: ir.Node) -> bool:
-        """Is what a node moves made by one that does the same as its twin, of the same?"""
-        sources = self._sources(node.inputs[0], integers=False) if node.inputs[0] is not None else ()
-        return any((maker := value.producer()) is not None and self._does_work_of(maker, twin) for value in sources)
+        """Is what a node moves made by one that does the same as its twin, of the same?
+
+        A repair may move what another node of the same work gives, and call that one by the name of this.
+        """
+        data = self._sources(node.inputs[0], integers=False) if node.inputs[0] is not None else ()
+        return any((maker := value.producer()) is not None and self._does_work_of(maker, twin) for value in data)
 
     def _does_work_of(self, maker: ir.Node, twin: ir.Node) -> bool:
-        if (maker.domain, maker.op_type) != (twin.domain, twin.op_type):
+        if not same_operator(maker, twin):
             return False
         settings, wanted = ({name: told(a) for name, a in n.attributes.items()} for n in (maker, twin))
         pairs = zip_longest(given_inputs(twin), given_inputs(maker))
@@ -331,17 +319,16 @@ class _Wiring:
     def _in_front(self, value: ir.Value) -> Iterator[OutputPlace]:
         """The value's place, and those of values that nodes only pass on to it, or add a block to that goes."""
 
-        def before(last: ir.Value) -> Iterable[ir.Value | None]:
-            node = last.producer()
-            if node is not None and node in self.blocks:
+        def through(node: ir.Node, _: ir.Value) -> Iterable[ir.Value | None]:
+            if node in self.blocks:
                 return [v for k, v in enumerate(node.inputs) if k != self.blocks[node]]
-            if node is None or not may_pass_on(node):
+            if not may_pass_on(node):
                 return ()
             parts = [v for v in node.inputs if v is not None and not is_empty(v) and not self.allowed.gone(v)]
             # What joins several parts gives none of them alone.
             return node.inputs[:1] if not joins(node) else parts if len(parts) == 1 else ()
 
-        return map(_place, walk_back([value], before))
+        return map(_place, walk_back([value], through))
 
 
 def given_inputs(node: ir.Node) -> list[ir.Value | None]:

@@ -17,7 +17,7 @@ from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import analyse
 from compressor.pruning.cut.apply import apply_plan, cut_of
-from compressor.pruning.proofs.graphs.exact import _stands_for, demand_exact, demand_inherited_settings
+from compressor.pruning.proofs.graphs.exact import _stands_for, demand_exact, demand_settings
 from tests.models import between, in_memory, model
 from tests.property.graphs import random_model
 
@@ -161,8 +161,8 @@ def test_what_takes_the_place_of_a_node_has_its_numbers(names: bool) -> None:
     for graph in (before.graph, after.graph):
         for node in graph:
             node.name = node.op_type if names or graph is after.graph else None
-    demand_inherited_settings(before.graph, after.graph, "it")
+    demand_settings(before.graph, after.graph, "it")
     first = next(iter(after.graph))
     first.attributes["alpha"] = ir.AttrFloat32("alpha", 1.25)
     with pytest.raises(ProofFailed, match="attribute 'alpha' of node 'LeakyRelu' of it"):
-        demand_inherited_settings(before.graph, after.graph, "it")
+        demand_settings(before.graph, after.graph, "it")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from compressor.graph.form.normalise import normalise
-from compressor.graph.sizes.shapes import infer
 from compressor.graph.tensors import weights
+from compressor.operators.sizes import infer
 from compressor.pruning.proofs.runs import inputs
 from compressor.pruning.proofs.runs.inputs import LOUD, Inputs
 from tests.models import between, in_memory

@@ -20,7 +20,7 @@ from tests.oracle import couple
 Numbers = NDArray[np.float64]
 AGGREGATES = {"mean": np.mean, "sum": np.sum, "max": np.max}
 ALL: list[str] = [name for name in CRITERIA if criterion(name).needs is None]
-"""Those that weights are enough for; for the others see test_criteria_data.py and tests/train/test_saliency.py."""
+"""Those that weights are enough for; of the others see test_activations.py and test_saliency.py."""
 
 
 def chain() -> onnx.ModelProto:

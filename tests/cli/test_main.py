@@ -255,3 +255,9 @@ def test_shells_complete_commands_options_and_values():
     assert "--target-macs" in complete("prune --target")
     assert complete("prune --scope l") == ["loss", "local"]
     assert "lstsq" in complete("prune --recover l")
+
+
+def test_unknown_command_is_suggested(run):
+    result = run("prnue", "x.onnx")
+    assert result.exit_code == 2
+    assert "Did you mean 'prune'?" in result.stderr
