@@ -1,7 +1,12 @@
-"""Quantisation nodes (ONNX QuantizeLinear-21, DequantizeLinear-21): per tensor, per axis, or in blocks."""
+"""Quantisation nodes (ONNX QuantizeLinear-21, DequantizeLinear-21): per tensor, per axis, or in blocks.
+
+ONNX Runtime has its own of the same names (domain com.microsoft), which its quantiser writes for integers of 4 and 16
+bits below operator set 21.
+"""
 
 from __future__ import annotations
 
+from compressor.graph.sizes.contrib import MICROSOFT
 from compressor.operators.facts import Grid
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
@@ -34,22 +39,30 @@ def _linear(call: Call) -> str:
 
 
 OPERATORS = (
-    Operator(
-        "QuantizeLinear",
-        signature=_linear,
-        sizes={"inside": "block_size"},
-        pointwise=True,
-        settings=(1, 2),
-        scales=(1,),
-        encodes="integers",
+    *(
+        Operator(
+            "QuantizeLinear",
+            domain,
+            signature=_linear,
+            sizes={"inside": "block_size"},
+            pointwise=True,
+            settings=(1, 2),
+            scales=(1,),
+            encodes="integers",
+        )
+        for domain in ("", MICROSOFT)
     ),
-    Operator(
-        "DequantizeLinear",
-        signature=_linear,
-        sizes={"inside": "block_size"},
-        pointwise=True,
-        settings=(1, 2),
-        encodes="reals",
-        grid={0: Grid(1, 2, None)},
+    *(
+        Operator(
+            "DequantizeLinear",
+            domain,
+            signature=_linear,
+            sizes={"inside": "block_size"},
+            pointwise=True,
+            settings=(1, 2),
+            encodes="reals",
+            grid={0: Grid(1, 2, None)},
+        )
+        for domain in ("", MICROSOFT)
     ),
 )

@@ -113,7 +113,13 @@ def _divided(size: Dim, by: int) -> int | None:
     return size // by if isinstance(size, int) and size % by == 0 else None
 
 
+def same(of: Operands) -> MadeShapes | None:
+    """Shape of QuantizeLinear and DequantizeLinear (com.microsoft): the first input's."""
+    return [of.shape(0)]
+
+
 SHAPES: Mapping[tuple[str, str], Callable[[Operands], MadeShapes | None]] = MappingProxyType({
+    (MICROSOFT, "DequantizeLinear"): same,
     (MICROSOFT, "FusedMatMul"): matmul,
     (MICROSOFT, "GatherBlockQuantized"): packed_table,
     (MICROSOFT, "GroupQueryAttention"): grouped,
@@ -121,7 +127,12 @@ SHAPES: Mapping[tuple[str, str], Callable[[Operands], MadeShapes | None]] = Mapp
     (MICROSOFT, "MoE"): experts,
     (MICROSOFT, "MultiHeadAttention"): multi_head,
     (MICROSOFT, "QMoE"): packed_experts,
+    (MICROSOFT, "QuantizeLinear"): same,
 })  # fmt: skip
 """(domain, operator) -> shapes of its outputs, which have the element type of the first input but for those below."""
-TYPED_BY: Mapping[tuple[str, str], int] = MappingProxyType({(MICROSOFT, "GatherBlockQuantized"): 2})
-"""(domain, operator) -> the input whose element type its outputs have."""
+TYPED_BY: Mapping[tuple[str, str], int] = MappingProxyType({
+    (MICROSOFT, "DequantizeLinear"): 1,
+    (MICROSOFT, "GatherBlockQuantized"): 2,
+    (MICROSOFT, "QuantizeLinear"): 2,
+})  # fmt: skip
+"""(domain, operator) -> the input whose element type its outputs have; it is not known where that is left out."""

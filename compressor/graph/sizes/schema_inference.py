@@ -14,7 +14,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph.ir.captures import captured_values, has_graph
-from compressor.graph.ir.nodes import REALS, is_standard
+from compressor.graph.ir.nodes import REALS, is_standard, optional_input
 from compressor.graph.sizes import contrib_shapes
 from compressor.graph.sizes.contrib import OLDER_SAME_AS_FIRST, SAME_AS_FIRST, standard_node, twin_of
 from compressor.graph.sizes.dims import Dim, Misfit, Size
@@ -69,7 +69,7 @@ class SchemaInference:
         own = contrib_shapes.SHAPES.get((node.domain, node.op_type))
         if own is not None:
             place = contrib_shapes.TYPED_BY.get((node.domain, node.op_type))
-            typed = first_input(node) if place is None else node.inputs[place]
+            typed = first_input(node) if place is None else optional_input(node, place)
             kind = None if typed is None else self._walker.known.dtypes.get(typed) or typed.dtype
             sizes = own(self._walker.operands(node)) or []
             return {str(v.name): (shape, kind) for v, shape in zip(node.outputs, sizes, strict=False)}

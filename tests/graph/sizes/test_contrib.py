@@ -12,12 +12,12 @@ from compressor.graph.sizes.contrib_shapes import SHAPES
 from compressor.graph.sizes.shapes import infer
 from compressor.operators.table import RULES
 from tests.models import in_memory
-from tests.operators import test_experts, test_fused_attention, test_integer, test_packed
+from tests.operators import test_experts, test_fused_attention, test_integer, test_packed, test_quant
 
 from .test_shapes import inputs_of, run_all, values
 
 OURS = {op for domain, op in SAME_AS_FIRST if domain == MICROSOFT} | set(LIKE) | {op for _, op in SHAPES}
-CASES = (*test_integer.CASES, *test_experts.CASES, *test_fused_attention.CASES, *test_packed.CASES)
+CASES = (*test_integer.CASES, *test_experts.CASES, *test_fused_attention.CASES, *test_packed.CASES, *test_quant.CASES)
 BUILT = {case.name: case.build for case in CASES}
 
 
