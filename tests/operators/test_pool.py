@@ -23,6 +23,16 @@ CASES = (
           p = MaxPool<kernel_shape=[2,1],strides=[1,2]>(t)  b = Transpose<perm=[0,3,1,2]>(p)""", {"v": 4}, out=8,
           frozen={"w": "MaxPool works along this axis as a whole"}),
     image("LpPool", "b = LpPool<kernel_shape=[2,2],p=2>(a)"),
+    image("MaxUnpool", """p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)  h = Conv(p, u)
+          b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(h, i)""", more="float[16,16,1,1] u"),
+    image("MaxUnpool to a size", """p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)
+          b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(p, i, size)""", more="int64[4] size = {3,16,6,6}"),
+    image("MaxUnpool into another space", """p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)
+          b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(p, i, size)""", {"v": 4},
+          more="int64[4] size = {3,16,7,7}", frozen={"w": "puts values into [16, 7, 7] that were found in [16, 6, 6]"}),
+    image("MaxUnpool by indices that were moved", """p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)
+          k = Add(i, nought)  b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(p, k)""", {"v": 4},
+          more="int64 nought = {0}", frozen={"w": "its indices"}),
     image("Resize by scales", 'b = Resize<mode="nearest">(a, , scales)', more="float[4] scales = {1,1,2,2}"),
     image("Resize to sizes", 'b = Resize<mode="linear">(a, , , sizes)', more="int64[4] sizes = {3,16,12,9}"),
     image("Resize to sizes of some axes", 'b = Resize<mode="linear",axes=[2,3]>(a, , , sizes)',
