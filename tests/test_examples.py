@@ -174,11 +174,11 @@ def test_walk_through_of_a_new_operator(tmp_path: Path) -> None:
     assert record in whole
     assert transpose in (tmp_path / "compressor/operators/movement.py").read_text(encoding="utf-8")
     source.write_text(whole.replace(record, ""), encoding="utf-8")
-    assert "7 failed" in run_cases(tmp_path)
-    fact = '        sizes={"g": "group"},\n'
+    assert "8 failed" in run_cases(tmp_path)
+    fact = '        sizes={"g": "group", "q": "offset_group"},\n'
     assert fact in record
     source.write_text(whole.replace(record, record.replace(fact, "")), encoding="utf-8")
-    assert "2 failed, 5 passed" in run_cases(tmp_path)
+    assert "3 failed, 5 passed" in run_cases(tmp_path)
 
 
 def run_cases(folder: Path) -> str:

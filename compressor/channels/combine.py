@@ -7,6 +7,7 @@ normalisations, broadcasting arithmetic and recurrent layers all are this one fu
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -189,9 +190,9 @@ class _Combine:
             # A term cannot vary along what its partner knows nothing of, so the one with more axes is merged along
             # them.
             if len(common) < len(term.axes):
-                return self._collapse(side, term, common)
+                return self._collapse(side, term, common, None if len(common) < len(partner.axes) else partner)
             if len(common) < len(partner.axes):
-                return self._collapse(other, partner, common)
+                return self._collapse(other, partner, common, term)
             followed = True
             why = self._why(side, term, "is coupled with something frozen")
             if self.units.union(term.units, ordered(self.units, partner, term.axes, why).units, why):
@@ -202,11 +203,13 @@ class _Combine:
         if len(shared) < len(term.axes):
             return self._collapse(side, term, [a for a in term.axes if a not in shared])
         text = f"{other.operand.value.name} meets it in {self.node.op_type} and has nothing to remove there"
-        return self.units.freeze(term.units, self._why(side, term, text))
+        return self.units.freeze(term.units, replace(self._why(side, term, text), unmatched=True))
 
-    def _collapse(self, side: Side, term: Named, keep: Collection[str]) -> bool:
+    def _collapse(self, side: Side, term: Named, keep: Collection[str], by: Named | None = None) -> bool:
+        """Merges ``term`` along what is not in ``keep``, where that is so ``by`` another term's doing."""
         drop = [d for d, a in enumerate(term.axes) if a not in keep]
-        return self.units.merge_along(term.units, drop, self._why(side, term, "is merged with something frozen"))
+        why = self._why(side, term, "is merged with something frozen")
+        return self.units.merge_along(term.units, drop, why, None if by is None else by.units)
 
     def _why(self, side: Side, term: Named, text: str) -> Reason:
         axes = [a for a, group in enumerate(side.operand.axes) if set(group) & set(term.axes)]

@@ -30,12 +30,18 @@ class Unexplained(Exception):  # noqa: N818 - control flow: the node's rule give
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something was frozen: the value and axis seen, at which node, in one sentence."""
+    """Why something was frozen: the value and axis seen, at which node, in one sentence.
+
+    Attributes:
+        value, axis, node, reason: that.
+        unmatched: an operand labels nothing there, which may itself come of something that was frozen.
+    """
 
     value: str
     axis: str
     node: str
     reason: str
+    unmatched: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ class Units:
     A set that is frozen keeps a root of its own, which answers for it as unit 0: so a root knows why its set is frozen,
     and freezing costs what the roots are and not what all units are.
 
-    ``version`` grows with every merge, so that a caller sees when nothing changes any more.
+    ``version`` grows with every merge, so that a caller sees when nothing changes any more. ``merging`` holds units by
+    which others were merged, that lie along more axes than they do.
     """
 
     def __init__(self) -> None:
@@ -111,6 +118,7 @@ class Units:
         self._shown = np.zeros(1, np.int64)
         self._cause = np.full(1, -1, np.int64)
         self.freezes: list[Freeze] = []
+        self.merging: list[UnitArray] = []
         self.version = 0
         self._unpaired: UnitArray | None = None
         self._shortened: tuple[int, dict[int, tuple[object, Term[Any] | None]]] = 0, {}
@@ -190,10 +198,13 @@ class Units:
         """Merges with the frozen unit; the first reason given for a unit is the one remembered."""
         return self.union(units, np.asarray(FROZEN, np.int64), reason)
 
-    def merge_along(self, units: UnitArray, axes: Iterable[int], reason: Reason) -> bool:
-        """Merges units that differ only in their position along ``axes``."""
+    def merge_along(self, units: UnitArray, axes: Iterable[int], reason: Reason, by: UnitArray | None = None) -> bool:
+        """Merges units that differ only in their position along ``axes``; others that ask for it are noted."""
         index = tuple(slice(0, 1) if d in set(axes) else slice(None) for d in range(units.ndim))
-        return self.union(units, units[index], reason)
+        merged = self.union(units, units[index], reason)
+        if merged and by is not None:
+            self.merging.append(by)
+        return merged
 
     def cause(self, units: UnitArray) -> list[tuple[Freeze, int]]:
         """The freezings behind ``units`` and how many of them each explains, most first."""

@@ -2,7 +2,8 @@
 
 A frequency of rotary positions, say, is the same in all heads. Where it brings channels of its own, heads of queries
 and keys keep the same dimensions; where keys stay, as a cache holds them, nothing of the queries can go then. Started
-anew without these units, whole heads of the queries can.
+anew without these units, whole heads of the queries can. Coordinates of a box, which all stay, make offsets of sampling
+points the same in all heads, and what is sampled there has to keep all of its heads.
 """
 
 from __future__ import annotations
@@ -22,29 +23,38 @@ UnitAxis = tuple[ir.Value, int]
 
 
 def in_vain(fresh: Mapping[UnitAxis, UnitArray], units: Units, closed: Collection[UnitAxis]) -> set[UnitAxis]:
-    """What brought units in vain: vectors of the file; where there are none any more, copies that are joined.
+    """What brought units in vain: vectors of the file; then axes of its matrices; then copies that are joined.
 
-    The latter once, and of these what was frozen first, as that may have stopped the others.
+    A matrix is left alone unless its units merged others on the way; of these, what other operands stopped that have
+    nothing to remove there comes last, as such an operand may have lost its own units in vain. Copies start over once,
+    and of these what was frozen first, as that may have stopped the others.
 
     Args:
         fresh: all units that were brought.
-        units: knows which are frozen.
+        units: knows which are frozen, and by which others were merged.
         closed: what was found in vain before, and brings nothing any more.
     """
     vectors, copies = set(), list[tuple[int, UnitAxis]]()
+    matrices: dict[bool, set[UnitAxis]] = {False: set(), True: set()}
+    blamed = {int(unit) for own in units.merging if units.stopped_at(own) is not None for unit in own.ravel()}
     for (value, axis), own in fresh.items():
         stopped = units.stopped_at(own)
         tensor = initializer_of(value)
         # Rules may bring units all the same; starting anew a second time would end in the same place, and never stop.
         if stopped is None or (value, axis) in closed:
             continue
-        # A vector brings one unit for every number of it; a matrix may have channels on another axis and is left alone.
+        # A vector brings one unit for every number of it; a matrix may have channels on another axis.
         if tensor is not None and own.size == prod(tensor.shape.numpy()):
             vectors.add((value, axis))
+        elif tensor is not None and not blamed.isdisjoint(own.tolist()):
+            matrices[units.freezes[stopped].reason.unmatched].add((value, axis))
         elif axis == NO_AXIS and not value.is_initializer():
             copies.append((stopped, (value, axis)))
     # One kind at a time: the coupling starts over after each, and what was frozen may be free then.
-    if vectors or any(axis == NO_AXIS for _, axis in closed):
-        return vectors
+    for found in (vectors, matrices[False], matrices[True]):
+        if found:
+            return found
+    if any(axis == NO_AXIS for _, axis in closed):
+        return set()
     first = min((stopped for stopped, _ in copies), default=0)
     return {place for stopped, place in copies if stopped == first}

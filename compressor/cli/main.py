@@ -1,6 +1,7 @@
 """The two programs: ``onnx-compress`` with its commands, and ``onnx-prune``, which is one of them."""
 
 import atexit
+import faulthandler
 import os
 import signal
 import sys
@@ -83,6 +84,9 @@ def _run(command: click.Command, prog_name: str, prefix: str = VARIABLE_PREFIX) 
     # A shell that runs the program in the background ignores the signal, and that is left so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Interrupt())
+    # Native libraries run whatever a model says, and where one crashes, nothing else would tell that it did, or where.
+    with suppress(OSError, RuntimeError, ValueError):  # there is no stderr that it could be written to
+        faulthandler.enable(all_threads=False)
     # The process is the program's own, so that nothing is put in anybody's way.
     postpone_sympy()
     rarely_collect()

@@ -16,7 +16,7 @@ from compressor.graph.ir import exporter_metadata
 from compressor.pruning.proofs import proof
 from compressor.pruning.proofs.graphs.interface_match import demand_teachable
 from compressor.steps.provenance import training_facts
-from compressor.steps.refusal import blamed_on
+from compressor.steps.refusal import blamed_on, demand_running
 from compressor.steps.refused_samples import samples_tried
 from compressor.steps.run_files import as_read
 from compressor.train.defaults import training_defaults
@@ -31,7 +31,12 @@ LAST_GOOD = "last-good.onnx"
 def tune(
     model: ir.Model, settings: TuneSettings, *, teacher: ir.Model | None = None, observe: Observer | None = None
 ) -> TuneResult:
-    """:func:`compressor.train.finetune.finetune`, towards small channels where a regularizer is named."""
+    """:func:`compressor.train.finetune.finetune`, towards small channels where a regularizer is named.
+
+    Raises:
+        ModelError: ONNX Runtime does not run the model.
+    """
+    demand_running(model, model, settings)
     if isinstance(settings, SparsifySettings) and settings.regularizer is not None:
         return regularized(model, settings, teacher=teacher, observe=observe)
     return finetune(model, settings, teacher=teacher, observe=observe)

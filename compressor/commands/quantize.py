@@ -31,7 +31,7 @@ from compressor.steps.quantize import (
     quantize_tasks,
 )
 from compressor.steps.quantize_mode import made, mode_remarks
-from compressor.steps.refusal import blamed_on
+from compressor.steps.refusal import blamed_on, demand_running
 from compressor.steps.refused_samples import samples_tried
 from compressor.steps.run_samples import sized
 
@@ -63,7 +63,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
 
     Raises:
         NothingToPrune: the model has no weight to quantise, or is quantised already.
-        ModelError: the quantiser refuses the model, or what it makes of it does not run.
+        ModelError: the model does not run, the quantiser refuses it, or what it makes of it does not run.
         ProofFailed: inputs or outputs changed, or what was written is not what was compared.
         CompressorError: others of :mod:`compressor.errors`, each with its exit code.
     """
@@ -74,6 +74,7 @@ def quantize(model: str | Path | ir.Model, settings: QuantizeSettings, *, clock:
         demand_unquantised(source)
     with clock.phase("analyse"):
         tasks = quantize_tasks(source, settings)
+        demand_running(path or source, source, settings)
     with clock.phase("samples"):
         samples = quantize_samples(source, settings)
         original = JudgedOriginal.of(source, samples, settings)

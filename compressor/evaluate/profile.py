@@ -114,7 +114,7 @@ def _profile(path: Path, settings: ProofSection, feeds: Mapping[str, Array]) -> 
     from compressor.runtime.profile import profile  # noqa: PLC0415 - imports the runtime
     from compressor.runtime.sessions import Setup  # noqa: PLC0415
 
-    return profile(path, settings.provider, feeds, Setup(), RUNS_COUNTED).by_name()
+    return profile(path, settings.provider, feeds, Setup(guarded=False), RUNS_COUNTED).by_name()
 
 
 def _costs(model: ir.Model, shapes: Shapes, turns: Turns | None) -> list[_Cost]:

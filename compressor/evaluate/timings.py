@@ -39,7 +39,9 @@ def timed_run(
     with clock.phase("load"):
         inputs, size = _inputs(models, settings, batch)
     # Where two models take turns, spinning threads of one session would slow the other one down.
-    setup = sessions.Setup(threads=settings.threads, cuda_graph=settings.cuda_graph, polite=len(models) > 1)
+    setup = sessions.Setup(
+        threads=settings.threads, cuda_graph=settings.cuda_graph, polite=len(models) > 1, guarded=False
+    )
     subjects = [
         latency.TimedModel(m.runs, settings.provider, pair.cast(inputs, m), setup, settings.io_binding) for m in models
     ]

@@ -77,7 +77,7 @@ class RuntimeTimer:
         self.warnings = [OPEN_SIZES.format(made_up)] if made_up else []
         self._batch = pair.batch_of(self._feeds, settings.batch if settings.batch > 1 and not dims else None)
         self._provider = sessions.full_name(settings.provider)
-        self._setup = sessions.Setup(threads=settings.threads, polite=True)
+        self._setup = sessions.Setup(threads=settings.threads, polite=True, guarded=False)
         self._surroundings = environment(sessions.device_name(settings.provider))
 
     def made_for(self) -> dict[str, Any]:

@@ -9,10 +9,16 @@ from compressor.operators.signature import Call, Window
 
 
 def _deformable(call: Call) -> str:
-    """Offsets and mask count positions of the kernel (``f``, ``m``), which all stay."""
-    if call.attribute("offset_group", 1) > 1:
-        raise Unexplained("has several offset groups")
-    return "n (g i) [*s], (g o) i [*k], n [f] [*p], (g o)?, n [m] [*p]? -> n (g o) [*p]"
+    """Offsets and mask count positions of the kernel (``f``, ``m``), which all stay.
+
+    Channels that are moved together (``q``) lose as many in each such group.
+    """
+    moved = call.attribute("offset_group", 1)
+    if moved == 1:
+        return "n (g i) [*s], (g o) i [*k], n [f] [*p], (g o)?, n [m] [*p]? -> n (g o) [*p]"
+    if call.attribute("group", 1) > 1 or moved == call.shape(0)[1]:
+        raise Unexplained("has several offset groups beside others, or one for each channel")
+    return "n (q i) [*s], o (q i) [*k], n [f] [*p], o?, n [m] [*p]? -> n o [*p]"
 
 
 SLIDES = Window("s", "k", "p")
@@ -40,7 +46,7 @@ OPERATORS = (
     Operator(
         "DeformConv",
         signature=_deformable,
-        sizes={"g": "group"},
+        sizes={"g": "group", "q": "offset_group"},
         window=Window("s", "k", "p", moved=True),
         factors=(0, 1),
         work="n (g o) *p i *k",

@@ -30,12 +30,10 @@ OPERATORS = (
     # where something is
     Operator("NonMaxSuppression", host=(2, 3, 4), differentiable=False),
     Operator("NonZero", on_host=Host.ARITHMETIC, differentiable=False),
-    *_plain("Compress", "ReverseSequence", "Scatter", "TensorScatter", "Unique"),
+    *_plain("Unique"),
     # signals and images
     *(Operator(n, host=(0,), differentiable=False) for n in ("BlackmanWindow", "HammingWindow", "HannWindow")),
     Operator("AffineGrid", host=(1,)),
-    Operator("CenterCropPad", host=(1,)),
-    Operator("MaxUnpool", host=(2,)),
     Operator("MelWeightMatrix", host=tuple(range(5)), differentiable=False),
     *_plain("Det"),
     # losses

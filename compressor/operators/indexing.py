@@ -1,6 +1,7 @@
 """Operators that pick positions along an axis: label arrays are indexed as the data would be.
 
-Sources: ONNX Split-18, Slice-13, Gather-13, GatherElements-13, GatherND-13, ScatterElements-18, ScatterND-18.
+Sources: ONNX Split-18, Slice-13, Gather-13, GatherElements-13, GatherND-13, ScatterElements-18, ScatterND-18,
+TensorScatter-24, Compress-11, ReverseSequence-10.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.combine import combine
-from compressor.channels.coupling import Coupling, Layout
+from compressor.channels.coupling import Coupling, Layout, Unexplained
 from compressor.channels.labels import Term, UnitArray
 from compressor.channels.operands import Operand, Space
 from compressor.graph.ir.opsets import stated
@@ -206,12 +207,36 @@ def _repair_gather(node: ir.Node, repairer: Repairer) -> None:
 def _along(call: Call, made: int) -> str:
     """Index, data and updates run together along every axis but one; the output is like operand ``made``."""
     shape, axis = call.shape(0), call.axis(0)
-    operands = []
-    for k in range(len(call.node.inputs)):
-        sizes = enumerate(call.shape(k))
-        # Where sizes differ, the index covers the first positions of the axis alone, so both cannot share labels there.
-        operands.append(" ".join(f"a{a}" if a != axis and s == shape[a] else f"[own{k}.{a}]" for a, s in sizes))
+    operands, shapes = [], [call.shape(k) for k in range(len(call.node.inputs))]
+    # Where sizes differ, the index covers the first positions of the axis alone: another position would be first.
+    whole = {a for a in range(len(shape)) if a == axis or any(sizes[a] != shape[a] for sizes in shapes)}
+    for k in range(len(shapes)):
+        operands.append(" ".join(f"[own{k}.{a}]" if a in whole else f"a{a}" for a in range(len(shape))))
     return f"{', '.join(operands)} -> {operands[made]}"
+
+
+def _compress(call: Call) -> str:
+    """Positions that a condition tells are taken along one axis, or else of the flattened input."""
+    if call.node.attributes.get("axis") is None:
+        raise Unexplained("picks of all axes at once")
+    axis = call.axis(0)
+    data, made = ([f"a{k}" if k != axis else f"[{name}]" for k in range(len(call.shape(0)))] for name in ("s", "p"))
+    return f"{' '.join(data)}, [c] -> {' '.join(made)}"
+
+
+def _reverse_sequence(call: Call) -> str:
+    """Positions along the axis of time change places, up to a length for each entry of the batch."""
+    batch, time = call.attribute("batch_axis", 1), call.attribute("time_axis", 0)
+    data = " ".join(f"a{k}" if k != time else "[t]" for k in range(len(call.shape(0))))
+    return f"{data}, a{batch} -> {data}"
+
+
+def _tensor_scatter(call: Call) -> str:
+    """Updates are written over the data from a position along one axis, which is given for each entry of the batch."""
+    rank = len(call.shape(0))
+    axis = call.attribute("axis", -2) % rank
+    data, new = (" ".join(f"a{k}" if k != axis else f"[{own}]" for k in range(rank)) for own in ("s", "u"))
+    return f"{data}, {new}, a0? -> {data}"
 
 
 def _addressed(node: ir.Node, coupling: Coupling) -> int:
@@ -255,6 +280,10 @@ OPERATORS = (
     Operator("Gather", labels=_gather, repaired=_repair_gather, on_host=Host.ARITHMETIC, tables={1: 0}),
     Operator("GatherElements", signature=partial(_along, made=1), on_host=Host.ARITHMETIC),
     Operator("ScatterElements", signature=partial(_along, made=0), on_host=Host.ARITHMETIC, overwrites=True),
+    Operator("Scatter", signature=partial(_along, made=0), overwrites=True),
+    Operator("TensorScatter", signature=_tensor_scatter, overwrites=True),
+    Operator("Compress", signature=_compress),
+    Operator("ReverseSequence", signature=_reverse_sequence),
     Operator("GatherND", labels=_gather_nd, on_host=Host.ARITHMETIC),
     Operator("ScatterND", labels=_scatter_nd, on_host=Host.ARITHMETIC, overwrites=True),
 )

@@ -1,6 +1,6 @@
 """Operators that lay positions beside those that are there: of other values (Concat), or of one number (Pad).
 
-Sources: ONNX Concat-13, Pad-21.
+Sources: ONNX Concat-13, Pad-21, CenterCropPad-18.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from compressor.operators.facts import Host
 from compressor.operators.indexing import uncut
 from compressor.operators.operator import Operator, attribute_axis, required
 from compressor.operators.repair import Repairer
+from compressor.operators.signature import Call
 
 EVERYTHING = slice(None)
 
@@ -156,7 +157,16 @@ def _repair_pad(node: ir.Node, repairer: Repairer) -> None:
     repairer.state(node, "pads", np.asarray([*new.values()], np.int64).T.ravel())
 
 
+def _center_crop_pad(call: Call) -> str:
+    """Crops or fills up the axes that the attribute names, all without it."""
+    rank = len(call.shape(0))
+    named = {axis % rank for axis in call.node.attributes.get_ints("axes", range(rank))}
+    data, made = (" ".join(f"a{k}" if k not in named else f"[{own}{k}]" for k in range(rank)) for own in ("s", "p"))
+    return f"{data}, [r] -> {made}"
+
+
 OPERATORS = (
     Operator("Concat", labels=concat, on_host=Host.ARITHMETIC),
     Operator("Pad", labels=_pad, repaired=_repair_pad, constants=_fill_pad, host=(1, 2, 3), on_host=Host.ARITHMETIC),
+    Operator("CenterCropPad", signature=_center_crop_pad, host=(1,)),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 from compressor.channels.coupling import Coupling, Unexplained
@@ -11,6 +13,7 @@ from compressor.operators.propagate import carry
 from compressor.operators.repair import Repairer
 from compressor.operators.signature import Call
 
+POOL, UNPOOL = "MaxPool", "MaxUnpool"
 WINDOW = "n c [*s] -> n c [*p]"
 
 
@@ -29,9 +32,36 @@ def _pool(call: Call) -> str:
 
 
 def _max_pool(call: Call) -> str:
-    if any(v.uses() or v.is_graph_output() for v in call.node.outputs[1:]):
-        raise Unexplained("its indices count over all channels")
+    """Indices count over all channels: only what puts values back by them may read them, as it counts the same."""
+    for indices in call.node.outputs[1:]:
+        if indices.is_graph_output() or any((node.op_type, at) != (UNPOOL, 1) for node, at in indices.uses()):
+            raise Unexplained("its indices count over all channels")
+        if indices.uses():
+            return "n c [*s] -> n c [*p], n c [*p]"
     return _pool(call)
+
+
+def _unpool_of_its_pool(node: ir.Node, coupling: Coupling, combine: Callable[[], None]) -> None:
+    """Indices that count other channels, or over another space, put values elsewhere once channels are gone."""
+    pool = required(node, 1).producer()
+    if pool is None or pool.op_type != POOL:
+        raise Unexplained("its indices come from no MaxPool beside it")
+    if (target := optional_input(node, 2)) is not None:
+        coupling.const(target, "its output shape")
+    before, after = coupling.shape(pool.inputs[0]), coupling.shape(node.outputs[0])
+    if before[1:] != after[1:]:
+        raise Unexplained(f"puts values into {list(after[1:])} that were found in {list(before[1:])}")
+    combine()
+
+
+def _repair_max_unpool(node: ir.Node, repairer: Repairer) -> None:
+    """The size of the output names every axis: the channel entry follows that of the input."""
+    target = optional_input(node, 2)
+    if target is None or not repairer.changed(node.inputs[0], 1):
+        return
+    size = repairer.coupling.const(target, "its output shape").copy()
+    size[1] = repairer.after(node.inputs[0])[1]
+    repairer.set_input(node, 2, size)
 
 
 def _resize(node: ir.Node, coupling: Coupling) -> None:
@@ -55,7 +85,14 @@ def _repair_resize(node: ir.Node, repairer: Repairer) -> None:
 
 
 OPERATORS = (
-    Operator("MaxPool", signature=_max_pool, constants=carry),
+    Operator(POOL, signature=_max_pool, constants=carry),
+    Operator(
+        UNPOOL,
+        signature="n c [*s], n c [*s], [r]? -> n c [*p]",
+        around=_unpool_of_its_pool,
+        repaired=_repair_max_unpool,
+        host=(2,),
+    ),
     *(Operator(name, signature=_pool, keeps_zero=True) for name in ("AveragePool", "LpPool")),
     *(
         Operator(name, signature=WINDOW, keeps_zero=True)

@@ -1,7 +1,14 @@
-"""Quantisation nodes (ONNX QuantizeLinear-21, DequantizeLinear-21): per tensor, per axis, or in blocks."""
+"""Quantisation nodes (ONNX QuantizeLinear-21, DequantizeLinear-21): per tensor, per axis, or in blocks.
+
+ONNX Runtime has its own of the same names (domain com.microsoft), which its quantiser writes for integers of 4 and 16
+bits below operator set 21.
+"""
 
 from __future__ import annotations
 
+from compressor.graph.ir.nodes import MICROSOFT
+from compressor.graph.sizes.contrib import Follows
+from compressor.graph.sizes.shape_rules import DimShape, Operands
 from compressor.operators.facts import Grid
 from compressor.operators.operator import Operator
 from compressor.operators.signature import Call
@@ -33,23 +40,38 @@ def _linear(call: Call) -> str:
     return f"{data}, {entries(1)}, {entries(2)} -> {data}"
 
 
+def _as_read(of: Operands) -> list[DimShape | None]:
+    """The shape of the first input."""
+    return [of.shape(0)]
+
+
 OPERATORS = (
-    Operator(
-        "QuantizeLinear",
-        signature=_linear,
-        sizes={"inside": "block_size"},
-        pointwise=True,
-        settings=(1, 2),
-        scales=(1,),
-        encodes="integers",
+    *(
+        Operator(
+            "QuantizeLinear",
+            domain,
+            signature=_linear,
+            sizes={"inside": "block_size"},
+            pointwise=True,
+            settings=(1, 2),
+            scales=(1,),
+            encodes="integers",
+            shapes=Follows(_as_read, typed_by=2) if domain else None,
+        )
+        for domain in ("", MICROSOFT)
     ),
-    Operator(
-        "DequantizeLinear",
-        signature=_linear,
-        sizes={"inside": "block_size"},
-        pointwise=True,
-        settings=(1, 2),
-        encodes="reals",
-        grid={0: Grid(1, 2, None)},
+    *(
+        Operator(
+            "DequantizeLinear",
+            domain,
+            signature=_linear,
+            sizes={"inside": "block_size"},
+            pointwise=True,
+            settings=(1, 2),
+            encodes="reals",
+            grid={0: Grid(1, 2, None)},
+            shapes=Follows(_as_read, typed_by=1) if domain else None,
+        )
+        for domain in ("", MICROSOFT)
     ),
 )

@@ -67,8 +67,6 @@ OPERATORS = (
         grid={0: Grid(1, 2), 3: Grid(4, 5), 8: Grid()},
         scales=(6,),
     ),
-    _whole("DequantizeLinear", grid={0: Grid(1, 2, None)}),
-    _whole("QuantizeLinear", scales=(1,)),
     _whole("QLinearWhere", grid={1: Grid(2, 3), 4: Grid(5, 6)}, scales=(7,)),
     _whole("QLinearReduceMean", grid={0: Grid(1, 2)}, scales=(3,)),
     _whole(

@@ -137,7 +137,7 @@ class Runner:
 
 def _outputs(subject: TimedModel, feeds: dict[str, Array]) -> list[Array]:
     """Outputs of a run without a CUDA graph, for their shapes: a graph wants its memory before it is recorded."""
-    plain = Setup(optimise=subject.setup.optimise, threads=subject.setup.threads)
+    plain = Setup(optimise=subject.setup.optimise, threads=subject.setup.threads, guarded=subject.setup.guarded)
     return sessions.run_session(sessions.start_session(subject.path, subject.provider, plain), feeds)
 
 

@@ -35,6 +35,9 @@ _NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "out o
 """What the runtime and its allocators say when memory runs out, in lower case."""
 
 
+_CRASHING = ("FuseFp16InitializerToFp32NodeTransformer",)
+"""Passes of the runtime after which loading a sound file can end the process (1.31: a Transpose and a MatMul in
+float16). It only stores weights in float32 that would else be cast whenever the model is run."""
 _INTERNAL = (
     (re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : "), ""),
     (
@@ -64,6 +67,7 @@ class Setup:
         lent: arrays in place of external initializers, by name; of their shapes and types, which the runtime does not
             ask. The CPU reads them where they are, so that they have to stay as long as the session.
         packed: weights may be copied into a form that kernels read faster; not worth it for one or two runs.
+        guarded: the runtime leaves out what may end the process and changes no result, but for a time.
     """
 
     optimise: bool = True
@@ -75,6 +79,7 @@ class Setup:
     waits: bool = False
     lent: Mapping[str, Array] = field(default_factory=dict)
     packed: bool = True
+    guarded: bool = True
 
     @staticmethod
     def for_results(*, optimise: bool = False, lent: Mapping[str, Array] = MappingProxyType({})) -> Setup:
@@ -116,7 +121,10 @@ def start_session(path: Path, provider: str, setup: Setup) -> ort.InferenceSessi
                     options.add_initializer(key, value)
             elif lent:
                 options.add_external_initializers(*map(list, zip(*lent, strict=True)))
-            session = ort.InferenceSession(str(path), options, providers=_chosen(name, setup))
+            left_out = list(_CRASHING) if setup.guarded else []
+            session = ort.InferenceSession(
+                str(path), options, providers=_chosen(name, setup), disabled_optimizers=left_out
+            )
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base class
             _demand_memory(error)
             raise ModelError(f"ONNX Runtime refuses the model: {_sentence(error)}{_no_kernel(error)}") from None

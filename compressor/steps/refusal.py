@@ -12,6 +12,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import CompressorError, ModelError, ProofFailed, RuleFault
 from compressor.graph.disk.joined import ModelOrigin
 from compressor.pruning.cut.analysis import prepared_model
+from compressor.pruning.proofs.preparation import NOT_RUNNING
 from compressor.pruning.proofs.runs.chained import runnable_given
 from compressor.pruning.proofs.runs.inputs import Inputs
 from compressor.runtime.stored import Answers
@@ -36,6 +37,23 @@ def blamed_on(read: Callable[[], tuple[ModelOrigin, ir.Model]], settings: RunSet
         raise
 
 
+def demand_running(given: ModelOrigin, model: ir.Model, settings: RunSettings) -> None:
+    """Refuses what ONNX Runtime does not run as it was read, where all is to be proved, before any work is done on it.
+
+    For commands that prove nothing of the graph that they prepare, and write what is run before it is put in place.
+
+    Args:
+        given: the file, or a model in memory.
+        model: what was read from it.
+        settings: sizes of inputs, seed and provider.
+
+    Raises:
+        ModelError: it does not run.
+    """
+    if settings.verify == "full" and (refused := _refusal(given, model, settings)) is not None:
+        raise ModelError(f"{str(refused).rstrip(' .')}; export it anew or mend that")
+
+
 def _refusal(given: ModelOrigin, model: ir.Model, settings: RunSettings) -> ModelError | None:
     """What is wrong with a file that ONNX Runtime does not run as it was read, in a sentence; None where it runs.
 
@@ -50,7 +68,7 @@ def _refusal(given: ModelOrigin, model: ir.Model, settings: RunSettings) -> Mode
             stored = runnable_given(given, prepared, folder, settings.provider, optimised=True)
             Answers.to_some(stored, inputs.both, inputs.instead(), enough=1)
     except ModelError as error:
-        return ModelError(f"the file does not run before anything is removed: {error}")
+        return ModelError(NOT_RUNNING.format(error=error))
     except CompressorError:
         return None  # of memory or a provider, say, which is no word on the model
     return None

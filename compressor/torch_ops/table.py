@@ -7,7 +7,8 @@ from importlib import import_module
 from types import MappingProxyType
 
 from compressor.graph.form.fuse import DOMAIN
-from compressor.torch_ops import fused
+from compressor.graph.ir.nodes import MICROSOFT
+from compressor.torch_ops import fused, quant
 from compressor.torch_ops.site import FunctionMaker
 
 FAMILIES = tuple(
@@ -38,6 +39,7 @@ FAMILIES = tuple(
 
 FUNCTIONS: Mapping[tuple[str, str], FunctionMaker] = MappingProxyType(
     {("", name): maker for family in FAMILIES for name, maker in family.FUNCTIONS.items()}
+    | {(MICROSOFT, name): quant.FUNCTIONS[name] for name in ("DequantizeLinear", "QuantizeLinear")}
     | {(DOMAIN, name): maker for name, maker in fused.FUNCTIONS.items()}
 )
 """(domain, operator) -> maker, with the keys of records, and those that :mod:`compressor.graph.form.fuse` writes."""

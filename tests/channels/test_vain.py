@@ -42,3 +42,35 @@ def test_units_that_may_go_are_not_in_vain() -> None:
     graph = ir.Graph([], [], nodes=[], initializers=[value])
     assert graph.initializers
     assert in_vain({(value, 0): units.fresh(4)}, units, set()) == set()
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_matrix_is_in_vain_only_where_its_units_merged_others(merged: bool) -> None:
+    units = Units()
+    tensor = ir.tensor(np.ones((3, 4), np.float32), name="v")
+    value = ir.Value(name="v", shape=ir.Shape([3, 4]), type=ir.TensorType(ir.DataType.FLOAT), const_value=tensor)
+    graph = ir.Graph([], [], nodes=[], initializers=[value])
+    assert graph.initializers
+    own, others = units.fresh(4), units.fresh(8).reshape(4, 2)
+    units.merge_along(others, [1], STOPPED, own if merged else None)
+    assert in_vain({(value, 1): own}, units, set()) == set()
+    units.freeze(own, STOPPED)
+    assert in_vain({(value, 1): own}, units, set()) == ({(value, 1)} if merged else set())
+
+
+def test_what_lacks_a_partner_waits_for_what_stopped_by_itself() -> None:
+    """The partner may have lost its units in vain, and finds them once those that took them are closed."""
+    units = Units()
+    values = {}
+    for name, unmatched in (("first", True), ("second", False)):
+        tensor = ir.tensor(np.ones((3, 4), np.float32), name=name)
+        value = ir.Value(name=name, shape=ir.Shape([3, 4]), type=ir.TensorType(ir.DataType.FLOAT), const_value=tensor)
+        own = units.fresh(4)
+        units.merge_along(units.fresh(8).reshape(4, 2), [1], STOPPED, own)
+        units.freeze(own, Reason("v", "1", "n", "it is stopped", unmatched=unmatched))
+        values[value, 1] = own
+    graph = ir.Graph([], [], nodes=[], initializers=[value for value, _ in values])
+    assert graph.initializers
+    first, second = values
+    assert in_vain(values, units, set()) == {second}
+    assert in_vain(values, units, {second}) == {first}

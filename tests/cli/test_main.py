@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +16,7 @@ from compressor.cli.main import COMMANDS
 from compressor.cli.options import flag
 from compressor.config import PruneSettings
 from compressor.errors import CompressorError
+from tests.commands.file_case import good
 
 HEAVY = ("onnx", "onnx_ir", "onnxruntime", "onnxscript", "torch", "numpy")
 
@@ -261,3 +263,22 @@ def test_unknown_command_is_suggested(run):
     result = run("prnue", "x.onnx")
     assert result.exit_code == 2
     assert "Did you mean 'prune'?" in result.stderr
+
+
+CRASH = """
+import signal
+from compressor.cli.main import compress_entry
+from compressor.runtime import sessions
+sessions.ort.InferenceSession = lambda *_, **__: signal.raise_signal(signal.SIGSEGV)
+compress_entry()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_a_crash_of_the_runtime_says_where_and_leaves_no_file(tmp_path: Path) -> None:
+    source, output = good(tmp_path), tmp_path / "out.onnx"
+    done = python("-c", CRASH, "prune", str(source), "-o", str(output), "--recover", "none")
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in done.stderr
+    assert "in start_session" in done.stderr
+    assert not output.exists()

@@ -12,7 +12,10 @@ import pytest
 from compressor.commands.clean import clean_file
 from compressor.commands.prune import prune
 from compressor.commands.prune_file import prune_file
-from compressor.config import CleanSettings, PruneSettings
+from compressor.commands.quantize import quantize_file
+from compressor.commands.unify import unify_file
+from compressor.config import CleanSettings, PruneSettings, TuneSettings, UnifySettings
+from compressor.config.quantize import QuantizeSettings
 from compressor.errors import (
     CompressorError,
     ModelError,
@@ -112,7 +115,7 @@ def test_a_file_that_no_runtime_takes_is_no_fault_of_ours(tmp_path: Path) -> Non
     proto.graph.node[1].attribute.append(onnx.helper.make_attribute("axis", 2**40))
     path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
     onnx.save(proto, path)
-    with pytest.raises(ModelError, match=r"does not run before anything is removed.*LayerNormalization_1"):
+    with pytest.raises(ModelError, match=r"does not run before anything is changed.*LayerNormalization_1"):
         prune_file(path, output, PruneSettings(round_to=1))
     assert not output.exists()
 
@@ -124,11 +127,60 @@ def test_a_file_that_no_session_loads_by_default_is_no_fault_of_ours(tmp_path: P
         p = AveragePool <kernel_shape = [1,1], strides = [2,2], count_include_pad = 1> (b)  y = Conv(p, v) }""")
     path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
     onnx.save(proto, path)
-    with pytest.raises(ModelError, match="does not run before anything is removed"):
+    with pytest.raises(ModelError, match="does not run before anything is changed"):
         prune_file(path, output, PruneSettings(round_to=1, recover="none"))
-    with pytest.raises(ModelError, match="does not run before anything is removed"):
+    with pytest.raises(ModelError, match="does not run before anything is changed"):
         clean_file(path, output, CleanSettings())
     assert not output.exists()
+
+
+def _twice_one_name(folder: Path) -> Path:
+    """ONNX Runtime refuses two nodes of one name, which normalising tells apart."""
+    shapes = "float[32,64] w, float[64,64] v, float[64,4] u"
+    proto = model(
+        f"(float[n,32] x) => (float[n,4] y) <{shapes}> {{ a = MatMul(x, w)  b = MatMul(a, v)  y = MatMul(b, u) }}"
+    )
+    for node in proto.graph.node:
+        node.name = "same"
+    onnx.save(proto, folder / "in.onnx")
+    return folder / "in.onnx"
+
+
+def _finetuned(source: Path, output: Path) -> None:
+    pytest.importorskip("torch")
+    from compressor.commands.finetune import finetune_file  # noqa: PLC0415 - needs torch
+
+    np.savez(source.with_suffix(".npz"), x=np.ones((4, 32), np.float32), y=np.zeros(4, np.int64))
+    finetune_file(source, output, TuneSettings(data=str(source.with_suffix(".npz")), loss="cross-entropy", epochs=1))
+
+
+REFUSED: dict[str, Callable[[Path, Path], object]] = {
+    "prune": lambda source, output: prune_file(source, output, PruneSettings(recover="none")),
+    "clean": lambda source, output: clean_file(source, output, CleanSettings()),
+    "unify": lambda source, output: unify_file(source, output, UnifySettings()),
+    "quantize": lambda source, output: quantize_file(source, output, QuantizeSettings(mode="dynamic")),
+    "finetune": _finetuned,
+}
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_file_that_does_not_run_as_it_was_read_is_refused_though_what_is_made_of_it_would_run(
+    command: str, tmp_path: Path
+) -> None:
+    source, output = _twice_one_name(tmp_path), tmp_path / "out.onnx"
+    with pytest.raises(ModelError, match=r"does not run .*two nodes with same node name \(same\); export it anew"):
+        REFUSED[command](source, output)
+    assert not output.exists()
+
+
+def test_what_leaves_the_file_out_of_the_proof_is_named(tmp_path: Path) -> None:
+    source, output = _twice_one_name(tmp_path), tmp_path / "out.onnx"
+    with pytest.raises(ModelError, match=r"with --verify quick$"):
+        prune_file(source, output, PruneSettings(recover="none"))
+    prune_file(source, output, PruneSettings(recover="none", verify="quick"))
+    with pytest.raises(ModelError, match=r"with --no-verify$"):
+        clean_file(source, output, CleanSettings())
+    clean_file(source, output, CleanSettings(verify="off"))
 
 
 def test_nodes_that_read_what_comes_later_are_refused_in_a_sentence() -> None:

@@ -75,7 +75,9 @@ CASES = (
     image("DeformConv with a kernel of one", "o = Conv(x, t)  b = DeformConv(a, u, o)",
           {"w": 8, "u": 8, "v": 4}, more="float[2,4,1,1] t, float[16,16,1,1] u", opset=22),
     image("DeformConv with offset groups", "o = Conv(x, t)  b = DeformConv<offset_group=2>(a, u, o)",
-          {"v": 4}, more="float[36,4,3,3] t, float[16,16,3,3] u", opset=22,
+          {"w": 8, "u": 8, "v": 4}, more="float[36,4,3,3] t, float[16,16,3,3] u", opset=22),
+    image("DeformConv with an offset for each channel", "o = Conv(x, t)  b = DeformConv<offset_group=16>(a, u, o)",
+          {"v": 4}, more="float[288,4,3,3] t, float[16,16,3,3] u", opset=22,
           frozen={"w": "has several offset groups"}),
 )  # fmt: skip
 

@@ -23,6 +23,16 @@ CASES = (
           p = MaxPool<kernel_shape=[2,1],strides=[1,2]>(t)  b = Transpose<perm=[0,3,1,2]>(p)""", {"v": 4}, out=8,
           frozen={"w": "MaxPool works along this axis as a whole"}),
     image("LpPool", "b = LpPool<kernel_shape=[2,2],p=2>(a)"),
+    image("MaxUnpool", """p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)  h = Conv(p, u)
+          b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(h, i)""", more="float[16,16,1,1] u"),
+    image("MaxUnpool to a size", """p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)
+          b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(p, i, size)""", more="int64[4] size = {3,16,6,6}"),
+    image("MaxUnpool into another space", """p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)
+          b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(p, i, size)""", {"v": 4},
+          more="int64[4] size = {3,16,7,7}", frozen={"w": "puts values into [16, 7, 7] that were found in [16, 6, 6]"}),
+    image("MaxUnpool by indices that were moved", """p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)
+          k = Add(i, nought)  b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(p, k)""", {"v": 4},
+          more="int64 nought = {0}", frozen={"w": "its indices"}),
     image("Resize by scales", 'b = Resize<mode="nearest">(a, , scales)', more="float[4] scales = {1,1,2,2}"),
     image("Resize to sizes", 'b = Resize<mode="linear">(a, , , sizes)', more="int64[4] sizes = {3,16,12,9}"),
     image("Resize to sizes of some axes", 'b = Resize<mode="linear",axes=[2,3]>(a, , , sizes)',
@@ -44,6 +54,18 @@ CASES = (
     image("Upsample 9", "b = Upsample(a, scales)", opset=9, more="float[4] scales = {1,1,2,2}"),
     image("Upsample 7", "b = Upsample<scales=[1.0,1.0,2.0,2.0]>(a)", opset=8),
     image("GridSample", "b = GridSample(a, grid)", more="float[3,5,4,2] grid"),
+    whole("GridSample of heads around the coordinates of a box", """(float[1,6,8] x, float[1,16,8] m) => (float y)
+          <float[8,16] w, float[8,12] u, float[8,2] k, float[8,6] q, float[16,4] e, int64[1] three = {3},
+          int64[4] heads = {1,16,2,8}, int64[4] space = {2,8,4,4}, int64[5] offsets = {1,6,2,3,2},
+          int64[5] boxes = {1,6,1,1,2}, int64[4] points = {2,6,3,2}, int64[4] parts = {1,6,2,3},
+          int64[4] shares = {2,1,6,3}, int64[3] joined = {1,16,6}> {
+          v = MatMul(m, w)  vh = Reshape(v, heads)  vt = Transpose<perm=[0,2,3,1]>(vh)  vs = Reshape(vt, space)
+          o = MatMul(x, u)  oh = Reshape(o, offsets)  c = MatMul(x, k)  ch = Reshape(c, boxes)
+          g = Add(oh, ch)  gt = Transpose<perm=[0,2,1,3,4]>(g)  gs = Reshape(gt, points)  s = GridSample(vs, gs)
+          a = MatMul(x, q)  ah = Reshape(a, parts)  as = Softmax(ah)  at = Transpose<perm=[0,2,1,3]>(as)
+          aw = Reshape(at, shares)  p = Mul(s, aw)  r = ReduceSum<keepdims=0>(p, three)  j = Reshape(r, joined)
+          t = Transpose<perm=[0,2,1]>(j)  y = MatMul(t, e) }""", {"w": 8}, opset=20,
+          frozen={"e": "is an output"}),
     image("GridSample whose grid is learned", """g = Conv(a, u)  t = Transpose<perm=[0,2,3,1]>(g)  k = Tanh(t)
           b = GridSample(a, k)""", {"w": 8, "v": 4}, more="float[2,16,1,1] u", frozen={"u": "works along this axis"},
                 opset=20),

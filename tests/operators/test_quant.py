@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .case import Case, check, image, token
+from .case import MICROSOFT, Case, check, image, token
 
 SCALES = "float[16] s, float small = {0.02}"
 
@@ -39,6 +39,12 @@ CASES = (
           dk = DequantizeLinear<axis=0>(k, s, zk)  c = Conv(da, dk, p)  r = Relu(c)
           qr = QuantizeLinear(r, small, zb)  b = DequantizeLinear(qr, small, zb)""", {"w": 8, "k": 8, "v": 4},
           more=f"int8[16,16,1,1] k, {SCALES}, float[16] p, uint8 za = {{128}}, uint8 zb = {{0}}, int8[16] zk"),
+    image("QuantizeLinear and DequantizeLinear of ONNX Runtime",
+          """qa = com.microsoft.QuantizeLinear(a, small, za)  da = com.microsoft.DequantizeLinear(qa, small, za)
+          dk = com.microsoft.DequantizeLinear<axis=0>(k, s, zk)  b = Conv(da, dk)""", {"w": 8, "k": 8, "v": 4},
+          more=f"int8[16,16,1,1] k, {SCALES}, uint16 za = {{32768}}, int8[16] zk", **MICROSOFT),
+    image("DequantizeLinear of ONNX Runtime of one number", """dk = com.microsoft.DequantizeLinear(k, small)
+          b = Conv(a, dk)""", {"w": 8, "k": 8, "v": 4}, more="int8[16,16,1,1] k, float small = {0.02}", **MICROSOFT),
 )  # fmt: skip
 
 

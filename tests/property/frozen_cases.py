@@ -48,11 +48,6 @@ FROZEN: Mapping[str, Build] = {
         b = Add(a, h)""",
                                 "int64[1] from = {0}, int64[1] to = {4}, int64[1] axis = {2}, int64 most = {2}"),
     "NonZero": _token("z0 = NonZero(a)  f = Cast<to=1>(z0)  e = ReduceMean<keepdims=0>(f)  b = Add(a, e)"),
-    "Compress": _token("b = Compress<axis=2>(a, held)", "bool[16] held = {1,0,1,1,0,1,1,1,1,1,0,1,1,1,1,1}", out=13),
-    "ReverseSequence": _token("b = ReverseSequence<batch_axis=0,time_axis=1>(a, long)", "int64[3] long = {5,2,3}"),
-    "Scatter": _token("b = Scatter<axis=1>(a, at, new)", "int64[3,1,2] at = {1,4,0,3,2,2}, float[3,1,2] new", opset=10),
-    "TensorScatter": _token("b = TensorScatter<axis=1>(a, new, at)", "float[3,2,16] new, int64[3] at = {0,1,2}",
-                            opset=24),
     "Unique": _token("u, i, j, n = Unique(a)  r = ReduceMax<keepdims=0>(u)  b = Add(a, r)"),
     "BlackmanWindow": _token("k = BlackmanWindow(long)  b = Mul(a, k)", "int64 long = {16}"),
     "HammingWindow": _token("k = HammingWindow(long)  b = Mul(a, k)", "int64 long = {16}"),
@@ -64,9 +59,6 @@ FROZEN: Mapping[str, Build] = {
     "AffineGrid": _image("""m = GlobalAveragePool(a)  f = Flatten(m)  l = MatMul(f, k)  t = Reshape(l, two)
         g = AffineGrid(t, size)  b = GridSample(a, g)""",
                          "float[16,6] k, int64[3] two = {3,2,3}, int64[4] size = {3,16,5,5}", opset=20),
-    "CenterCropPad": _image("b = CenterCropPad<axes=[2,3]>(a, size)", "int64[2] size = {4,8}"),
-    "MaxUnpool": _image("""p, i = MaxPool<kernel_shape=[2,2],strides=[2,2]>(a)
-        b = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(p, i)"""),
     "Det": _image("d = Det(a)  e = Unsqueeze(d, ends)  g = Sigmoid(e)  b = Mul(a, g)", "int64[2] ends = {2,3}"),
     "NegativeLogLikelihoodLoss": _image("""l = LogSoftmax<axis=1>(a)  n = NegativeLogLikelihoodLoss(l, right)
         b = Add(a, n)""", RIGHT),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,20 @@ def path(tmp_path: Path) -> Path:
 
 def test_placement_counts_the_nodes_of_each_provider(path):
     assert sessions.placement(sessions.start_session(path, "cpu", Setup(placement=True))) == {CPU: 2}
+
+
+def test_what_ends_the_process_and_changes_no_result_is_left_out(tmp_path: Path) -> None:
+    """A Transpose and a MatMul in float16 end ONNX Runtime 1.31 with a segmentation fault, as it loads them."""
+    text = """(float16[s,n,32] x) => (float16[n,s,5] y) <float16[32,5] w> {
+        t = Transpose<perm=[1,0,2]>(x)  y = MatMul(t, w) }"""
+    onnx.save(model(text), str(tmp_path / "half.onnx"))
+    code = "import sys; from pathlib import Path; from compressor.runtime.sessions import Setup, start_session; "
+    for setup in ("Setup()", "Setup.for_results(optimise=True)"):
+        start = f"start_session(Path(sys.argv[1]), 'cpu', {setup})"
+        done = subprocess.run(
+            [sys.executable, "-c", code + start, str(tmp_path / "half.onnx")], timeout=60, check=False
+        )
+        assert done.returncode == 0
 
 
 def test_placement_of_a_session_that_did_not_record_is_unknown(path):
@@ -80,7 +96,7 @@ def test_cuda_graphs_are_an_option_of_the_provider(path, monkeypatch, provider, 
     started = []
 
     class Started:
-        def __init__(self, path, options, providers):
+        def __init__(self, path, options, providers, disabled_optimizers):
             started.append(providers)
 
         def get_providers(self):

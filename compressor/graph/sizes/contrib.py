@@ -54,7 +54,7 @@ class Follows:
 
     Attributes:
         rule: gives them.
-        typed_by: input whose element type the outputs have.
+        typed_by: input whose element type the outputs have; it is not known where that is left out.
     """
 
     rule: ShapeRule

@@ -14,7 +14,7 @@ from onnx.shape_inference import InferenceError, infer_node_outputs
 from compressor.core.arrays import Array
 from compressor.errors import ModelError
 from compressor.graph.ir.captures import captured_values, has_graph
-from compressor.graph.ir.nodes import REALS, input_of, is_standard
+from compressor.graph.ir.nodes import REALS, is_standard, optional_input
 from compressor.graph.sizes.contrib import AS_FIRST, OLDER_SAME_AS_FIRST, Follows, shapes_fact, standard_node
 from compressor.graph.sizes.demands import check_reshape
 from compressor.graph.sizes.dims import Dim, Misfit, Size
@@ -107,8 +107,8 @@ class SchemaInference:
         return result
 
     def _followed(self, node: ir.Node, fact: Follows) -> Inferred:
-        typed = input_of(node, fact.typed_by)
-        dtype = self._walker.known.dtypes.get(typed) or typed.dtype
+        typed = optional_input(node, fact.typed_by)
+        dtype = None if typed is None else self._walker.known.dtypes.get(typed) or typed.dtype
         sizes = fact.rule(self._walker.operands(node)) or []
         return {str(v.name): (shape, dtype) for v, shape in zip(node.outputs, sizes, strict=False)}
 

@@ -40,6 +40,12 @@ from compressor.pruning.proofs.runs.whole_or_pieces import runnable
 from compressor.runtime.stored import Answers, Feed, Runnable, opened_beside
 
 PREPARATION = "preparation"
+NOT_RUNNING = "the file does not run before anything is changed: {error}"
+REFUSED = (
+    "the file does not run as it was read, though what was made of it does, so that nothing shows that both are the "
+    "same: {error}; export it anew or mend that, or leave this comparison out with {flag}"
+)
+"""What is said of a file that ONNX Runtime refuses, where the prepared graph runs."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,9 @@ def prove_preparation(
         What could not be proved.
 
     Raises:
-        ProofFailed: the prepared graph differs, or does not run where the file does; or no output is a number.
+        ModelError: the file does not run.
+        ProofFailed: the prepared graph differs, or does not run where the file does.
+        NothingToProve: no output is a number.
     """
     missing = _demand_same_parts(original.model, prepared, settings)
     inputs = Inputs.of_proof(prepared, shapes, settings.seed)
@@ -88,8 +96,7 @@ def prove_preparation(
     try:
         evidence = same_outputs(original, prepared, wanted, settings, spare, _alone(original, inputs))
     except ModelError as error:
-        # Shapes in external data, say, which the runtime does not read.
-        return [*missing, NotProved(PREPARATION, f"ONNX Runtime does not run the file as it was read: {error}")]
+        raise _refused(error, prepared, inputs.both, settings, "--verify quick") from None
     _demand_passed(evidence)
     if numbers:
         demand_numbers(evidence)
@@ -104,7 +111,10 @@ def prove_cleaned(original: Original, cleaned: ir.Model, shapes: Shapes, setting
     missing = _demand_same_parts(original.model, cleaned, settings)
     inputs = Inputs.of_proof(cleaned, shapes, settings.seed)
     chosen = inputs.every if settings.verify == "full" else inputs.both
-    evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead(), _alone(original, inputs))
+    try:
+        evidence = same_outputs(original, cleaned, chosen, settings, inputs.instead(), _alone(original, inputs))
+    except ModelError as error:
+        raise _refused(error, cleaned, chosen, settings, "--no-verify") from None
     demand_proof(evidence)
     # The original refused one of the probed sizes.
     taken = evidence.runs.feeds if evidence.runs is not None else ()
@@ -149,6 +159,17 @@ def _demand_same_parts(before: ir.Model, prepared: ir.Model, settings: RunSettin
     demand_settings(before.graph, prepared.graph, "the prepared graph")
     demand_prepared_wiring(before, prepared)
     return demand_same_constants(before, prepared, settings.provider)
+
+
+def _refused(error: ModelError, made: ir.Model, feeds: Sequence[Feed], settings: RunSettings, flag: str) -> ModelError:
+    """What is said of a file that does not run; with the ``flag`` that goes without it where ``made`` of it does."""
+    with scratch() as folder:
+        try:
+            Answers.to_some(runnable(made, folder, settings.provider), feeds, enough=1)
+        except ModelError:
+            return ModelError(NOT_RUNNING.format(error=error))
+    # Shapes in external data, say, which the runtime does not read, or two nodes of one name.
+    return ModelError(REFUSED.format(error=str(error).rstrip(" ."), flag=flag))
 
 
 def _demand_passed(evidence: Evidence) -> None:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 import torch
 
 from compressor.errors import UnsupportedOperator
+from compressor.graph.form.fuse import DOMAIN
 from compressor.graph.ir.nodes import is_standard, operator_key
 from compressor.operators.facts import Host
 from compressor.operators.table import operator_of
@@ -32,7 +33,7 @@ def check_supported(graph: ir.Graph) -> None:
     """
     for node in graph.all_nodes():
         # Checked for the whole graph at once, so that a user sees the first missing operator before any work is done.
-        if not is_standard(node) or operator_key(node) not in FUNCTIONS:
+        if node.domain == DOMAIN or operator_key(node) not in FUNCTIONS:
             where = f" of domain {node.domain!r}" if not is_standard(node) else ""
             fact = operator_of(node).kernelless or "has no function in torch"
             raise UnsupportedOperator(

@@ -11,12 +11,12 @@ from compressor.graph.ir.nodes import MICROSOFT
 from compressor.operators.sizes import infer
 from compressor.operators.table import RULES
 from tests.models import in_memory
-from tests.operators import test_experts, test_fused_attention, test_integer, test_packed
+from tests.operators import test_experts, test_fused_attention, test_integer, test_packed, test_quant
 
 from .test_shapes import inputs_of, run_all, values
 
 OURS = {name for (domain, name), record in RULES.items() if domain == MICROSOFT and record.shapes is not None}
-CASES = (*test_integer.CASES, *test_experts.CASES, *test_fused_attention.CASES, *test_packed.CASES)
+CASES = (*test_integer.CASES, *test_experts.CASES, *test_fused_attention.CASES, *test_packed.CASES, *test_quant.CASES)
 BUILT = {case.name: case.build for case in CASES}
 
 

@@ -241,6 +241,16 @@ def test_quantisation_passes_gradients_straight_through() -> None:
     assert not list(module.parameters())
 
 
+def test_grids_of_the_runtime_run_as_those_of_onnx() -> None:
+    text = """(float[6] x) => (float[6] y) <float s = {0.5}, uint16 z = {300}> {
+        q = QuantizeLinear(x, s, z)  y = DequantizeLinear(q, s, z) }"""
+    own = text.replace("QuantizeLinear", "com.microsoft.QuantizeLinear").replace(" Deq", " com.microsoft.Deq")
+    x = torch.tensor([-200.0, -0.3, 0.0, 0.3, 0.8, 20000.0])
+    ours = GraphModule(in_memory(model(own, domains=("com.microsoft",), checked=False)))(x)
+    torch.testing.assert_close(ours, GraphModule(in_memory(model(text, opset=21)))(x))
+    assert ours.tolist() == [-150.0, -0.5, 0.0, 0.5, 1.0, 20000.0]
+
+
 def test_an_unknown_operator_is_refused_at_once() -> None:
     proto = model("(float[2] x) => (float[2] y) { y = here.Strange(x) }", domains=("here",))
     with pytest.raises(UnsupportedOperator, match=r"Strange node 'Strange_0'.*'here'") as caught:
