@@ -145,6 +145,15 @@ class ChannelMask:
         shape = [after if varies > 1 else size for after, varies, size in sizes]
         return array[np.broadcast_to(mask, array.shape)].reshape(shape)
 
+    def fits(self, value: ir.Value | None, array: npt.NDArray[np.generic]) -> bool:
+        """Has ``array`` the sizes that the cut was planned for, along the axes of ``value`` on which something goes?"""
+        mask = self.mask(value)
+        if mask is None:
+            return True
+        return mask.ndim == array.ndim and all(
+            planned in (1, size) for planned, size in zip(mask.shape, array.shape, strict=True)
+        )
+
     def mask(self, value: ir.Value | None) -> Mask | None:
         """Which positions of ``value`` stay, of its rank, with size 1 where nothing varies; None: all of them."""
         factors = self.factors(value)

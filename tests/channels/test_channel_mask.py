@@ -66,6 +66,10 @@ def test_what_is_taken_of_an_array_is_what_the_smaller_model_computes() -> None:
     assert cut.taken(z, one) is one
     with pytest.raises(ValueError, match="broadcast"):
         cut.taken(a, one[:, :15])
+    assert cut.fits(a, one)
+    assert not cut.fits(a, one[:, :15])
+    assert not cut.fits(a, one[0])
+    assert cut.fits(z, one[:, :15])
 
 
 def test_nothing_is_there_of_no_value() -> None:

@@ -120,6 +120,9 @@ class Case:
         versions = Versions(giving(self.small, names), self.folder, self.provider)
         found = versions.open({}).run(self.standard.runs.feeds[:1])
         standard = self._standard_inside(names, found)
+        known = set(standard.runs.names)
+        inside = {name: [own for own in values if own in known] for name, values in inside.items()}
+        moved = [name for name in moved if name in known]
         unlike = _failing(standard, found)
         odd = [name for name in moved if name in unlike]
         if odd and finite_everywhere(standard.of_outputs(odd).runs):
@@ -142,14 +145,19 @@ class Case:
         return dead, unsure
 
     def _standard_inside(self, names: Sequence[str], found: Runs) -> Standard:
-        """What values inside have to be; where what was ``found`` is not, with the noise of their own."""
+        """What values inside have to be; where what was ``found`` is not, with the noise of their own.
+
+        Values that have other sizes in this run than the cut was planned for are left out.
+        """
         feeds = self.standard.runs.feeds[:1]
         whole = values_inside(self.reference, names, feeds, self.folder, self.provider)
-        expected = self._kept(whole.runs)
+        arrays = zip(whole.runs.names, whole.runs.outputs[0], strict=True)
+        fitting = [name for name, array in arrays if self.cut.fits(self._floats_of_both[name], array)]
+        expected = self._kept(whole.runs.of_outputs(fitting))
         standard = Standard(expected, Tolerance(self.standard.tolerance.rtol))
-        if not standard.met_by(found):
+        if fitting and not standard.met_by(found.of_outputs(fitting)):
             # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
-            moved = [self._kept(runs) for runs in moved_runs(whole, feeds)]
+            moved = [self._kept(runs.of_outputs(fitting)) for runs in moved_runs(whole, feeds)]
             standard = replace(standard, noise=noise_of([(expected, moved)]))
         return standard
 
@@ -228,6 +236,7 @@ class _WrongRuns:
 
 
 def _failing(standard: Standard, runs: Runs) -> set[str]:
-    """Names of the values that the standard does not let pass."""
-    gaps = standard.of_outputs(runs.names).distances(runs)[0]
-    return {name for name, gap in zip(runs.names, gaps, strict=True) if not gap.passed}
+    """Names of the values that the standard does not let pass, of those that it knows."""
+    names = [name for name in runs.names if name in standard.runs.names]
+    gaps = standard.of_outputs(names).distances(runs.of_outputs(names))[0]
+    return {name for name, gap in zip(names, gaps, strict=True) if not gap.passed}

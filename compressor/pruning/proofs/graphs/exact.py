@@ -74,7 +74,7 @@ def demand_settings(
 ) -> None:
     """Holds settings of nodes against those of nodes of the same name and operator in another graph.
 
-    New nodes have no numbers, such as an epsilon, that nodes which are gone do not have in a setting of that name.
+    New nodes have no numbers, such as an epsilon, that no node has which is gone, where one has a setting of that name.
 
     Args:
         before: the graph as it was.
@@ -88,13 +88,15 @@ def demand_settings(
     nodes, keys = nodes_by_name(before), {_key(node) for node in before.all_nodes()}
     # Nodes without a name in the file have one afterwards, so that all of theirs count as gone.
     gone = _only_in(before, after)
+    # Of any name, since a fused node may call alpha what is activation_alpha there, or one of its activation_params.
+    numbers = set[object]().union(*gone.values(), *map(_listed, _new_nodes(before, after)))
     for node in after.all_nodes():
         twin = twin_of(node, nodes)
         if twin is not None:
             _demand_kept(node, twin, called, may_follow)
         elif _key(node) not in keys:
             for name, value in _numbers(node).items():
-                if name in gone and value not in gone[name] and not _is_default(node, name):
+                if name in gone and value not in numbers and not _is_default(node, name):
                     raise _foreign(node, name, called)
 
 
@@ -144,6 +146,12 @@ def _key(node: ir.Node) -> tuple[str, str, str]:
 
 def _numbers(node: ir.Node) -> dict[str, object]:
     return {key: told(a) for key, a in node.attributes.items() if a.type == ir.AttributeType.FLOAT and not a.is_ref()}
+
+
+def _listed(node: ir.Node) -> set[object]:
+    """Numbers in lists among its settings, as :func:`_numbers` has those that stand alone."""
+    lists = (a.value for a in node.attributes.values() if a.type == ir.AttributeType.FLOATS and not a.is_ref())
+    return {told(ir.AttrFloat32("", number)) for numbers in lists for number in numbers}
 
 
 def _default(node: ir.Node, name: str) -> ir.Attr | None:

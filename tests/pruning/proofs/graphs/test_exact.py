@@ -166,3 +166,20 @@ def test_what_takes_the_place_of_a_node_has_its_numbers(names: bool) -> None:
     first.attributes["alpha"] = ir.AttrFloat32("alpha", 1.25)
     with pytest.raises(ProofFailed, match="attribute 'alpha' of node 'LeakyRelu' of it"):
         demand_settings(before.graph, after.graph, "it")
+
+
+@pytest.mark.parametrize(
+    "fused",
+    [
+        'FusedGemm<activation="LeakyRelu",alpha=1.0,activation_alpha=0.25>(x, w, b)',
+        'FusedConv<activation="LeakyRelu",alpha=1.0,activation_params=[0.25]>(x, w, b)',
+    ],
+)
+def test_a_fused_node_may_call_a_number_otherwise(fused: str) -> None:
+    given = "(float[n,4] x) => (float[n,4] y) <float[4,4] w, float[4] b> {"
+    before = in_memory(model(f"{given} y = com.microsoft.{fused} }}", domains=("com.microsoft",), checked=False))
+    after = in_memory(model(f"{given} z = Gemm(x, w, b)  y = LeakyRelu<alpha=0.25>(z) }}"))
+    demand_settings(before.graph, after.graph, "it")
+    after.graph[-1].attributes["alpha"] = ir.AttrFloat32("alpha", 0.5)
+    with pytest.raises(ProofFailed, match="attribute 'alpha'"):
+        demand_settings(before.graph, after.graph, "it")
