@@ -116,6 +116,7 @@ def settings_for(rng: np.random.Generator) -> PruneSettings:
             "criterion": str(rng.choice(["l1", "l2", "consumers", "product", "fpgm", "lamp", "random"])),
             "scope": str(rng.choice(["local", "local", "global"])),
             "round_to": int(rng.choice([1, 1, 2, 8])),
+            "min_channels": 2,  # behind a norm over one channel is nothing but rounding
             "simplify": bool(rng.random() < 0.8),
             "verify": str(rng.choice(["full", "quick", "quick"])),  # both compare what this is about
         }

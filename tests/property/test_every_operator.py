@@ -66,7 +66,7 @@ def _operators(model: onnx.ModelProto) -> set[Key]:
 def check(model: onnx.ModelProto, rng: np.random.Generator, *, checked: bool) -> int:
     """Prunes one graph, and holds every value against the masked one. Returns the channels removed."""
     # Of a single channel a norm leaves rounding errors alone, which nothing could be held against.
-    settings = settings_for(rng).model_copy(update={"min_channels": 2})
+    settings = settings_for(rng)
     text = f"{' '.join(blocks_of(model))} with {settings.model_dump(exclude_defaults=True)}"
     try:
         result = prune.prune(ir.from_proto(model), settings)

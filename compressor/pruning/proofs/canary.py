@@ -26,7 +26,13 @@ from compressor.pruning.budgets.cost import graph_macs
 from compressor.pruning.cut.depth import heard
 from compressor.pruning.proofs.graphs.exact import touched
 from compressor.pruning.proofs.outputs.evidence import Noticed, NotProved
-from compressor.pruning.proofs.outputs.standard import Standard, finite_everywhere, moved_runs, noise_of
+from compressor.pruning.proofs.outputs.standard import (
+    Standard,
+    finite_everywhere,
+    moved_runs,
+    noise_of,
+    runs_of_moved_weights,
+)
 from compressor.pruning.proofs.routes import Route, on_route
 from compressor.pruning.proofs.versions import Versions
 from compressor.pruning.proofs.wrong_cuts import WrongCuts, WrongWeight
@@ -155,9 +161,13 @@ class Case:
         fitting = [name for name, array in arrays if self.cut.fits(self._floats_of_both[name], array)]
         expected = self._kept(whole.runs.of_outputs(fitting))
         standard = Standard(expected, Tolerance(self.standard.tolerance.rtol))
-        if fitting and not standard.met_by(found.of_outputs(fitting)):
-            # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs.
-            moved = [self._kept(runs.of_outputs(fitting)) for runs in moved_runs(whole, feeds)]
+        found, moved = found.of_outputs(fitting), list[Runs]()
+        # Values inside have their own rounding, so noise is measured on them and not taken over from the outputs. Last,
+        # weights that move stand for rounding at every node, as of a mean over one channel that stays.
+        for move in (moved_runs, runs_of_moved_weights):
+            if not fitting or standard.met_by(found):
+                break
+            moved += [self._kept(runs.of_outputs(fitting)) for runs in move(whole, feeds)]
             standard = replace(standard, noise=noise_of([(expected, moved)]))
         return standard
 
