@@ -67,6 +67,8 @@ SECOND = (
     CandidateSizes(1, (640, 640), (1280, 1280, 1280, 1280)),
     CandidateSizes(1, (1280, 1280), (20000, 20000, 20000, 20000)),
 )
+SMALL_SIZES = tuple(CandidateSizes(1, (size, size + 1), (size, size + 1) * 2) for size in (2, 4, 8, 16, 32))
+"""Smallest first: below bounds that sizes of images and texts mostly exceed."""
 FAR_SIZES = (
     CandidateSizes(11, (320, 256), (200, 150, 120, 180)),
     CandidateSizes(11, (192, 128), (64, 100, 70, 90)),

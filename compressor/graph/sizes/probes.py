@@ -17,6 +17,7 @@ from compressor.graph.sizes.binding import (
     FIRST_SIZES,
     SECOND,
     SHRINK,
+    SMALL_SIZES,
     VALUE_LIMIT,
     Binding,
     Bound,
@@ -116,6 +117,11 @@ class SizeSearch:
                 # A size that an empty past makes negative was no past.
                 return bound if emptied is None or self._least(emptied)[0] < 0 else emptied
         return None
+
+    def small(self, first: AcceptedSizes) -> Bound | None:
+        """The smallest sizes that leave something of every value; None where none of those tried does."""
+        bounds = (bound for bound in self.binding.candidates(SMALL_SIZES) if bound != first.bound)
+        return next((bound for bound in bounds if self._within(bound) and self._takes(bound, first)), None)
 
     def near(self, first: AcceptedSizes, second: Bound) -> Bound | None:
         """The differences of the first two sizes, which are small, and divisible by what both are divisible by.

@@ -37,6 +37,7 @@ class Shapes:
             sizes to run.
         far_inputs: at a third, whose sizes are far from both; None where there is none, or it would cost too much.
         near_inputs: at small sizes, the differences of the first two; None where there are none.
+        small_inputs: at the smallest that leave something of every value; None where none was found.
         unlike_inputs: at sizes that differ where one input calls several alike; None where none does.
         spare_inputs: more shapes to try where a runtime refuses the others.
         hollow: the first probe leaves nothing of some value, and no larger one was found that does not.
@@ -55,6 +56,7 @@ class Shapes:
         self.other_inputs = inputs
         self.far_inputs: Bound | None = None
         self.near_inputs: Bound | None = None
+        self.small_inputs: Bound | None = None
         self.unlike_inputs: Bound | None = None
         self.spare_inputs: list[Bound] = []
         self.hollow = False
@@ -93,8 +95,9 @@ class Shapes:
             return self
         found = copy(self)
         found.inputs, found.other_inputs = fitted(self.inputs, graph), fitted(self.other_inputs, graph)
-        extra = (self.far_inputs, self.near_inputs, self.unlike_inputs)
-        found.far_inputs, found.near_inputs, found.unlike_inputs = (b if b is None else fitted(b, graph) for b in extra)
+        for name in ("far_inputs", "near_inputs", "small_inputs", "unlike_inputs"):
+            bound = getattr(self, name)
+            setattr(found, name, None if bound is None else fitted(bound, graph))
         found.spare_inputs = [fitted(bound, graph) for bound in self.spare_inputs]
         return found
 
@@ -171,6 +174,7 @@ class Shapes:
         found = Shapes(infer_values(model, self.inputs, self.records, symbolic, measured), symbolic, self.inputs)
         found.other_inputs, found.far_inputs, found.spare_inputs = self.other_inputs, self.far_inputs, self.spare_inputs
         found.near_inputs, found.unlike_inputs, found.hollow = self.near_inputs, self.unlike_inputs, self.hollow
+        found.small_inputs = self.small_inputs
         found.batch, found.declared, found.measured = self.batch, self.declared, measured
         found.limits = index_limits(model.graph, symbolic)
         return found
@@ -265,5 +269,5 @@ def _at(model: ir.Model, records: ShapeRecords, given: Given, sizes: Declared) -
     if not given.shapes and not given.sizes:  # otherwise the user said which sizes to run
         inferred.chosen = any(isinstance(size, Size) for shape in sizes.values() for size in shape)
         inferred.other_inputs, inferred.far_inputs = search.second(first), search.far(first)
-        inferred.near_inputs = search.near(first, inferred.other_inputs)
+        inferred.near_inputs, inferred.small_inputs = search.near(first, inferred.other_inputs), search.small(first)
     return inferred

@@ -192,7 +192,9 @@ class Case:
         graphs = self.small.graph, self.reference.graph, self.cut.coupling.graph
         small, reference, whole = ({str(v.name): v for n in graph for v in n.outputs} for graph in graphs)
         both, dtypes = small.keys() & reference, self.cut.coupling.shapes.dtype
-        return {k: v for k, v in whole.items() if k in both and (dtype := dtypes(v)) and dtype.is_floating_point()}
+        floats = {k: v for k, v in whole.items() if k in both and (dtype := dtypes(v)) and dtype.is_floating_point()}
+        # Of what holds one number everywhere the smaller model may make more than it reads, such as a first state.
+        return {name: value for name, value in floats.items() if value not in self.cut.coupling.fills}
 
     def _kept(self, runs: Runs) -> Runs:
         """What stays of the reference's values, in the shapes of the smaller model's."""

@@ -153,7 +153,7 @@ def prove_with_functions(plain: ir.Model, kept: ir.Model, settings: RunSettings)
 def _alone(original: Original, inputs: Inputs) -> list[Feed]:
     """What is run besides, for what ordinary numbers do not show."""
     quiet = inputs.quiet if became_constants(original.model.graph, inputs.model.graph) else None
-    return [feed for feed in (inputs.loud, quiet) if feed is not None]
+    return [feed for feed in (inputs.loud, quiet, inputs.small) if feed is not None]
 
 
 def _demand_same_parts(before: ir.Model, prepared: ir.Model, settings: RunSettings) -> list[NotProved]:

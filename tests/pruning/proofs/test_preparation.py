@@ -16,6 +16,7 @@ from compressor.commands.prune_file import prune_file
 from compressor.config import CleanSettings, PruneSettings, RunSettings
 from compressor.errors import ProofFailed
 from compressor.graph.form.normalise import normalise
+from compressor.graph.sizes import data_rules
 from compressor.pruning.cut import analysis
 from compressor.pruning.proofs import preparation
 from compressor.pruning.proofs.preparation import prove_with_functions
@@ -74,6 +75,23 @@ def test_another_operator(command: str, tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ProofFailed):
         run(path, command)
     assert not path.with_name("out.onnx").exists()
+
+
+PADDED = """(float[n,3,t] x) => (float[n,2,r] y)
+    <int64[1] two = {2}, int64[1] least = {6}, int64[5] none = {0,0,0,0,0}, float[8,3,1] w, float[2,8,1] v> {
+    s = Shape(x)  l = Gather(s, two)  k = Max(l, least)  p = Sub(k, l)  pads = Concat<axis=0>(none, p)
+    q = Pad(x, pads)  a = Conv(q, w)  b = Relu(a)  y = Conv(b, v) }"""
+
+
+@pytest.mark.parametrize("command", ["prune", "clean"])
+def test_a_bound_that_only_small_sizes_meet(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals of fewer than six steps are padded."""
+    path = written(tmp_path, model(PADDED))
+    run(path, command)
+    wrong = {**data_rules._ELEMENTWISE, "Max": lambda one, _: one}
+    monkeypatch.setattr(data_rules, "_ELEMENTWISE", wrong)
+    with pytest.raises(ProofFailed):
+        run(path, command)
 
 
 NORMED = """(float[n,6,8] x) => (float[n,6,2] y) <float[8] s, float[8,16] w, float[16,2] head> {

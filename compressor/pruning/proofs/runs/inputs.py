@@ -69,6 +69,12 @@ class Inputs:
         return None if bound is None else feeds(self.model, bound, self.shapes, self.seed + 3)
 
     @cached_property
+    def small(self) -> Feed | None:
+        """At the smallest sizes, below what the graph may compare sizes with; None where none was found."""
+        bound = self.shapes.small_inputs
+        return None if bound is None else feeds(self.model, bound, self.shapes, self.seed + 5)
+
+    @cached_property
     def unlike(self) -> Feed | None:
         """At sizes that differ where one input calls several alike; None where none does."""
         bound = self.shapes.unlike_inputs
