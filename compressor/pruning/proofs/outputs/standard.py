@@ -24,6 +24,7 @@ from compressor.core.scratch import scratch
 from compressor.errors import ModelError, tool_fault
 from compressor.graph.ir.randomness import may_draw, may_reorder
 from compressor.graph.tensors.weights import with_weights
+from compressor.operators.table import operator_of
 from compressor.results.records import LOOSE
 from compressor.runtime.stored import Answers, Feed, Runs, WeightChange
 
@@ -173,7 +174,17 @@ def with_tolerance(
     if _are_real(expected.runs.feeds):
         heavier = [_moved_in(side, failing, runs_of_moved_weights) for side in (expected, actual)]
         sides = [(base, [*variants, *more]) for (base, variants), more in zip(sides, heavier, strict=True)]
-    return _with_noise(strict, sides, sorts=sorts), runs
+    noisy = _with_noise(strict, sides, sorts=sorts)
+    if noisy.met_by(runs):
+        return noisy, runs
+    # Steps, as of a quantiser or a floor, mostly stand still where numbers move by a last bit. The whole margin is
+    # moved instead, which comes to the same where there are none.
+    further = partial(runs_of_moved_weights, bits=int(NOISE_FACTOR))
+    steps = noise_of(
+        [(side.runs, _moved_in(side, failing, further)) for side in (expected, actual)], noisy.left_out, factor=1.0
+    )
+    pairs = zip(noisy.noise, steps, strict=True)
+    return replace(noisy, noise=[[*map(np.maximum, *rows)] for rows in pairs]), runs
 
 
 def _with_noise(standard: Standard, sides: Sequence[tuple[Runs, Sequence[Runs]]], *, sorts: bool) -> Standard:
@@ -265,10 +276,10 @@ def moved_runs(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
     return _of_those_that_run(partial(answers.ready.run, moved) for moved in nudged(feeds))
 
 
-def runs_of_moved_weights(answers: Answers, feeds: Sequence[Feed]) -> list[Runs]:
-    """What a model gives when its weights are moved in the last bit, once for each nudge."""
+def runs_of_moved_weights(answers: Answers, feeds: Sequence[Feed], bits: int = 1) -> list[Runs]:
+    """What a model gives when its weights are moved by so many times the last bit, once for each nudge."""
     with scratch() as folder:
-        changed = (answers.stored.changed(change, folder) for change in nudges_of_weights())
+        changed = (answers.stored.changed(change, folder) for change in nudges_of_weights(bits))
         return _of_those_that_run(partial(model.run, feeds) for model in changed)
 
 
@@ -286,13 +297,19 @@ def _are_real(feeds: Sequence[Feed]) -> bool:
     return any(array.dtype.kind == "f" and array.size for feed in feeds for array in feed.values())
 
 
-def nudges_of_weights() -> list[WeightChange]:
-    """As :func:`nudged`, of the weights of a model."""
+def nudges_of_weights(bits: int = 1) -> list[WeightChange]:
+    """As :func:`nudged`, of the weights of a model, by so many last bits; not of sizes, as those of a Resize."""
 
-    def change(seed: int, name: str, rows: Array, first: int) -> Array:
-        return _nudge(rows, np.random.default_rng([seed, first, *name.encode()]))
+    def changed(seed: int, model: ir.Model) -> ir.Model:
+        uses = ((v, operator_of(node), k) for node in model.graph.all_nodes() for k, v in enumerate(node.inputs))
+        sizes = {str(value.name) for value, operator, k in uses if value is not None and k in operator.host}
 
-    return [partial(with_weights, change=partial(change, seed)) for seed in range(NUDGES)]
+        def change(name: str, rows: Array, first: int) -> Array:
+            return rows if name in sizes else _nudge(rows, np.random.default_rng([seed, first, *name.encode()]), bits)
+
+        return with_weights(model, change)
+
+    return [partial(changed, seed) for seed in range(NUDGES)]
 
 
 def _moved_in(
@@ -308,12 +325,15 @@ def _moved_in(
     return several
 
 
-def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]], but: Collection[int] = ()) -> list[list[Array]]:
+def noise_of(
+    sides: Sequence[tuple[Runs, Sequence[Runs]]], but: Collection[int] = (), factor: float = NOISE_FACTOR
+) -> list[list[Array]]:
     """What rounding does to each output of each run: the larger of what it does to either model, with a margin.
 
     Args:
         sides: runs of a model and the same runs, rounded differently; of equal shapes.
         but: places of outputs that are not asked about and may have other shapes; there it is infinite.
+        factor: the margin.
     """
     endless = np.full((), np.inf)
     noise = []
@@ -328,7 +348,7 @@ def noise_of(sides: Sequence[tuple[Runs, Sequence[Runs]]], but: Collection[int] 
             for base, variants in sides
         ]
         # Either model may be the one that rounds worse; a difference within that says nothing against the cut.
-        noise.append([NOISE_FACTOR * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
+        noise.append([factor * np.maximum.reduce(several) for several in zip(*parts, strict=True)])
     return noise
 
 
@@ -341,7 +361,7 @@ def _moved(feed: Feed, rng: np.random.Generator) -> Feed:
     return {name: _nudge(array, rng) for name, array in feed.items()}
 
 
-def _nudge(array: Array, rng: np.random.Generator) -> Array:
+def _nudge(array: Array, rng: np.random.Generator, bits: int = 1) -> Array:
     # Indices and flags have no last bit; moving them would change what is computed.
     if array.dtype.kind != "f":
         return array
@@ -350,7 +370,10 @@ def _nudge(array: Array, rng: np.random.Generator) -> Array:
     # What stands for infinity, in masks, is no number that rounding has a part in.
     largest = np.nextafter(np.full((), np.inf, array.dtype), np.zeros((), array.dtype))
     large = np.abs(array) > largest / 2
-    return np.nextafter(array, np.where(large, array, goals))
+    goals = np.where(large, array, goals)
+    for _ in range(bits):
+        array = np.nextafter(array, goals)
+    return array
 
 
 def _same_shapes(one: Runs, two: Runs, but: Collection[int] = ()) -> bool:

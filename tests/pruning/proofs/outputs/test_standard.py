@@ -12,7 +12,14 @@ import pytest
 
 from compressor.core.compare import Tolerance, distance, rounding_spread
 from compressor.pruning.proofs.outputs.evidence import Evidence
-from compressor.pruning.proofs.outputs.standard import ANY_ORDER, HARDLY_COMPARED, Standard, nudged, with_tolerance
+from compressor.pruning.proofs.outputs.standard import (
+    ANY_ORDER,
+    HARDLY_COMPARED,
+    Standard,
+    nudged,
+    nudges_of_weights,
+    with_tolerance,
+)
 from compressor.pruning.proofs.runs.piecewise import ExternalWeights, Piecewise
 from compressor.runtime.stored import Answers, Runnable, Stored
 from tests.models import in_memory, model
@@ -190,3 +197,31 @@ def test_an_output_that_rounding_moves_as_far_as_it_goes_is_not_called_proved(tm
     asked, runs = with_tolerance(behind(4.0, 1.0), behind(4.0, 1.0 + 1e-6), STRICT)
     assert asked.met_by(runs)
     assert not asked.hardly_compared
+
+
+STEPS = """(float[n,64] x) => (float[n,64] y) <float[1] near = {%s}> {
+    a = Mul(x, near)  b = Round(a)  y = Add(b, x) }"""
+
+
+def test_a_step_that_stands_still_under_a_last_bit_is_rounding_all_the_same(tmp_path: Path) -> None:
+    """Numbers a few last bits below a half are rounded up by one of two models that mean the same."""
+    half = np.float32(0.5)
+    x = np.full((1, 64), half)
+    for _ in range(6):
+        x = np.nextafter(x, np.float32(0))
+    one, other, wrong = (answers(in_memory(model(STEPS % near)), tmp_path, x) for near in (1, 1.000001, 3))
+    assert not Standard(one.runs, STRICT).met_by(other.runs)
+    standard, runs = with_tolerance(one, other, STRICT)
+    assert standard.met_by(runs)
+    standard, runs = with_tolerance(one, wrong, STRICT)
+    assert not standard.met_by(runs)
+
+
+def test_sizes_are_no_weights_that_move() -> None:
+    text = """(float[1,2,4,4] x) => (float[1,2,8,8] y) <float[4] scales = {1,1,2,2}, float[2,1,1] w> {
+        a = Mul(x, w)  y = Resize<mode="cubic">(a, , scales) }"""
+    source = in_memory(model(text))
+    moved = nudges_of_weights(16)[0](source).graph.initializers
+    for name, same in (("scales", True), ("w", False)):
+        before = source.graph.initializers[name].const_value
+        assert np.array_equal(moved[name].const_value.numpy(), before.numpy()) == same
