@@ -33,13 +33,14 @@ from compressor.operators import table
 from compressor.pruning.budgets.select import choose_channels
 from compressor.pruning.cut import surgery
 from compressor.pruning.cut.analysis import prepared_model
+from compressor.pruning.proofs.outputs.standard import nudges_of_weights
 
 Array = NDArray[np.generic]
 
 TOLERANCE = RTOL
 """Largest difference, as a share of the largest magnitude of a value (float32)."""
 NOISE_FACTOR = 16
-"""Differences below so many times what rounding does say nothing."""
+"""Rounding happens at every node, so that weights move by so many last bits to show what it does."""
 
 
 @dataclass
@@ -179,17 +180,19 @@ def worst(source: ir.Model, settings: PruneSettings) -> tuple[str, float]:
         return name, found[name]
     # Behind a norm over few channels numbers may be nothing but rounding, which moved inputs show.
     noise = rounding(pair(source, settings))
-    found = {name: off for name, off in found.items() if off > NOISE_FACTOR * noise.get(name.split()[0], 0.0)}
+    found = {name: off for name, off in found.items() if off > 2 * noise.get(name.split()[0], 0.0)}
     return max(found.items(), key=lambda item: item[1], default=(name, 0.0))
 
 
 def rounding(found: Pair, seed: int = 0) -> dict[str, float]:
-    """Value -> largest difference in the masked original where its inputs move by a few of their last bits."""
+    """Value -> largest difference in the masked original, at kept positions, where weights move by some last bits."""
     inputs = feeds(found.reference, found.shapes.inputs, found.shapes, seed)
-    rng = np.random.default_rng(seed)
-    moved = {
-        name: array * (1 + rng.normal(0, 3e-7, array.shape)).astype(array.dtype) if array.dtype.kind == "f" else array
-        for name, array in inputs.items()
-    }
-    one, two = (outputs(found.reference, given, found) for given in (inputs, moved))
-    return {name: difference(one[name], two[name]) for name in one}
+    moved = [found.reference, *(change(found.reference) for change in nudges_of_weights(NOISE_FACTOR))]
+    base, *others = (outputs(model, inputs, found) for model in moved)
+    return {name: max(difference(_kept(found, name, array), _kept(found, name, o[name])) for o in others)
+            for name, array in base.items()}  # fmt: skip
+
+
+def _kept(found: Pair, name: str, array: Array) -> Array:
+    mask = found.cut.mask(found.originals[name])
+    return array if mask is None else array[np.broadcast_to(mask, array.shape)]
