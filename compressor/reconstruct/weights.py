@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from compressor.core.arrays import Array
+from compressor.errors import tool_fault
 from compressor.graph.ir.edit import constant_array
 from compressor.graph.ir.evaluate import evaluate
 from compressor.graph.ir.nodes import input_of, is_standard, optional_input
@@ -52,12 +53,20 @@ class ReadWeight:
         return self._moved(self._numbers())
 
     def write(self, weight: Matrix) -> None:
-        """Replaces it, in the element type and under the name that it has; on a grid by the nearest that is there."""
+        """Replaces it, in the element type and under the name that it has; on a grid by the nearest that is there.
+
+        Raises:
+            ProofFailed: what was written is not what :meth:`stored` says, by which it was judged.
+        """
+        judged = self.stored(weight)
         numbers = self._scattered(weight)
         coarser = self._coarser(numbers)
         for constant in self.follows or () if coarser is not None else ():
             constant._put(constant._numbers(), coarser)
         self._put(numbers, coarser)
+        # A scale may have half precision.
+        if self.reals is not None and not np.allclose(self.read(), judged, rtol=1e-3):
+            raise tool_fault(f"weight {self.initializer.name!r} was not written as it was judged")
 
     def stored(self, weight: Matrix) -> Matrix:
         """What would be read after ``weight`` was written, where that is rounded to a grid; else itself."""

@@ -6,7 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from compressor.errors import ProofFailed
 from compressor.operators import quantization_grid
+from compressor.reconstruct import weights
 from compressor.reconstruct.layers import repairable_layers
 from compressor.reconstruct.task import by_weight
 from tests.models import in_memory, model, weight
@@ -68,6 +70,21 @@ def test_what_is_judged_is_what_is_written() -> None:
     [told] = case.recover("lstsq", samples(BY_FILTER)).layers
     [again] = case.recover("lstsq", samples(BY_FILTER)).layers
     assert again.before == pytest.approx(told.after, rel=1e-3)
+
+
+@pytest.mark.parametrize("forgotten", ["codes", "step"])
+def test_what_is_written_otherwise_than_it_was_judged_is_a_fault(
+    forgotten: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = weights._replace
+
+    def replace(value: ir.Value, array: np.ndarray) -> None:
+        if (array.dtype.kind == "f") != (forgotten == "step"):
+            honest(value, array)
+
+    monkeypatch.setattr(weights, "_replace", replace)
+    with pytest.raises(ProofFailed, match="not written as it was judged"):
+        pruned(model(BY_FILTER)).recover("lstsq", samples(BY_FILTER))
 
 
 def test_steps_grow_with_the_weight_and_those_of_the_bias_with_them() -> None:
