@@ -16,6 +16,7 @@ from compressor.core.scratch import scratch
 from compressor.data import batches, subset
 from compressor.errors import ModelError, NothingToProve, UsageError
 from compressor.graph.disk import files
+from compressor.graph.form import gemm_weights
 from compressor.graph.ir import exporter_metadata
 from compressor.graph.ir.nodes import REALS
 from compressor.graph.sizes.batch_limit import batch_limit
@@ -71,6 +72,12 @@ class _Run:
         return self.plain if self.task.asked.large or narrow else self.folder / "better.onnx"
 
     @property
+    def given(self) -> Path:
+        """What the quantiser is given: :attr:`read`, or that with shared weights in another form."""
+        once = self.folder / "once.onnx"
+        return once if once.exists() else self.read
+
+    @property
     def output(self) -> Path:
         """The file that the quantiser writes."""
         return self.folder / "quantised.onnx"
@@ -80,14 +87,36 @@ class _Run:
         files.save_model(self.task.model, self.plain, external_data=self.task.asked.large)
         if self.read != self.plain:
             quantizer.optimised(self.plain, self.read)
-        quantization = replace(self.task.asked, left=(*self.task.asked.left, *left))
+        quantization = replace(self.task.asked, left=self._left_out(left))
         if self.task.mode == "static":
             quantizer.static(self.read, self.output, self._feeds(), quantization, self.settings.provider)
         elif self.task.mode == "dynamic":
-            quantizer.dynamic(self.read, self.output, quantization)
+            quantizer.dynamic(self.given, self.output, quantization)
         else:
             quantizer.four_bits(self.read, self.output, quantization)
         self._try(self.output)
+
+    def _left_out(self, left: Sequence[str]) -> tuple[str, ...]:
+        """Nodes that the quantiser leaves alone, by the names that it knows; writes :attr:`given` where it has to be.
+
+        The optimiser gives nodes other names where it joins them, so that what is left is known by its weight.
+        """
+        model = files.load_model(self.read)
+        asked = {*self.task.asked.left}
+        weights = {
+            name
+            for name, value in self.task.weights.items()
+            if all(str(node.name) in asked for node, _ in value.uses())
+        }
+        readers = [str(n.name) for n in model.graph.all_nodes() if any(v and v.name in weights for v in n.inputs)]
+        names = dict.fromkeys((*self.task.asked.left, *readers, *left))
+        if self.task.mode != "dynamic":
+            return tuple(names)
+        if gemm_weights.transpose_shared(model):
+            files.save_model(model, self.folder / "once.onnx", external_data=self.task.asked.large)
+        there = {node.name for node in model.graph}
+        products = (gemm_weights.product_name(name) for name in names)
+        return (*names, *(name for name in products if name not in there))
 
     def to_blame(self, error: ModelError, left: Mapping[str, str]) -> tuple[str, str]:
         """The node that an error of :meth:`write` is about, and why.
@@ -181,7 +210,7 @@ def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSetting
                 continue
             result = _in_memory(run.output)
             # The optimised model, as the optimiser renames and merges weights before they are quantised.
-            rows = _rows(files.load_model(run.read), result)
+            rows = _rows(files.load_model(run.given), result)
         break
     result.graph.meta.clear()  # its file goes with the folder
     result.graph.meta.update(task.model.graph.meta)

@@ -196,6 +196,52 @@ def test_a_weight_that_is_read_in_two_ways_has_two_forms(mode: str, tmp_path: Pa
     assert report.outputs.distance.value < 0.2
 
 
+SHARED = """(float[n,16] x) => (float[n,16] y) <float[16,16] w, float[16,16] v> {
+    a = Gemm<transB=1>(x, w)
+    b = Relu(a)
+    c = Gemm<transB=1>(b, w)
+    y = Gemm<transB=1>(c, v)
+}"""
+TABLE = """(int64[n] x) => (float[n,16] y) <float[16,16] w> {
+    a = Gather(w, x)
+    b = Relu(a)
+    y = Gemm<transB=1>(b, w)
+}"""
+
+
+@pytest.mark.parametrize("text", [SHARED, TABLE])
+def test_a_weight_of_several_readers_is_turned_once(text: str, tmp_path: Path) -> None:
+    """The quantiser transposes it for each of them that is a Gemm."""
+    path = written(tmp_path, text)
+    report = quantize_file(path, tmp_path / "q.onnx", QuantizeSettings(mode="dynamic", samples=16))
+    assert report.outputs is not None
+    assert report.outputs.distance.value < 0.1
+    if text == SHARED:
+        stored = [i for i in onnx.load(tmp_path / "q.onnx").graph.initializer if list(i.dims) == [16, 16]]
+        assert len(stored) == 2
+
+
+JOINED = """(float[n,16] x) => (float[n,4] y) <float[16,32] w, float[4,32] v, float[32,32] u, float[32] o> {
+    a = MatMul(x, w)
+    b = Relu(a)
+    t = MatMul(b, u)
+    s = Add(t, o)
+    y = Gemm<transB=1>(s, v)
+}"""
+
+
+@pytest.mark.parametrize("weight", ["w", "u", "v"])
+@pytest.mark.parametrize("mode", ["static", "dynamic"])
+def test_what_is_left_out_is_known_by_its_weight(mode: Any, weight: str, tmp_path: Path) -> None:
+    """Nodes get other names before they are quantised: the optimiser joins some, the quantiser makes others of them."""
+    settings = QuantizeSettings(mode=mode, samples=8, exclude=(weight,))
+    report = quantize_file(written(tmp_path, JOINED), tmp_path / "q.onnx", settings)
+    assert weight in {row.name for row in report.weights if not row.quantized}
+    assert any(row.quantized for row in report.weights)
+    kept = [i.name for i in onnx.load(tmp_path / "q.onnx").graph.initializer if i.data_type == onnx.TensorProto.FLOAT]
+    assert weight in kept
+
+
 @pytest.mark.parametrize("mode", ["static", "dynamic"])
 def test_a_node_that_does_not_run_quantised_is_left_alone_and_said(mode: str, tmp_path: Path) -> None:
     """The quantiser's scales by channel do not fit a stack of matrices."""
