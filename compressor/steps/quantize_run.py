@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import onnx_ir as ir
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.arrays import Array
 from compressor.core.compare import is_real
+from compressor.core.formatting import count
 from compressor.core.scratch import scratch
 from compressor.data import batches, subset
 from compressor.errors import ModelError, NothingToProve, UsageError
@@ -20,6 +21,7 @@ from compressor.graph.form import gemm_weights
 from compressor.graph.ir import exporter_metadata
 from compressor.graph.ir.nodes import REALS
 from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.operators.quantization_grid import beside_odd_scales
 from compressor.results.quantize import QuantizedRow
 from compressor.runtime import quantizer
 from compressor.runtime.stored import Runs, Stored
@@ -27,6 +29,11 @@ from compressor.steps.quantize import QuantizeTask, layer_weights
 from compressor.steps.run_samples import RunSamples
 
 LEFT = "node {node!r} stays as it was, since ONNX Runtime does not run what its quantiser makes of it: {reason}"
+ENDLESS = (
+    "{nodes}, such as {node!r}, stay as they were: on the samples they read or make numbers that are not finite, as "
+    "masks of attention are, which no scale fits"
+)
+NO_SCALE = "ONNX Runtime's quantiser gives {node!r} a scale that is not finite and positive; {remedy}"
 NO_BATCH = (
     "the model takes {fixed} samples at a time, and there are {count}; give more of them, with --samples or --data"
 )
@@ -199,19 +206,24 @@ def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSetting
         UsageError: there are fewer samples than the model takes at a time.
     """
     left: dict[str, str] = {}
+    endless: list[str] = []
     while True:
         with scratch() as folder:
             run = _Run(task, samples, settings, folder)
             try:
-                run.write(list(left))
+                run.write([*left, *endless])
             except ModelError as error:
                 node, reason = run.to_blame(error, left)
                 left[node] = reason
                 continue
             result = _in_memory(run.output)
             # The optimised model, as the optimiser renames and merges weights before they are quantised.
-            rows = _rows(files.load_model(run.given), result)
-        break
+            before = files.load_model(run.given)
+        more = _without_scale(before, result, {*left, *endless})
+        if not more:
+            break
+        endless += more
+    rows = _rows(before, result)
     result.graph.meta.clear()  # its file goes with the folder
     result.graph.meta.update(task.model.graph.meta)
     result.metadata_props.update(task.model.metadata_props)
@@ -221,7 +233,24 @@ def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSetting
     for one, two in zip(task.model.graph.outputs, result.graph.outputs, strict=True):
         two.shape = one.shape if one.dtype == two.dtype and one.shape is not None else two.shape
     remedy = "; --no-per-channel may be run" if task.asked.per_channel and task.mode != "int4" else ""
-    return Quantised(result, rows, [LEFT.format(node=n, reason=reason) + remedy for n, reason in left.items()])
+    notes = [LEFT.format(node=n, reason=reason) + remedy for n, reason in left.items()]
+    if endless:
+        notes.append(ENDLESS.format(nodes=count(len(endless), "node"), node=endless[0]))
+    return Quantised(result, rows, notes)
+
+
+def _without_scale(before: ir.Model, after: ir.Model, left: Set[str]) -> list[str]:
+    """Nodes to leave as they were, as what they read or make has a scale that is not finite and positive.
+
+    Raises:
+        ModelError: there is such a scale, and no node that could be left.
+    """
+    beside = [str(node.name) for node in beside_odd_scales(after.graph)]
+    there = {node.name for node in before.graph}
+    more = [name for name in beside if name in there and name not in left]
+    if beside and not more:
+        raise ModelError(NO_SCALE.format(node=beside[0], remedy=quantizer.QUANTISER_REMEDY))
+    return more
 
 
 def _in_memory(path: Path) -> ir.Model:

@@ -251,6 +251,42 @@ def test_a_node_that_does_not_run_quantised_is_left_alone_and_said(mode: str, tm
     assert any("'MatMul_0' stays as it was" in text and "--no-per-channel" in text for text in report.warnings)
 
 
+MASKED = """(float[n,8,16] x, float[n,1,8] m) => (float[n,8,16] y) <float[16,16] w, float[16,16] v, float[1] e = {0},
+    float one = {1}> {
+    q = MatMul(x, w)
+    t = Transpose<perm=[0,2,1]>(q)
+    s = MatMul(q, t)
+    p = Greater(m, e)
+    z = Sub(one, one)
+    o = Neg(one)
+    f = Div(o, z)
+    k = Where(p, z, f)
+    a = Add(s, k)
+    b = Softmax<axis=-1>(a)
+    c = MatMul(b, q)
+    y = MatMul(c, v)
+}"""
+
+
+def test_a_range_without_end_has_no_scale(tmp_path: Path) -> None:
+    """A mask of attention is minus infinity where tokens are padding."""
+    rng = np.random.default_rng(0)
+    mask = np.ones((64, 1, 8), np.float32)
+    mask[:, :, 5:] = 0
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(64, 8, 16)).astype(np.float32), m=mask)
+    settings = QuantizeSettings(mode="static", data=str(tmp_path / "data.npz"), samples=16)
+    report = quantize_file(written(tmp_path, MASKED), tmp_path / "q.onnx", settings)
+    reals = [
+        onnx.numpy_helper.to_array(i) for i in onnx.load(tmp_path / "q.onnx").graph.initializer if "_scale" in i.name
+    ]
+    assert reals
+    assert all((np.isfinite(array) & (array > 0)).all() for array in reals)
+    assert any("stay as they were" in text and "not finite" in text for text in report.warnings)
+    assert {row.name: row.quantized for row in report.weights} == {"w": True, "v": True}
+    assert report.outputs is not None
+    assert report.outputs.distance.value < 0.1
+
+
 def test_a_weight_that_is_not_finite_is_left_alone_and_said(tmp_path: Path) -> None:
     path = written(tmp_path, PRODUCTS)
     proto = onnx.load(path)
