@@ -194,7 +194,7 @@ def finetune(
         # As on the command line: what is not given follows from the model.
         chosen = training_defaults(call.settings, opened[0])
         result = tune(opened[0], chosen, teacher=original, observe=observe)
-        result.warnings += result.baseless
+        result.warnings += result.caveats
         digest = input_digest(result.model, call.models[0])
         stamp_provenance(result.model, "finetune", call.settings, digest, training_facts(result))
         return result

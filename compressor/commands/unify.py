@@ -23,6 +23,7 @@ from compressor.graph.tensors.weights import weight_shapes
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.proofs.graphs.interface_match import demand_same_interface, demand_teachable
 from compressor.pruning.proofs.outputs.evidence import Evidence
+from compressor.results.records import CHOSEN_ON_JUDGED
 from compressor.results.unify import UnifyReport
 from compressor.steps import run_files
 from compressor.steps.provenance import unified_facts
@@ -123,6 +124,7 @@ def _unify(model: str | Path | ir.Model, settings: UnifySettings, clock: Clock) 
             accuracy = accuracy_row(evaluator, ready.reference, first, result.model, data)
         report = report.model_copy(update={"accuracy": accuracy})
         report = report.warned(evaluator.baseless(accuracy.before, accuracy.samples, data))
+        report = report.warned([CHOSEN_ON_JUDGED] if training.chosen else [])
     # Training may have said it of the same labels.
     unread = [text for text in labels_unread(data, evaluator) if text not in report.warnings]
     report = report.model_copy(update={"seconds": clock.seconds}).warned(unread)

@@ -64,6 +64,27 @@ def _joins_scale(node: ir.Node, index: int) -> bool:
     return maker is not None and maker.op_type == "DynamicQuantizeLinear" and other is maker.outputs[1]
 
 
+def beside_odd_scales(graph: ir.Graph) -> list[ir.Node]:
+    """Makers and readers of what has a constant scale that no grid has, in the order of the graph.
+
+    That is one that is not finite, or not positive; those of numbers packed in a byte have signs, and may be 0.
+    """
+    found: dict[ir.Node, None] = {}
+    for node in graph.all_nodes():
+        scales = [initializer_of(v) for v in (optional_input(node, k) for k in _scales(node) if k is not None) if v]
+        signed = bool(operator_of(node).packed)
+        if all(t is None or _fits(t.numpy(), signed=signed) for t in scales):
+            continue
+        made = [] if node.inputs[0] is None else [node.inputs[0].producer()]
+        found |= dict.fromkeys(n for n in (node, *made, *(n for v in node.outputs for n, _ in v.uses())) if n)
+    return list(found)
+
+
+def _fits(scales: Array, *, signed: bool) -> bool:
+    numbers = scales.astype(np.float32)
+    return bool((np.isfinite(numbers) & (signed | (numbers > 0))).all())
+
+
 def _scales(node: ir.Node) -> set[int | None]:
     record = operator_of(node)
     return {*record.scales, *(grid.scale for grid in record.grid.values())}

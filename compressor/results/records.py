@@ -266,6 +266,10 @@ RAN = (
     "What ran where settings leave it open (auto, defaults that follow from the model): values by setting, and under "
     "`training` those of each training, one after the other."
 )
+CHOSEN_ON_JUDGED = (
+    "the best epoch was chosen on the samples that the result is judged on, so it may do a little worse on others"
+)
+"""What training that ends with the best epoch adds to numbers of the same samples."""
 UNDONE = "Training that was thrown away as it was no better."
 
 

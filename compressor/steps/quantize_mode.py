@@ -41,6 +41,10 @@ MODE_REMEDIES = MappingProxyType(
         "dynamic": "--mode auto takes static where that is nearer, and --exclude leaves layers as they were",
         "int4": "a smaller --block-size, --exclude of some layers or --mode auto keeps more",
         "tried": "no mode of int8 keeps them nearer; leave the layers that lose most as they were with --exclude",
+        "tried, int4 left": (
+            "no mode of int8 keeps them nearer; --mode int4, which leaves activations as they are, was not tried and "
+            "may; or leave the layers that lose most as they were with --exclude"
+        ),
     }
 )
 """What keeps outputs nearer, by the mode that was asked for."""
@@ -212,9 +216,15 @@ def mode_remarks(found: Made, outputs: OutputsRow | None, settings: QuantizeSett
         agreement = None if outputs.agreement is None else outputs.agreement.value
         if _off(agreement, outputs.distance.value) > FAR_APART:
             far = _how_far(_mode_row(found.task.mode, outputs))
-            remedy = MODE_REMEDIES["tried" if settings.mode == "auto" else found.task.mode]
-            said.append(WRECKED.format(far=far, remedy=remedy))
+            said.append(WRECKED.format(far=far, remedy=MODE_REMEDIES[_remedy(found, settings)]))
     return said
+
+
+def _remedy(found: Made, settings: QuantizeSettings) -> str:
+    if settings.mode != "auto":
+        return found.task.mode
+    packed = any(quantizer.taken_in_four_bits(row.operator) for row in found.done.rows)
+    return "tried, int4 left" if packed else "tried"
 
 
 def _untaken(mode: str, rows: Sequence[QuantizedRow]) -> list[str]:

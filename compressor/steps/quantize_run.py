@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +12,16 @@ import onnx_ir as ir
 from compressor.config.quantize import QuantizeSettings
 from compressor.core.arrays import Array
 from compressor.core.compare import is_real
+from compressor.core.formatting import count
 from compressor.core.scratch import scratch
 from compressor.data import batches, subset
 from compressor.errors import ModelError, NothingToProve, UsageError
 from compressor.graph.disk import files
+from compressor.graph.form import gemm_weights
 from compressor.graph.ir import exporter_metadata
 from compressor.graph.ir.nodes import REALS
 from compressor.graph.sizes.batch_limit import batch_limit
+from compressor.operators.quantization_grid import beside_odd_scales
 from compressor.results.quantize import QuantizedRow
 from compressor.runtime import quantizer
 from compressor.runtime.stored import Runs, Stored
@@ -26,6 +29,11 @@ from compressor.steps.quantize import QuantizeTask, layer_weights
 from compressor.steps.run_samples import RunSamples
 
 LEFT = "node {node!r} stays as it was, since ONNX Runtime does not run what its quantiser makes of it: {reason}"
+ENDLESS = (
+    "{nodes}, such as {node!r}, stay as they were: on the samples they read or make numbers that are not finite, as "
+    "masks of attention are, which no scale fits"
+)
+NO_SCALE = "ONNX Runtime's quantiser gives {node!r} a scale that is not finite and positive; {remedy}"
 NO_BATCH = (
     "the model takes {fixed} samples at a time, and there are {count}; give more of them, with --samples or --data"
 )
@@ -71,6 +79,12 @@ class _Run:
         return self.plain if self.task.asked.large or narrow else self.folder / "better.onnx"
 
     @property
+    def given(self) -> Path:
+        """What the quantiser is given: :attr:`read`, or that with shared weights in another form."""
+        once = self.folder / "once.onnx"
+        return once if once.exists() else self.read
+
+    @property
     def output(self) -> Path:
         """The file that the quantiser writes."""
         return self.folder / "quantised.onnx"
@@ -80,14 +94,36 @@ class _Run:
         files.save_model(self.task.model, self.plain, external_data=self.task.asked.large)
         if self.read != self.plain:
             quantizer.optimised(self.plain, self.read)
-        quantization = replace(self.task.asked, left=(*self.task.asked.left, *left))
+        quantization = replace(self.task.asked, left=self._left_out(left))
         if self.task.mode == "static":
             quantizer.static(self.read, self.output, self._feeds(), quantization, self.settings.provider)
         elif self.task.mode == "dynamic":
-            quantizer.dynamic(self.read, self.output, quantization)
+            quantizer.dynamic(self.given, self.output, quantization)
         else:
             quantizer.four_bits(self.read, self.output, quantization)
         self._try(self.output)
+
+    def _left_out(self, left: Sequence[str]) -> tuple[str, ...]:
+        """Nodes that the quantiser leaves alone, by the names that it knows; writes :attr:`given` where it has to be.
+
+        The optimiser gives nodes other names where it joins them, so that what is left is known by its weight.
+        """
+        model = files.load_model(self.read)
+        asked = {*self.task.asked.left}
+        weights = {
+            name
+            for name, value in self.task.weights.items()
+            if all(str(node.name) in asked for node, _ in value.uses())
+        }
+        readers = [str(n.name) for n in model.graph.all_nodes() if any(v and v.name in weights for v in n.inputs)]
+        names = dict.fromkeys((*self.task.asked.left, *readers, *left))
+        if self.task.mode != "dynamic":
+            return tuple(names)
+        if gemm_weights.transpose_shared(model):
+            files.save_model(model, self.folder / "once.onnx", external_data=self.task.asked.large)
+        there = {node.name for node in model.graph}
+        products = (gemm_weights.product_name(name) for name in names)
+        return (*names, *(name for name in products if name not in there))
 
     def to_blame(self, error: ModelError, left: Mapping[str, str]) -> tuple[str, str]:
         """The node that an error of :meth:`write` is about, and why.
@@ -170,19 +206,24 @@ def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSetting
         UsageError: there are fewer samples than the model takes at a time.
     """
     left: dict[str, str] = {}
+    endless: list[str] = []
     while True:
         with scratch() as folder:
             run = _Run(task, samples, settings, folder)
             try:
-                run.write(list(left))
+                run.write([*left, *endless])
             except ModelError as error:
                 node, reason = run.to_blame(error, left)
                 left[node] = reason
                 continue
             result = _in_memory(run.output)
             # The optimised model, as the optimiser renames and merges weights before they are quantised.
-            rows = _rows(files.load_model(run.read), result)
-        break
+            before = files.load_model(run.given)
+        more = _without_scale(before, result, {*left, *endless})
+        if not more:
+            break
+        endless += more
+    rows = _rows(before, result)
     result.graph.meta.clear()  # its file goes with the folder
     result.graph.meta.update(task.model.graph.meta)
     result.metadata_props.update(task.model.metadata_props)
@@ -192,7 +233,24 @@ def quantised(task: QuantizeTask, samples: RunSamples, settings: QuantizeSetting
     for one, two in zip(task.model.graph.outputs, result.graph.outputs, strict=True):
         two.shape = one.shape if one.dtype == two.dtype and one.shape is not None else two.shape
     remedy = "; --no-per-channel may be run" if task.asked.per_channel and task.mode != "int4" else ""
-    return Quantised(result, rows, [LEFT.format(node=n, reason=reason) + remedy for n, reason in left.items()])
+    notes = [LEFT.format(node=n, reason=reason) + remedy for n, reason in left.items()]
+    if endless:
+        notes.append(ENDLESS.format(nodes=count(len(endless), "node"), node=endless[0]))
+    return Quantised(result, rows, notes)
+
+
+def _without_scale(before: ir.Model, after: ir.Model, left: Set[str]) -> list[str]:
+    """Nodes to leave as they were, as what they read or make has a scale that is not finite and positive.
+
+    Raises:
+        ModelError: there is such a scale, and no node that could be left.
+    """
+    beside = [str(node.name) for node in beside_odd_scales(after.graph)]
+    there = {node.name for node in before.graph}
+    more = [name for name in beside if name in there and name not in left]
+    if beside and not more:
+        raise ModelError(NO_SCALE.format(node=beside[0], remedy=quantizer.QUANTISER_REMEDY))
+    return more
 
 
 def _in_memory(path: Path) -> ir.Model:

@@ -26,6 +26,7 @@ from compressor.graph.sizes.batch_limit import batch_limit
 from compressor.metrics.evaluator import evaluator_for, labels_unread
 from compressor.pruning.proofs.outputs.evidence import Evidence
 from compressor.pruning.proofs.outputs.standard import Standard
+from compressor.results.records import CHOSEN_ON_JUDGED
 from compressor.runtime.stored import Runs, run_once
 from compressor.torch_ops.tensors import to_numpy
 from compressor.train import training_options
@@ -79,6 +80,11 @@ class TuneResult(ModelResult):
     baseless: list[str] = field(default_factory=list)
     ran: dict[str, Any] = field(default_factory=dict)
     prepared: str = ""
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the numbers before and after do not show; whoever trains as a part of more says it of its own."""
+        return [*self.baseless, *([CHOSEN_ON_JUDGED] if self.history.chosen else [])]
 
     def headline(self) -> list[tuple[str, str]]:
         """Loss and metric before and after, and how long it trained."""

@@ -48,7 +48,7 @@ def tune_report(
         device=history.device,
         max_rel_err=result.max_rel_err,
         seconds={"training": round(history.seconds, 3)},
-        warnings=[*result.warnings, *result.baseless],
+        warnings=[*result.warnings, *result.caveats],
         ran={"training": [result.ran]} if result.ran else {},
         settings=settings.model_dump(mode="json"),
     )

@@ -92,6 +92,7 @@ class SetTraining:
         warnings: what the user should know.
         undone: phases that were thrown away.
         ran: settings of each phase, by name.
+        chosen: a phase ended with the best of its epochs by the samples that judge the result.
     """
 
     model: ir.Model
@@ -100,6 +101,7 @@ class SetTraining:
     warnings: list[str] = field(default_factory=list)
     undone: list[UndoneRow] = field(default_factory=list)
     ran: list[dict[str, Any]] = field(default_factory=list)
+    chosen: bool = False
 
     def warn(self, *texts: str) -> None:
         """Adds a warning that is not there yet."""
@@ -208,6 +210,7 @@ class UnificationTraining:
             model, warnings = done.model, done.warnings
             trained.undone += undone_rows(done, what)
             trained.ran.append(done.ran)
+            trained.chosen |= done.history.chosen
         # The phase ends, and the next one goes on from the nearest weights.
         except ConstraintDiverged as away:
             model, warnings = away.model or model, [str(away)]

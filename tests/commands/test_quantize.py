@@ -196,6 +196,52 @@ def test_a_weight_that_is_read_in_two_ways_has_two_forms(mode: str, tmp_path: Pa
     assert report.outputs.distance.value < 0.2
 
 
+SHARED = """(float[n,16] x) => (float[n,16] y) <float[16,16] w, float[16,16] v> {
+    a = Gemm<transB=1>(x, w)
+    b = Relu(a)
+    c = Gemm<transB=1>(b, w)
+    y = Gemm<transB=1>(c, v)
+}"""
+TABLE = """(int64[n] x) => (float[n,16] y) <float[16,16] w> {
+    a = Gather(w, x)
+    b = Relu(a)
+    y = Gemm<transB=1>(b, w)
+}"""
+
+
+@pytest.mark.parametrize("text", [SHARED, TABLE])
+def test_a_weight_of_several_readers_is_turned_once(text: str, tmp_path: Path) -> None:
+    """The quantiser transposes it for each of them that is a Gemm."""
+    path = written(tmp_path, text)
+    report = quantize_file(path, tmp_path / "q.onnx", QuantizeSettings(mode="dynamic", samples=16))
+    assert report.outputs is not None
+    assert report.outputs.distance.value < 0.1
+    if text == SHARED:
+        stored = [i for i in onnx.load(tmp_path / "q.onnx").graph.initializer if list(i.dims) == [16, 16]]
+        assert len(stored) == 2
+
+
+JOINED = """(float[n,16] x) => (float[n,4] y) <float[16,32] w, float[4,32] v, float[32,32] u, float[32] o> {
+    a = MatMul(x, w)
+    b = Relu(a)
+    t = MatMul(b, u)
+    s = Add(t, o)
+    y = Gemm<transB=1>(s, v)
+}"""
+
+
+@pytest.mark.parametrize("weight", ["w", "u", "v"])
+@pytest.mark.parametrize("mode", ["static", "dynamic"])
+def test_what_is_left_out_is_known_by_its_weight(mode: Any, weight: str, tmp_path: Path) -> None:
+    """Nodes get other names before they are quantised: the optimiser joins some, the quantiser makes others of them."""
+    settings = QuantizeSettings(mode=mode, samples=8, exclude=(weight,))
+    report = quantize_file(written(tmp_path, JOINED), tmp_path / "q.onnx", settings)
+    assert weight in {row.name for row in report.weights if not row.quantized}
+    assert any(row.quantized for row in report.weights)
+    kept = [i.name for i in onnx.load(tmp_path / "q.onnx").graph.initializer if i.data_type == onnx.TensorProto.FLOAT]
+    assert weight in kept
+
+
 @pytest.mark.parametrize("mode", ["static", "dynamic"])
 def test_a_node_that_does_not_run_quantised_is_left_alone_and_said(mode: str, tmp_path: Path) -> None:
     """The quantiser's scales by channel do not fit a stack of matrices."""
@@ -203,6 +249,42 @@ def test_a_node_that_does_not_run_quantised_is_left_alone_and_said(mode: str, tm
     report = quantize_file(path, tmp_path / "q.onnx", QuantizeSettings.parse({"mode": mode, "samples": 4}))
     assert {row.name: row.quantized for row in report.weights} == {"w": False, "v": True}
     assert any("'MatMul_0' stays as it was" in text and "--no-per-channel" in text for text in report.warnings)
+
+
+MASKED = """(float[n,8,16] x, float[n,1,8] m) => (float[n,8,16] y) <float[16,16] w, float[16,16] v, float[1] e = {0},
+    float one = {1}> {
+    q = MatMul(x, w)
+    t = Transpose<perm=[0,2,1]>(q)
+    s = MatMul(q, t)
+    p = Greater(m, e)
+    z = Sub(one, one)
+    o = Neg(one)
+    f = Div(o, z)
+    k = Where(p, z, f)
+    a = Add(s, k)
+    b = Softmax<axis=-1>(a)
+    c = MatMul(b, q)
+    y = MatMul(c, v)
+}"""
+
+
+def test_a_range_without_end_has_no_scale(tmp_path: Path) -> None:
+    """A mask of attention is minus infinity where tokens are padding."""
+    rng = np.random.default_rng(0)
+    mask = np.ones((64, 1, 8), np.float32)
+    mask[:, :, 5:] = 0
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(64, 8, 16)).astype(np.float32), m=mask)
+    settings = QuantizeSettings(mode="static", data=str(tmp_path / "data.npz"), samples=16)
+    report = quantize_file(written(tmp_path, MASKED), tmp_path / "q.onnx", settings)
+    reals = [
+        onnx.numpy_helper.to_array(i) for i in onnx.load(tmp_path / "q.onnx").graph.initializer if "_scale" in i.name
+    ]
+    assert reals
+    assert all((np.isfinite(array) & (array > 0)).all() for array in reals)
+    assert any("stay as they were" in text and "not finite" in text for text in report.warnings)
+    assert {row.name: row.quantized for row in report.weights} == {"w": True, "v": True}
+    assert report.outputs is not None
+    assert report.outputs.distance.value < 0.1
 
 
 def test_a_weight_that_is_not_finite_is_left_alone_and_said(tmp_path: Path) -> None:

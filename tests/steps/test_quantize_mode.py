@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from compressor.config.quantize import QuantizeSettings
 from compressor.errors import ModelError
 from compressor.results.quantize import ModeRow, QuantizedRow
 from compressor.steps import quantize_mode
@@ -73,3 +74,13 @@ def test_recurrent_weights_that_stay_are_told_with_what_takes_them() -> None:
     assert "--mode dynamic takes LSTM" in text
     assert not _untaken("dynamic", rows)
     assert not _untaken("static", rows[1:])
+
+
+@pytest.mark.parametrize(("operator", "told"), [("MatMul", True), ("Conv", False)])
+def test_int4_is_told_of_where_it_takes_weights_and_was_not_tried(operator: str, told: bool) -> None:
+    rows = [QuantizedRow(name="w", label="w", operator=operator, weights=30, quantized=True)]
+    found: Any = SimpleNamespace(task=SimpleNamespace(mode="dynamic"), done=SimpleNamespace(rows=rows))
+    far: Any = SimpleNamespace(agreement=None, distance=SimpleNamespace(value=0.9), farthest="y")
+    [text] = quantize_mode.mode_remarks(found, far, QuantizeSettings(mode="auto"))
+    assert "no mode of int8" in text
+    assert ("--mode int4" in text) is told

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from compressor.config import TuneSettings
 from compressor.errors import NothingToTrain, UsageError
 from compressor.graph.form.upcast import is_narrow, widened
+from compressor.results.records import CHOSEN_ON_JUDGED
 from compressor.train.finetune import TuneResult, finetune
 from compressor.train.loop.split import JudgedSamples, Splits
 from compressor.train.module.intermediate_outputs import with_outputs
@@ -258,3 +259,10 @@ def test_what_samples_go_through_is_told(tmp_path: Path) -> None:
     asked = settings(epochs=1, data=str(tmp_path / "bytes.npz"))
     result = finetune(pruned(net()), asked, teacher=in_memory(net()))
     assert tune_report(result, asked).prepared == "x: bytes divided by 255"
+
+
+@pytest.mark.parametrize(("given", "told"), [({}, True), ({"epochs": 1}, False), ({"val_share": 0.0}, False)])
+def test_numbers_of_the_samples_that_chose_the_epoch_say_so(given: dict[str, Any], told: bool) -> None:
+    result = tuned(pruned(net()), net(), **given)
+    assert result.history.best_epoch > 0
+    assert (CHOSEN_ON_JUDGED in tune_report(result, settings(**given)).warnings) is told

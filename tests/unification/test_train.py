@@ -21,6 +21,7 @@ from compressor.core import extras
 from compressor.errors import UsageError
 from compressor.graph.disk import files
 from compressor.results.detail import UndoneRow
+from compressor.results.records import CHOSEN_ON_JUDGED
 from compressor.steps.unify import get_ready
 from compressor.train import GraphModule, training_options
 from compressor.train.constraints import admm
@@ -216,3 +217,10 @@ def test_the_command_trains_digits_to_4x4_blocks_in_every_layer(tmp_path: Path) 
     assert {line["phase"] for line in lines} == {"approach", "retrain"}
     assert any("primal" in line.get("residual", {}) for line in lines)
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(12, True), (1, False)])
+def test_accuracy_on_the_samples_that_chose_the_epoch_says_so(data: Path, epochs: int, told: bool) -> None:
+    report = unify(net(), chosen(data, epochs=epochs, unify_share=0.5)).report
+    assert report.accuracy is not None
+    assert (CHOSEN_ON_JUDGED in report.warnings) is told

@@ -265,6 +265,7 @@ class _Run:
             metric_name=self._judge.metric_name,
             epochs=at.epochs,
             best_epoch=at.best_epoch,
+            chosen=self._keeps_best and self._sampler.sets_aside and bool(at.best_epoch) and len(at.epochs) > 1,
             decided_by=self._judge.decided_by,
             best_tried=self._judge.value(at.least) if at.records else None,
             stopped_early=self._stopped and at.epoch < self._settings.epochs,

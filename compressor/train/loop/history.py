@@ -103,6 +103,7 @@ class History:
         metric_name: what the metric is; None without one.
         epochs: one record each.
         best_epoch: whose weights were kept; 0 for those from before.
+        chosen: it is the best of several by the samples set aside, which ``after`` is of, too.
         decided_by: what the best epoch was chosen by: loss, or the metric that was asked for.
         best_tried: the best of that which any epoch came to, whether kept or not; None where none was judged.
         stopped_early: patience ran out, or an extension had nothing more to gain.
@@ -118,6 +119,7 @@ class History:
     metric_name: str | None
     epochs: list[EpochRecord] = field(default_factory=list)
     best_epoch: int = 0
+    chosen: bool = False
     decided_by: str = "loss"
     best_tried: float | None = None
     stopped_early: bool = False
