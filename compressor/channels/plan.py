@@ -22,6 +22,7 @@ from compressor.channels.coupling import Coupling
 from compressor.channels.groups import ChannelGroup
 from compressor.channels.labels import UnitArray
 from compressor.channels.residual import by_name
+from compressor.core.formatting import other_schema
 from compressor.errors import PlanError, tool_fault
 
 _Labels = dict[tuple[str, tuple[int, ...]], UnitArray]
@@ -123,8 +124,9 @@ class PruningPlan:
             demand_kind(data, dict, "the plan")
             # Exactly int: True would pass for 1.
             if type(data["schema"]) is not int or data["schema"] != PLAN_SCHEMA:
-                told = f"the plan has schema {data['schema']}, this version reads {PLAN_SCHEMA}"
-                raise PlanError(f"{told}; give a file that --plan-out wrote")
+                raise PlanError(
+                    f"{other_schema(data['schema'], 'plan', PLAN_SCHEMA)}; give a file that --plan-out wrote"
+                )
             _demand_keys(data, {"schema", "policy", "removals"}, {"digest", "blocks", "files"})
             names = [_names(data.get(key, []), key) for key in ("blocks", "files")]
             demand_kind(data["removals"], list, "removals")

@@ -80,6 +80,21 @@ def defaults_of(command: click.Command) -> dict[str, Any]:
     return {name: _value(known[name], value) for name, value in {**shared, **own}.items() if value is not None}
 
 
+def written_as(command: click.Command, name: str) -> str:
+    """How the file of defaults gives a command one of its settings, and which file; empty where it does not."""
+    path = place()
+    if path is None:
+        return ""
+    from compressor.recipe.reading import mapping
+
+    whole = mapping(path)
+    for part in (str(command.name), EVERY_COMMAND):
+        value = _part(path, whole, part).get(name)
+        if value is not None:
+            return f"{part}: {{{name}: {value}}} in {path}"
+    return ""
+
+
 def _options(command: click.Command) -> dict[str, click.Option]:
     return {str(param.name): param for param in command.params if isinstance(param, click.Option)}
 

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from compressor.cli.command import Option
+from compressor.cli.defaults import written_as
 from compressor.config.section import Section, Shown
 from compressor.errors import UsageError
 
@@ -61,9 +62,8 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
 
             def told(name: str) -> str:
                 """The flag, and where its value comes from if nobody typed it."""
-                label = flag(settings, name)
-                lends = name in fields and source(name) is ParameterSource.ENVIRONMENT
-                return f"{label} (from {context.auto_envvar_prefix}_{name.upper()})" if lends else label
+                label, lender = flag(settings, name), _lender(context, name) if name in fields else ""
+                return f"{label} (from {lender})" if lender else label
 
             made = settings.parse(raw, label=told, lent=lent)
             return function(settings=made, **values)
@@ -76,6 +76,14 @@ def settings_options(settings: type[Section], *sections: type[Section] | HelpPar
         return parsed  # type: ignore[return-value]
 
     return decorate
+
+
+def _lender(context: click.Context, name: str) -> str:
+    """Where the value of a parameter is from that nobody typed: a variable, or a place in a file; empty otherwise."""
+    source = context.get_parameter_source(name)
+    if source is ParameterSource.ENVIRONMENT:
+        return f"{context.auto_envvar_prefix}_{name.upper()}"
+    return written_as(context.command, name) if source is ParameterSource.DEFAULT_MAP else ""
 
 
 def _shown(settings: type[Section], field: str) -> Shown:

@@ -56,6 +56,9 @@ def prune(
         demand_metric(settings, None, settings.max_drop)
     with clock.phase("load"):
         request = PruneRequest.of(model, settings, plan)
+    # And before a model is analysed and samples are tried on it, which takes long.
+    if request.samples is not None:
+        demand_metric(request.settings, request.samples.valid, request.settings.max_drop)
     # The whole run starts over, since a distrusted node may change every choice before the one that failed.
     with (
         blas_threads_for(weight_shapes(request.model)),

@@ -137,14 +137,15 @@ class Section(BaseModel):
         Args:
             values: raw value by field name; None stands for "not given".
             label: how the message should call a field; the command line calls it by its flag.
-            lent: names of those that hold for several runs, of which not every one has to read them.
+            lent: names of those that hold for several runs: not every run has to read them, and they give way to
+                others that they contradict.
 
         Raises:
             UsageError: a name or value is not accepted, or says nothing; one sentence, with the nearest valid name.
         """
         try:
             # Not given and given as None are the same on the command line.
-            made = cls.model_validate({name: value for name, value in values.items() if value is not None})
+            made = cls._yielding({name: value for name, value in values.items() if value is not None}, lent)
         except ValidationError as error:
             schema = cls.model_json_schema()["properties"]
             # A default that waits for a field which is itself wrong is reported too; it is no second mistake.
@@ -153,6 +154,37 @@ class Section(BaseModel):
         # What comes out of a report, or of a script, says of many settings what would be so anyway.
         made.demand_applicable(label, {*lent, *made.as_by_default()})
         return made
+
+    @classmethod
+    def _yielding(cls: type[S], given: Mapping[str, object], lent: Collection[str]) -> S:
+        """Settings without those that are ``lent`` and contradict others; two that are both lent stay a mistake."""
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            told = _contradiction(error)
+            weak = {name: value for name, value in given.items() if name in lent}
+            if told is None or told == cls._contradiction_of(weak):
+                raise
+            for name in weak:
+                rest = {other: value for other, value in given.items() if other != name}
+                if cls._contradiction_of(rest) != told:
+                    return cls._yielding(rest, lent)
+            raise
+
+    @classmethod
+    def _contradiction_of(cls, given: Mapping[str, object]) -> str | None:
+        try:
+            cls.model_validate(given)
+        except ValidationError as error:
+            return _contradiction(error)
+        return None
+
+
+def _contradiction(error: ValidationError) -> str | None:
+    """What is said of settings that are right each and do not go together; None where a single one is wrong."""
+    items = error.errors()
+    # A fault of all settings together has no place among them.
+    return None if any(item["loc"] for item in items) else str([(item["msg"], item.get("ctx")) for item in items])
 
 
 def _sentence(error: ErrorDetails, schema: Mapping[str, Any], label: Callable[[str], str]) -> str:

@@ -95,3 +95,11 @@ def metric_change(before: float, after: float, *, share: bool) -> str:
 def either(texts: Sequence[str]) -> str:
     """``a``, ``a or b``, ``a, b or c``."""
     return " or ".join([*([", ".join(texts[:-1])] if len(texts) > 1 else []), texts[-1]])
+
+
+def other_schema(schema: object, wanted: str, known: int) -> str:
+    """What a file is whose schema is not ``known``; reports have words for theirs: ``onnx-compressor.report/1``."""
+    found = re.fullmatch(r"onnx-compressor\.([a-z]+)/\d+", str(schema))
+    if found:
+        return f"this is no {wanted}, but a JSON {found[1]} of onnx-compressor"
+    return f"the {wanted} has schema {schema}, this version reads {known}"

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compressor.config import DataSettings
 from compressor.core.clock import Clock, LastingText, Notice
-from compressor.data import Dataset
+from compressor.data import Dataset, subset
 from compressor.data.filled import filled_notes
 from compressor.data.prepared import preparation_told
 from compressor.data.spec import few_notes
@@ -25,8 +25,12 @@ from compressor.data.synthetic import (
 )
 from compressor.errors import CompressorError, UsageError
 from compressor.evaluate.value_range import range_that_fits_better, read_range
+from compressor.metrics.evaluator import Evaluator
 from compressor.operators.table import operator_of
 from compressor.results.detail import SyntheticRow
+
+LABELS_HELD = 256
+"""Samples at most by whose labels it is seen whether a network knows them."""
 
 
 def stand_in(model: ir.Model, settings: DataSettings, count: int) -> Synthetic:
@@ -76,7 +80,7 @@ def _other_range(model: ir.Model, data: Dataset, settings: DataSettings) -> list
         found = range_that_fits_better(model, shapes, data, settings.provider)
     except CompressorError:
         return []  # whatever it is, the work on these samples will say so
-    if found is None:
+    if found is None or _known_to_be_right(model, data, settings):
         return []
     kind, given, best = found
     # Both as they are applied to the numbers of the samples.
@@ -86,6 +90,19 @@ def _other_range(model: ir.Model, data: Dataset, settings: DataSettings) -> list
         f"pixels of {kind.name!r} go from {given.limits}, and the network behaves as if it had been trained on "
         f"{best.limits} ({best.name}); if so, prepare them with --mean {mean} --std {std}"
     ]
+
+
+def _known_to_be_right(model: ir.Model, data: Dataset, settings: DataSettings) -> bool:
+    """Do labels show that the network knows these samples: is it right clearly more often than one label for all?"""
+    evaluator = Evaluator(provider=settings.provider, batch_size=settings.batch_size)
+    if not evaluator.measures(data):
+        return False
+    some = subset(data, LABELS_HELD, settings.seed)
+    try:
+        found = evaluator.measure(model, some)
+        return evaluator.row(found.value, found.value, found.samples, some).beyond_one_label
+    except CompressorError:
+        return False  # labels of another form tell nothing
 
 
 def tell_preparation(samples: Dataset, clock: Clock) -> None:

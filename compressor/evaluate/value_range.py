@@ -175,7 +175,8 @@ def range_that_fits_better(
         provider: where ONNX Runtime runs.
 
     Returns:
-        The input, the range that the samples have, and the one that fits; None where nothing much better does, or the
+        The input, the range that the samples have, and the one that fits, with as many numbers as the input has
+        channels or one for all; None where nothing much better does, or the
         network is too large to try.
 
     Raises:
@@ -191,7 +192,9 @@ def range_that_fits_better(
     if len(USUAL_RANGES) * plan.images * macs_per_sample(model.graph, shapes) > MACS_TRIED:
         return None
     kind = floating[0]
-    batches = [dict(data.take(indices).inputs) for indices in plan.rounds]
+    # Spread over all samples: a folder of images lists one class after the other, and one class varies little.
+    spread = _spread_over(len(data), plan.images)
+    batches = [dict(data.take(spread[indices]).inputs) for indices in plan.rounds]
     given = _range_of(np.concatenate([batch[kind.name] for batch in batches]))
     if given is None:
         return None
@@ -204,7 +207,8 @@ def range_that_fits_better(
 
     scores = _scores(model, plan, chain.from_iterable(map(moved, USUAL_RANGES)), provider)
     best = max(USUAL_RANGES, key=scores.__getitem__)
-    return (kind, given, best) if scores[best] - scores[given] > MUCH else None
+    channels = 1 if kind.channel_axis is None else kind.shape[kind.channel_axis]
+    return (kind, given, best.of_channels(channels)) if scores[best] - scores[given] > MUCH else None
 
 
 def _range_of(pixels: Array) -> PixelRange | None:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from compressor.channels.residual import DEPTH
 from compressor.core.formatting import count, metric_value, percentage, portion, share
+from compressor.core.globs import any_match
 from compressor.render import draw
 from compressor.render.few_channels import few_save_much
 from compressor.render.gates import show_gates
@@ -190,12 +191,19 @@ def _rounding(report: Report, ratio: float) -> str:
     if report.done.get("scope") != "local" or report.done.get("layer_ratio"):
         return ""
     off = {g.name: abs(g.removed / g.channels - ratio) for g in report.groups if g.channels}
-    moved = [g for g in report.groups if off.get(g.name, 0.0) > ROUNDED]
+    moved = [g for g in report.groups if off.get(g.name, 0.0) > ROUNDED and (g.removed or _was_open(report, g))]
     if not moved:
         return ""
     worst = max(moved, key=lambda g: off[g.name])
     lost = f"{worst.name} lost {worst.removed:,} of {worst.channels:,} ({share(worst.removed, worst.channels)})"
     return f" Whole units, --round-to and limits made it another share in {count(len(moved), 'group')}: {lost}."
+
+
+def _was_open(report: Report, group: GroupRow) -> bool:
+    """Did --include and --exclude leave a group to be pruned, by the names that reports have of it?"""
+    names = [group.name, *(axis.rpartition(":")[0] for axis in group.axes)]
+    included, excluded = (report.done.get(name) or () for name in ("include", "exclude"))
+    return (not included or any_match(names, included)) and not any_match(names, excluded)
 
 
 def _proof(console: Console, proof: ProofResult, *, masked: bool, recovered: bool) -> None:

@@ -139,6 +139,11 @@ class AccuracyRow(Record):
         )
 
     @property
+    def beyond_one_label(self) -> bool:
+        """Is the result right clearly more often than always naming the most frequent label: by its whole interval?"""
+        return self.frequent is not None and self.low is not None and self.low > self.frequent
+
+    @property
     def lost(self) -> float:
         """How much worse the result is; below 0 where it is better."""
         return self._lost(relative=self.relative)

@@ -311,3 +311,9 @@ def test_an_empty_plan_changes_nothing() -> None:
 def test_a_plan_for_another_model_is_said_to_be_one() -> None:
     with pytest.raises(PlanError, match=r"^the plan was made for another model: .* replay it on the file"):
         replay(plan("heads"), "chain")
+
+
+def test_a_report_is_no_plan() -> None:
+    text = json.dumps({"schema": "onnx-compressor.report/1", "groups": []})
+    with pytest.raises(PlanError, match="this is no plan, but a JSON report of onnx-compressor; give a file"):
+        PruningPlan.from_json(text)

@@ -60,7 +60,10 @@ def test_another_file_can_be_named_and_shared_settings_go_where_they_fit(run, mo
         ("prune: [1]", "below 'prune' stand settings"),
         ("- 1", "settings stand in a mapping"),
         ("a: *b", "references such as *name are not read"),
-        ("prune: {round_to: none}", "--round-to must be a whole number"),
+        ("prune: {round_to: none}", "--round-to (from prune: {round_to: none} in "),
+        ("all: {seed: many}", "--seed (from all: {seed: many} in "),
+        ("prune: {ratio: 2}", "config.yaml): 2 is more than the whole"),
+        ("prune: {ratio: 0.2, target-macs: 0.5}", "give only one of --ratio (from prune: {ratio: 0.2} in "),
     ],
 )
 def test_faults_of_the_file_are_one_sentence(run, model, config, text, words) -> None:
@@ -99,3 +102,29 @@ def test_piped_lines_end_without_blanks(run, model) -> None:
     text = run("prune", model, "-v").stdout
     assert "conv1.weight" in text
     assert [line for line in text.splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("prune: {ratio: 0.2}", ("--target-macs", 0.7), {"target_macs": 0.7, "ratio": None}),
+        ("prune: {ratio: 0.2, target_macs: 0.5}", ("--lossless",), {"lossless": True, "target_macs": None}),
+        ("prune: {sparsify: iss, recover: finetune}", ("--decay-epochs", 2), {"sparsify": "decay"}),
+    ],
+)
+def test_what_was_typed_goes_before_what_contradicts_it(run, model, pipeline, config, case) -> None:
+    text, typed, done = case
+    config.write_text(text)
+    told = run("prune", model, *typed)
+    assert told.exit_code == 0, told.stderr
+    assert {name: getattr(settings(pipeline), name) for name in done} == done
+
+
+def test_variables_give_way_to_what_was_typed_and_not_among_each_other(run, model, pipeline, monkeypatch) -> None:
+    monkeypatch.setenv("ONNX_COMPRESSOR_PRUNE_RATIO", "0.2")
+    assert run("prune", model, "--target-macs", 0.7, auto_envvar_prefix="ONNX_COMPRESSOR").exit_code == 0
+    assert settings(pipeline).target_macs == 0.7
+    monkeypatch.setenv("ONNX_COMPRESSOR_PRUNE_TARGET_SIZE", "0.5")
+    done = run("prune", model, auto_envvar_prefix="ONNX_COMPRESSOR")
+    assert done.exit_code == 2
+    assert "give only one of --ratio (from ONNX_COMPRESSOR_PRUNE_RATIO) and --target-size (from " in done.stderr

@@ -15,12 +15,14 @@ from compressor.config import PruneSettings, TuneSettings
 from compressor.config.quantize import QuantizeSettings
 from compressor.config.sensitivity import SensitivitySettings
 from compressor.data.source import open_data
+from compressor.data.synthetic import IMAGENET, UNIT
 from compressor.evaluate.stand_in import given_samples_notes
 from compressor.graph.disk import files
 from compressor.pruning.cut.analysis import prepared_model
 
 MODELS = Path(__file__).parents[2] / "models"
 NET = MODELS / "digits-mobilenet.onnx"
+RESNET = MODELS / "digits-resnet.onnx"
 SAID = "pixels of 'image' go from 0 to 255, and the network behaves as if it had been trained on 0 to 1"
 
 
@@ -31,9 +33,9 @@ def bytes_as_floats(tmp_path: Path) -> Path:
     return tmp_path / "x.npz"
 
 
-def said(data: Path, **more: object) -> list[str]:
+def said(data: Path, net: Path = NET, **more: object) -> list[str]:
     settings = PruneSettings.parse({"ratio": 0.5, "data": str(data), **more})
-    source = files.load_model(NET)
+    source = files.load_model(net)
     return given_samples_notes(prepared_model(source, settings)[0], open_data(settings, source), settings)
 
 
@@ -76,3 +78,39 @@ def test_reports_say_it(bytes_as_floats: Path, tmp_path: Path) -> None:
     quantized = quantize_file(NET, tmp_path / "q.onnx", QuantizeSettings.parse(asked))
     for report in (pruned.report, quantized):
         assert any(text.startswith(SAID) for text in report.warnings)
+
+
+def by_class(tmp_path: Path, **arrays: np.ndarray) -> Path:
+    """Samples of digits in the order of their classes, as a folder of images lists them."""
+    with np.load(MODELS / "digits-test.npz") as file:
+        order = np.argsort(file["y"], kind="stable")
+        stored = {name: file[name][order] for name in ("x", "y")} | arrays
+    np.savez(tmp_path / "sorted.npz", **stored)
+    return tmp_path / "sorted.npz"
+
+
+def test_one_class_after_the_other_is_no_other_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.evaluate.stand_in._known_to_be_right", lambda *_: False)
+    assert said(by_class(tmp_path), net=RESNET) == []
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_labels_that_show_the_original_to_be_right(
+    right: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {} if right else {"y": np.random.default_rng(0).integers(0, 10, 450)}
+    monkeypatch.setattr("compressor.evaluate.value_range.MUCH", -1.0)  # every range counts as far from the best
+    assert bool(said(by_class(tmp_path, **labels), net=RESNET)) is not right
+
+
+def test_numbers_fit_the_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.evaluate.value_range.USUAL_RANGES", (UNIT, IMAGENET))
+    monkeypatch.setattr("compressor.evaluate.value_range.MUCH", -9.0)
+    monkeypatch.setattr(
+        "compressor.evaluate.value_range._scores",
+        lambda _model, plan, *_: {one: one == IMAGENET for one in plan.candidates},
+    )
+    monkeypatch.setattr("compressor.evaluate.stand_in._known_to_be_right", lambda *_: False)
+    (text,) = said(by_class(tmp_path), net=RESNET)
+    assert text.endswith("--mean 0.449 --std 0.226")
+    assert "-1.987 to 2.438" in text

@@ -257,6 +257,15 @@ def test_what_rounding_did_is_told():
         assert "another share" not in flat(drawn(render_report, report(groups=groups, settings=settings)))
 
 
+@pytest.mark.parametrize(("include", "exclude"), [(["w", "heads"], []), ([], ["stem*"])])
+def test_groups_that_were_not_to_be_pruned_were_not_rounded(include: list[str], exclude: list[str]) -> None:
+    sizes = {"stem": (32, 0), "stem2": (32, 0), "heads": (1, 0), "w": (64, 32)}
+    groups = [GroupRow(name=n, channels=c, removed=r, axes=[f"{n}:0"]) for n, (c, r) in sizes.items()]
+    asked = {"ratio": 0.5, "scope": "local", "include": include, "exclude": exclude}
+    text = flat(drawn(render_report, report(groups=groups, settings=asked)))
+    assert "another share in 1 group: heads lost 0 of 1" in text
+
+
 def test_a_target_is_not_called_a_ratio():
     text = flat(drawn(render_report, report(settings={"ratio": None, "target_macs": 0.3})))
     assert "Ratio" not in text

@@ -43,6 +43,11 @@ class PixelRange:
             image = np.clip((image - GROUND) / (MARKS - GROUND), 0, 1)
         return np.asarray((image - mean) / std, np.float32)
 
+    def of_channels(self, channels: int) -> PixelRange:
+        """The same for images of ``channels`` channels: their mean for all where there are other numbers than these."""
+        mean, std = (_fitting(numbers, channels) for numbers in (self.mean, self.std))
+        return replace(self, mean=mean, std=std)
+
     @property
     def limits(self) -> str:
         """Black and white in words: ``0 to 255``."""
@@ -56,11 +61,14 @@ def _pairs(given: PixelRange) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(given.mean * count)[:count], tuple(given.std * count)[:count]
 
 
+def _fitting(numbers: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    # A range for colours on an image of another number of channels is taken by its mean.
+    return numbers if len(numbers) == channels else (sum(numbers) / len(numbers),)
+
+
 def _by_channel(numbers: tuple[float, ...], pixels: Array, axis: int | None) -> Field:
     channels = 1 if axis is None else pixels.shape[axis]
-    # A range for colours on an image of another number of channels is taken by its mean.
-    fitting = numbers if len(numbers) == channels else (sum(numbers) / len(numbers),)
-    row = np.asarray(fitting, np.float32)
+    row = np.asarray(_fitting(numbers, channels), np.float32)
     return row if axis is None else row.reshape([-1 if a == axis % pixels.ndim else 1 for a in range(pixels.ndim)])
 
 

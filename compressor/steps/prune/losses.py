@@ -37,9 +37,10 @@ NO_VIEW = (
 )
 NOT_READ = "widths follow no measured losses: {reason}"
 NO_GRADIENTS = (
-    "channels went where layers change least, not weighed by what layers do to the outputs, because {reason}; "
-    "with torch (pip install 'onnx-compressor[tune]') and operators that it knows, less is lost"
+    "what outputs lose was estimated from how much each layer changes, not weighed by what layers do to the outputs, "
+    "because {reason}"
 )
+NO_TORCH = "torch is not installed; with it, less is lost (pip install 'onnx-compressor[tune]')"
 
 
 def follows_losses(settings: PruneSettings, *, samples: bool) -> bool:
@@ -209,7 +210,7 @@ class Losses:
         macs = macs_per_sample(model.graph, analysis.shapes)
         size = sizing(analysis.coupling, seen, macs, min(settings.samples, len(self._data), MOST_MEASURED))
         self._clock.tell(f"losses: reading {size.samples} samples")
-        reason = "torch is not installed"
+        reason = NO_TORCH
         # With gradients layers are weighed by what they do to the outputs; without, by their own change alone.
         if find_spec("torch") is not None:
             try:

@@ -10,7 +10,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.config.selection import CRITERION
-from compressor.errors import UsageError
+from compressor.errors import ModelError, UsageError
 from compressor.steps.prune import losses
 from compressor.steps.prune.losses import NO_VIEW, follows_losses
 from tests.models import between, in_memory, model
@@ -53,6 +53,18 @@ def test_without_torch_it_says_so_and_still_runs(monkeypatch: pytest.MonkeyPatch
     found = prune(NET, PruneSettings.parse({**RUN, "samples": 64})).report
     assert any("torch is not installed" in warning for warning in found.warnings)
     assert found.accuracy[0].after > 0.6
+
+
+def test_layers_that_nothing_weighs_are_told_by_what_torch_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise ModelError("operator Odd is not known; more")
+
+    monkeypatch.setattr(losses, "find_spec", lambda _: "there")
+    monkeypatch.setattr("compressor.allocation.reading.with_gradients", refused)
+    found = prune(NET, PruneSettings.parse({**RUN, "samples": 64, "recover": "none"})).report
+    (told,) = [warning for warning in found.warnings if "operator Odd is not known" in warning]
+    assert told.startswith("what outputs lose was estimated from how much each layer changes")
+    assert "torch" not in told
 
 
 def test_several_steps_end_at_what_the_ratio_leaves() -> None:

@@ -213,8 +213,7 @@ def test_what_is_missing_is_said_first(
     settings: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if "data" not in settings:
-        monkeypatch.delattr("compressor.steps.prune.start.analyse")
+    monkeypatch.delattr("compressor.steps.prune.start.analyse")
     np.savez(tmp_path / "unlabelled.npz", x=np.zeros((20, 1, 8, 8), np.float32))
     with pytest.raises(UsageError, match=words):
         prune(NET, PruneSettings.parse({"ratio": 0.3, **settings}))
