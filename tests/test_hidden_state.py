@@ -23,7 +23,10 @@ MODULES = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.rglob("*.py
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv", "unsetenv"}
 ROOM = "core/machine.py"
 """Where the environment is read and set."""
-WRITABLE = {"dict", "list", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict", "ContextVar", "local"}
+WRITABLE = {
+    *("dict", "list", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict"),
+    *("ContextVar", "local", "Repr"),
+}
 CACHES = {
     "channels and operators": {
         "graph/ir/opsets.py": {"place_of": "a schema takes as long to read as the rule of a node"},

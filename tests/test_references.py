@@ -1,16 +1,20 @@
-"""What docstrings refer to is there: a reference to a name that moved sends readers nowhere."""
+"""What docstrings and pages refer to is there: a reference to a name that moved sends readers nowhere."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
+import onnx
 import pytest
 
 import compressor
+from compressor.operators.table import RULES
 
 ROOT = Path(compressor.__file__).parent
 REFERENCE = re.compile(r":(?:mod|func|class|data|meth|attr):`~?([\w.]+)`")
@@ -61,3 +65,56 @@ def test_this_test_sees_references() -> None:
     assert there(__name__, "ROOT")
     assert there(__name__, "compressor.errors.ModelError")
     assert not there(__name__, "compressor.errors.Gone")
+
+
+REPOSITORY = ROOT.parent
+PAGES = [REPOSITORY / name for name in ("CONTRIBUTING.md", "README.md")] + sorted((REPOSITORY / "docs").rglob("*.md"))
+FILE = re.compile(r"`([\w./-]+\.py)\b")
+FOLDER = re.compile(r"`((?:compressor|tests|docs|benchmarks|examples)/[\w./-]*)`")
+CLASS = re.compile(r"`([A-Z][a-z]\w*[a-z])`")
+READERS_OWN = {"tracking.py"}
+"""Files that a page has its reader write."""
+ELSEWHERE = {"DataLoader", "ReorderOutput", "Interrupted", "Terminated", "None", "Proof"}
+"""Names that are no classes here: of torch, ONNX Runtime and Python, and words that a run prints."""
+
+
+@cache
+def files() -> frozenset[str]:
+    """Every file of the repository below its folders, and each path behind any of its folders."""
+    found = [
+        REPOSITORY.joinpath(name).rglob("*.py") for name in ("compressor", "tests", "docs", "benchmarks", "examples")
+    ]
+    parts = [path.relative_to(REPOSITORY).parts for path in chain.from_iterable(found)]
+    return frozenset("/".join(path[k:]) for path in parts for k in range(len(path)))
+
+
+@cache
+def classes() -> frozenset[str]:
+    """Names of all classes of the package and the tests."""
+    texts = [*TEXTS.values(), *(path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").rglob("*.py"))]
+    return frozenset(name for text in texts for name in re.findall(r"^ *class (\w+)", text, re.MULTILINE))
+
+
+def gone(text: str) -> set[str]:
+    """Files, folders and classes that a page names in backticks and that are nowhere."""
+    operators = {name for _, name in RULES} | {schema.name for schema in onnx.defs.get_all_schemas()}
+    return (
+        (set(FILE.findall(text)) - files() - READERS_OWN)
+        | {folder for folder in FOLDER.findall(text) if not (REPOSITORY / folder).exists()}
+        | (set(CLASS.findall(text)) - classes() - operators - ELSEWHERE)
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_what_pages_name_is_there(page: Path) -> None:
+    assert gone(page.read_text(encoding="utf-8")) == set()
+
+
+def test_this_test_sees_what_pages_name() -> None:
+    assert gone(
+        "`steps/gone.py`, `steps/gates.py: limits`, `tests/gone/`, `tests/cli/`, `Heard`, `Applies`, `Conv`"
+    ) == {
+        "steps/gone.py",
+        "tests/gone/",
+        "Heard",
+    }

@@ -100,7 +100,7 @@ class Halves:
     Attributes:
         fit: float32[rows, unknowns], about ``mean``.
         mean: float32[unknowns].
-        held: judges.
+        held: rows of the other samples about their own mean, and what outputs are worth; they judge a fit.
     """
 
     fit: Floats32
@@ -109,7 +109,14 @@ class Halves:
 
     @staticmethod
     def of(rows: Rows, index: int, matrix: Matrix, seed: int) -> Halves:
-        """Those of a layer's matrix number ``index``, float64[out, unknowns]; ``seed`` is of directions drawn."""
+        """The halves of the rows that one matrix of a layer reads.
+
+        Args:
+            rows: what the layer reads in each sample, and the gradients of its outputs where they were taken.
+            index: which of the matrices of the layer.
+            matrix: its weights, float64[out, unknowns].
+            seed: of the random mixtures that stand for gradients where outputs are many.
+        """
         inputs = rows.inputs[index]
         # By samples and not by rows: rows of one sample resemble each other, and would flatter the fit.
         half = max(1, len(inputs) // 2)

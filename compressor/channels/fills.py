@@ -15,6 +15,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compressor.channels.rule import Rule
+from compressor.graph.form.copies import give_reader
+from compressor.graph.ir.edit import FreeNames
 from compressor.graph.ir.meta_keys import COPY
 from compressor.graph.ir.nodes import fill_number, input_of, record_of
 from compressor.graph.sizes.shapes import Shapes
@@ -73,24 +75,16 @@ def give_each_its_own(graph: ir.Graph, shapes: Shapes, rules: Mapping[tuple[str,
     Without it, layers that share their first state would have to keep the same channels. :func:`drop_copies` is the
     way back.
     """
-    found = fills(graph, shapes, rules)
+    found, free = fills(graph, shapes, rules), FreeNames(graph)
     for value in list(found.numbers):
         # A node that reads the value twice is one user.
         users = [user for user in dict.fromkeys(user for user, _ in value.uses()) if not found.moved_by(user)]
-        producer = value.producer()
-        if len(users) < MANY or producer is None:
+        if len(users) < MANY or value.producer() is None:
             continue
         for number, user in enumerate(users):
             copy = ir.node("Identity", [value], name=f"{value.name}.for{number}.{user.name}")
             copy.meta[COPY] = True
-            made = copy.outputs[0]
-            made.name, made.type = f"{copy.name}.out", value.type
-            shapes.alias(made, value)
-            # Right behind its producer, so that nodes stay sorted whoever the user is.
-            producer.append(copy)
-            for index, read in enumerate(user.inputs):
-                if read is value:
-                    user.replace_input_with(index, made)
+            give_reader(user, value, copy, shapes, free)
 
 
 def drop_copies(graph: ir.Graph) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from compressor.graph.ir.exporter_metadata import readable
-from compressor.graph.ir.nodes import input_of
 from compressor.graph.ir.twins import Twins
 
 DEPTH = "depth"
@@ -39,11 +38,6 @@ class ResidualBlock:
     def name(self) -> str:
         """Name of the sum as a value, by which plans know the block."""
         return str(self.sum.outputs[0].name)
-
-    @property
-    def skip(self) -> ir.Value:
-        """What is left of the sum without the branch."""
-        return input_of(self.sum, 1 - self.branch)
 
     @property
     def names(self) -> list[str]:

@@ -23,11 +23,17 @@ UnitAxis = tuple[ir.Value, int]
 
 
 def in_vain(fresh: Mapping[UnitAxis, UnitArray], units: Units, closed: Collection[UnitAxis]) -> set[UnitAxis]:
-    """What brought units in vain: vectors of the file; then axes of its matrices; then copies that are joined.
+    """Places whose units are all frozen, of one kind. The coupling starts over without them, which may free others.
 
-    A matrix is left alone unless its units merged others on the way; of these, what other operands stopped that have
-    nothing to remove there comes last, as such an operand may have lost its own units in vain. Copies start over once,
-    and of these what was frozen first, as that may have stopped the others.
+    What is returned is the first of these kinds that has any:
+
+    1. Vectors of the file, which bring one unit for each of their numbers.
+    2. Axes of matrices of the file whose units had others merged into them before they were frozen; other matrices are
+       left alone.
+    3. The same, where they were frozen because another operand has nothing to remove there. They come later, as that
+       operand may itself have lost its units to a place of the first two kinds.
+    4. Units that stand inside a value along no axis of it. The coupling starts over for these once, and without those
+       that were frozen first, as they may have frozen the rest.
 
     Args:
         fresh: all units that were brought.

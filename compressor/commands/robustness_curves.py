@@ -11,7 +11,7 @@ from compressor.commands.robustness import robustness
 from compressor.config import DataSettings, PruneSettings
 from compressor.config.data import validation
 from compressor.config.robustness import RobustnessSettings
-from compressor.core.clock import Clock, Progress
+from compressor.core.clock import Clock
 from compressor.core.scratch import scratch
 from compressor.graph.disk import files
 from compressor.render.robustness import samples
@@ -32,9 +32,7 @@ def with_curves(result: PruneResult, source: Path, settings: PruneSettings, cloc
     return replace(result, report=report.warned(warnings))
 
 
-def stressed(
-    original: Path, result: ir.Model, settings: DataSettings, progress: Progress | None = None
-) -> tuple[list[Curve], list[str]]:
+def stressed(original: Path, result: ir.Model, settings: DataSettings) -> tuple[list[Curve], list[str]]:
     """Charts over the amplitude of noise and the severity of corruptions, and what the user should know about them.
 
     Measured on ``settings.samples`` samples of the validation data, or of all data, or on made-up ones.
@@ -43,7 +41,6 @@ def stressed(
         original: file of the model that ``result`` was made from.
         result: not changed.
         settings: of the run.
-        progress: receives each phase.
 
     Raises:
         CompressorError: as :func:`compressor.commands.robustness.robustness`.
@@ -55,7 +52,7 @@ def stressed(
     with scratch() as folder:
         path = Path(folder) / "result.onnx"
         files.save_model(result, path)
-        report = robustness(original, [path], noise, progress)
+        report = robustness(original, [path], noise)
     note = f"{samples(report)}."
     return [
         curve.model_copy(update={"series": _named(curve), "note": note}) for curve in robustness_charts(report)

@@ -6,6 +6,7 @@ Distributions of others add names by entry points in the groups that are named h
 from __future__ import annotations
 
 from compressor.core.choices import Choices
+from compressor.core.default_metric import DEFAULT_METRIC
 
 _CRITERIA = "compressor.pruning.criteria"
 CRITERIA = Choices(
@@ -46,7 +47,7 @@ _METRICS = "compressor.metrics"
 METRICS = Choices(
     "metric",
     {
-        "top-1": f"{_METRICS}.classes:Top1",
+        DEFAULT_METRIC: f"{_METRICS}.classes:Top1",
         "top-5": f"{_METRICS}.classes:Top5",
         "miou": f"{_METRICS}.overlap:MeanIou",
         "map": f"{_METRICS}.average_precision:AveragePrecision",

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 from compressor.config.base import RunSettings
 from compressor.config.choices import METRICS
 from compressor.config.section import Applies, Section, Shown, did_you_mean
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.core.notation import parse_numbers, split_commas
 from compressor.core.user_code import NAMED
 
@@ -86,7 +87,7 @@ class DataSection(Section):
     eval: Annotated[Annotated[str, BeforeValidator(_metric)] | None, Shown("METRIC")] = Field(
         default=None,
         description=f"What a model is judged by: {', '.join(METRICS)}; or package.module:function, which is called "
-        "with the model and gives a number. Default: top-1, where labels are classes.",
+        f"with the model and gives a number. Default: {DEFAULT_METRIC}, where labels are classes.",
     )
     samples: int = Field(default=CALIBRATION_SAMPLES, ge=1, le=10**7, description="Samples to calibrate on.")
     batch_size: int = Field(default=BATCH_SIZE, ge=1, description="Samples in a batch.")

@@ -21,16 +21,6 @@ from compressor.config.section import Section, did_you_mean
 from compressor.core.notation import parse_also
 from compressor.errors import UsageError
 
-GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
-    {
-        "max_drop": PruneSettings,
-        "max_size": PruneSettings,
-        "min_speedup": BenchSettings,
-        "max_latency": BenchSettings,
-    }
-)
-"""Limit on the result -> the settings that define it."""
-
 STAGE_GATES: Mapping[str, type[Section]] = MappingProxyType(
     {
         "max_drop": GatesSection,
@@ -41,6 +31,15 @@ STAGE_GATES: Mapping[str, type[Section]] = MappingProxyType(
     }
 )
 """Limit that a stage sets on its own result -> the settings that define it; others mean something else by its name."""
+
+GATES: Mapping[str, type[RunSettings]] = MappingProxyType(
+    {
+        name: BenchSettings if section is BenchSettings else PruneSettings
+        for name, section in STAGE_GATES.items()
+        if name != "max_distance"
+    }
+)
+"""Limit on the result of a recipe -> the settings of a command that hold it; ``max_distance`` is of stages alone."""
 
 DATA_SETTINGS = ("data", "val_data")
 """Settings that name a path or a function."""

@@ -32,14 +32,12 @@ class Corruption:
     """One kind of damage.
 
     Attributes:
-        parameter: what the numbers below are.
-        small, large: of the severities 1 to 5, for small and for large images.
-        apply: images float32[n, c, h, w] from 0 to 1, the parameter, one generator an image -> the same shape.
+        small, large: the numbers that ``apply`` takes at severities 1 to 5, for small and for large images.
+        apply: images float32[n, c, h, w] from 0 to 1, such a number, one generator an image -> the same shape.
         channels: numbers of channels it is defined for; empty for any.
         library: what it needs besides numpy, by the name it is imported by.
     """
 
-    parameter: str
     small: tuple[float, ...]
     large: tuple[float, ...]
     apply: Callable[[Images, float, Generators], Images]
@@ -123,13 +121,9 @@ def _jpeg(images: Images, quality: float, _: Generators) -> Images:
     return np.stack(found)
 
 
-GAUSSIAN_NOISE = Corruption(
-    "standard deviation", (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38), _gaussian_noise
-)
-IMPULSE_NOISE = Corruption(
-    "share of numbers", (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27), _impulse_noise
-)
-BLUR = Corruption("standard deviation in pixels", (0.4, 0.6, 0.7, 0.8, 1), (1, 2, 3, 4, 6), _blur)
-CONTRAST = Corruption("factor", (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05), _contrast)
-BRIGHTNESS = Corruption("added value", (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5), _brightness)
-JPEG = Corruption("quality", (80, 65, 58, 50, 40), (25, 18, 15, 10, 7), _jpeg, (1, 3), "PIL")
+GAUSSIAN_NOISE = Corruption((0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38), _gaussian_noise)
+IMPULSE_NOISE = Corruption((0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27), _impulse_noise)
+BLUR = Corruption((0.4, 0.6, 0.7, 0.8, 1), (1, 2, 3, 4, 6), _blur)
+CONTRAST = Corruption((0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05), _contrast)
+BRIGHTNESS = Corruption((0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5), _brightness)
+JPEG = Corruption((80, 65, 58, 50, 40), (25, 18, 15, 10, 7), _jpeg, (1, 3), "PIL")

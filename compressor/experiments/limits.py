@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from compressor.core.compare import at_most
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.core.formatting import metric_value
 from compressor.core.notation import Percent
 from compressor.data import Dataset
 from compressor.errors import UsageError
-from compressor.metrics.evaluator import DEFAULT, Evaluator
+from compressor.metrics.evaluator import Evaluator
 from compressor.results.sensitivity import OutputChange
 
 
@@ -52,7 +53,7 @@ class Limits:
         """The limits as a clause."""
         parts = []
         if self.max_drop is not None:
-            name = "accuracy" if self.evaluator.text == DEFAULT else self.evaluator.name
+            name = "accuracy" if self.evaluator.text == DEFAULT_METRIC else self.evaluator.name
             percent = self.evaluator.share or self.evaluator.relative or isinstance(self.max_drop, Percent)
             verb = "drops" if self.evaluator.higher_is_better else "rises"
             parts.append(f"{name} {verb} by at most {metric_value(self.max_drop, share=percent)}")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.core.arrays import Array
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.data.batch import Batch
 from compressor.data.labels import IGNORED
 from compressor.data.output_forms import class_axis
@@ -50,7 +51,7 @@ class TopK(Metric):
 class Top1(TopK):
     """Is the largest score the label's? The accuracy that everybody means."""
 
-    name = "top-1"
+    name = DEFAULT_METRIC
 
 
 class Top5(TopK):

@@ -21,6 +21,7 @@ from compressor.config.choices import METRICS
 from compressor.config.data import BATCH_SIZE
 from compressor.config.proof import PROVIDER
 from compressor.core.arrays import Array
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.core.formatting import metric_value
 from compressor.core.intervals import wilson
 from compressor.core.notation import Percent
@@ -36,8 +37,6 @@ from compressor.metrics.loaded_model import LoadedModel, loaded, named
 from compressor.metrics.metric import Metric
 from compressor.results.detail import AccuracyRow
 
-DEFAULT = "top-1"
-"""What labels are taken for where no metric is asked for: numbers of classes."""
 EVAL_OPTION = "--eval"
 BOX_LABELS, BOX_NUMBERS = 3, 5
 """Axes of labels that are boxes, and numbers of a box."""
@@ -69,7 +68,7 @@ class Evaluator:
         threads: of a model; one where others run beside it on all cores, None where the runtime may choose.
     """
 
-    text: str = DEFAULT
+    text: str = DEFAULT_METRIC
     provider: str = PROVIDER
     batch_size: int = BATCH_SIZE
     threads: int | None = None
@@ -81,7 +80,7 @@ class Evaluator:
         Raises:
             UsageError: a function that they name cannot be imported.
         """
-        found = Evaluator(settings.eval or DEFAULT, settings.provider, settings.batch_size)
+        found = Evaluator(settings.eval or DEFAULT_METRIC, settings.provider, settings.batch_size)
         found.check()
         return found
 
@@ -141,7 +140,7 @@ class Evaluator:
         if data is None or not len(data) or (self.needs_labels and not data.labelled):
             return False
         # Labels of values or boxes are no classes; only a metric that was named can be meant for them.
-        return self.text != DEFAULT or _kind_of_labels(data) in "biu"
+        return self.text != DEFAULT_METRIC or _kind_of_labels(data) in "biu"
 
     def check_limit(self, limit: float | None, data: Dataset | None = None) -> None:
         """Refuses a limit on what may be lost that no loss of a share exceeds, or that every loss does.
@@ -196,12 +195,12 @@ class Evaluator:
         if source is not None and source.data is not None and (data is None or not len(data)):
             more = "leave --val-share 0 out" if source.val_share == 0 else "give more than one batch of them"
             raise UsageError(f"{name} needs samples set aside, and of --data none are; {more}, or give --val-data")
-        if data is not None and data.labelled and self.text == DEFAULT:
+        if data is not None and data.labelled and self.text == DEFAULT_METRIC:
             raise UsageError(
                 f"{purpose}: labels of the data are no numbers of classes, which accuracy needs; {_other_metric(data)}"
             )
         need = "samples with labels" if self.needs_labels else "samples"
-        whose = "" if self.text == DEFAULT or purpose == EVAL_OPTION else f" for {EVAL_OPTION} {self.text}"
+        whose = "" if self.text == DEFAULT_METRIC or purpose == EVAL_OPTION else f" for {EVAL_OPTION} {self.text}"
         array = " with an array y" if self.needs_labels else ""
         raise UsageError(f"{name} needs {need}{whose}; give --data or --val-data{array}")
 
@@ -275,7 +274,7 @@ class Evaluator:
 
     def _frequent(self, data: Dataset | None) -> float | None:
         """The share of the most frequent label; None where the metric counts no single ones."""
-        return None if data is None or self.text != DEFAULT else _most_frequent(data)
+        return None if data is None or self.text != DEFAULT_METRIC else _most_frequent(data)
 
     def _over(self, model: ir.Model, data: Dataset, original: ir.Model | None) -> MeasuredMetric:
         from compressor.runtime import sessions  # noqa: PLC0415 - slow to import, and many runs judge nothing

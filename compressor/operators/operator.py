@@ -360,7 +360,7 @@ def required(node: ir.Node, index: int) -> ir.Value:
     return value
 
 
-def attribute_axis(node: ir.Node, rank: int, default: int, name: str = "axis") -> int:
-    """A possibly negative axis attribute as a non-negative number."""
-    axis = node.attributes.get_int(name, default)
+def attribute_axis(node: ir.Node, rank: int, default: int) -> int:
+    """The attribute ``axis``, which may be negative, as a non-negative number."""
+    axis = node.attributes.get_int("axis", default)
     return axis + rank if axis < 0 else axis

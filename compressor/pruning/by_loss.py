@@ -222,7 +222,8 @@ class ByLoss:
         """The units that go, by name of their group.
 
         Raises:
-            TargetOutOfReach: the target cannot be met within 2 % of itself.
+            TargetOutOfReach: the target cannot be met within
+                :data:`~compressor.pruning.budgets.budget.TARGET_TOLERANCE`.
         """
         goal = budget_of(self.coupling, self.settings, self.origin, self.share)
         # Nothing is left to spend on: every group takes its widest allowed width, which a fixed share may have
@@ -266,7 +267,8 @@ def choose_by_loss(
 
     Raises:
         NothingToPrune: no group can lose a unit under these settings.
-        TargetOutOfReach: the target cannot be met within 2 % of itself.
+        TargetOutOfReach: the target cannot be met within
+            :data:`~compressor.pruning.budgets.budget.TARGET_TOLERANCE`.
     """
     # In a run of several steps the share was counted on the original, whose widths are gone by now.
     if share is None and settings.ratio is not None:

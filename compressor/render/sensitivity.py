@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.core.formatting import count, count_of, metric_value, share
 from compressor.render import draw
 from compressor.results.sensitivity import GroupSensitivity, Point, SensitivityReport, ledger_of
@@ -57,7 +58,7 @@ def _nearest(report: SensitivityReport) -> str:
 
 def metric_name(report: SensitivityReport) -> str:
     """What text calls the metric of a report."""
-    return "accuracy" if report.metric == "top-1" else report.metric
+    return "accuracy" if report.metric == DEFAULT_METRIC else report.metric
 
 
 def _cells(report: SensitivityReport, group: GroupSensitivity, point: Point | None) -> tuple[str, ...]:

@@ -296,7 +296,8 @@ def _outputs(console: Console, row: OutputsRow) -> None:
 
 
 def _little(row: OutputsRow) -> str:
-    """That agreement is no sign of success, where nearly every sample is of one class."""
+    """That chance alone would make models agree so often, where the original puts nearly all samples into one class;
+    empty elsewhere."""
     if row.telling:
         return ""
     remedy = "samples of more classes tell more" if row.real else "real samples (--data) tell more"

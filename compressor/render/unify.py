@@ -2,6 +2,7 @@
 
 from rich.console import Console
 
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.core.formatting import count, metric_change, metric_value, portion, quantity, share
 from compressor.render import draw
 from compressor.render.gates import show_gates
@@ -101,7 +102,7 @@ def _trained(report: UnifyReport, console: Console) -> None:
     if found is not None:
         once = found.one_shot
         more = "" if once is None else f", without training {metric_value(once, share=found.share)}"
-        name = "Top-1 accuracy" if found.metric == "top-1" else found.metric
+        name = "Top-1 accuracy" if found.metric == DEFAULT_METRIC else found.metric
         on = "" if found.samples is None else f" ({count(found.samples, 'sample')})"
         text = f"{name} {metric_change(found.before, found.after, share=found.share)}{more}{on}."
         draw.line(console, text, style="bold")

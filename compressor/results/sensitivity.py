@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.errors import UsageError
 from compressor.results.base import Record
 from compressor.results.detail import SyntheticRow
@@ -81,7 +82,7 @@ class SensitivityReport(RunDocument):
     input: ModelStats
     groups: list[GroupSensitivity]
     accuracy: float | None = Field(default=None, description="The metric of the original; null where not measured.")
-    metric: str = Field(default="top-1", description="What accuracy is, as --eval names it.")
+    metric: str = Field(default=DEFAULT_METRIC, description="What accuracy is, as --eval names it.")
     share: bool = Field(default=True, description="Values of the metric are shares between 0 and 1.")
     samples: int = Field(description="Samples that were measured on.")
     available: int | None = Field(default=None, description=AVAILABLE)

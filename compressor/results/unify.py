@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.core.formatting import metric_change
 from compressor.results.base import Record
 from compressor.results.detail import LatencyResult, UndoneRow
@@ -82,7 +83,7 @@ class UnifyAccuracy(Record):
     one_shot: float | None = Field(default=None, description="Unified without training, where training followed.")
     after: float = Field(description="Of the result as it is written.")
     samples: int | None = Field(description="Samples it was measured on.")
-    metric: str = Field(default="top-1", description="As --eval names it.")
+    metric: str = Field(default=DEFAULT_METRIC, description="As --eval names it.")
     share: bool = Field(default=True, description="Values are shares between 0 and 1.")
 
 

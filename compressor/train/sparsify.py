@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -25,7 +25,6 @@ from compressor.pruning.cut.apply import cut_of
 from compressor.train import training_options
 from compressor.train.defaults import training_defaults
 from compressor.train.finetune import TuneResult, finetune
-from compressor.train.loop.extension import Extension
 from compressor.train.loop.fit import Observer
 from compressor.train.loop.history import History
 from compressor.train.loop.split import Splits, aside_of
@@ -151,7 +150,6 @@ def regularized(
     settings: SparsifySettings,
     *,
     teacher: ir.Model | None = None,
-    extensions: Sequence[Extension] = (),
     observe: Observer | None = None,
 ) -> TuneResult:
     """Trains a model towards a cut that is made later, of the share ``settings.sparsity`` of every group.
@@ -160,15 +158,14 @@ def regularized(
         model: not changed; what is returned is simplified as a pruning run would.
         settings: how.
         teacher: what losses imitate; the model itself where there is none.
-        extensions: none; others cannot take part.
         observe: receives progress.
 
     Raises:
         UsageError: no method is named, nothing goes, or settings contradict the method.
         CompressorError: as :func:`sparsify`.
     """
-    if settings.regularizer is None or extensions:
-        raise UsageError("training towards a cut needs a method and nothing beside it; give --regularizer")
+    if settings.regularizer is None:
+        raise UsageError("training towards a cut needs a method; give --regularizer")
     if settings.expand:
         raise UsageError("--regularizer looks at the weights, which --expand makes products of; leave one of them out")
     # Only what was set, so that defaults of training are still chosen by the network.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
-from itertools import chain
+from zlib import crc32
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from compressor.commands import prune
 from compressor.operators.table import RULES
 from tests.oracle import TOLERANCE, worst
 from tests.property.graphs import blocks_of, settings_for
+from tests.property.growing import DeadEndError
 from tests.property.pieces import Key, Piece, by_operator, every_node, pieces
 from tests.property.splice import spliced_model
 
@@ -27,36 +29,51 @@ LENGTH = 5
 MANY = range(600)
 
 
-def _drawn(rng: np.random.Generator, key: Key) -> Piece:
+def _number(*words: str) -> int:
+    """Follows from the words alone, in every process."""
+    return crc32(" ".join(words).encode())
+
+
+def _drawn(key: Key) -> Piece:
+    """One of the pieces that hold the operator; what others hold does not move the draw."""
     found = by_operator()[key]
-    return found[int(rng.integers(len(found)))]
+    return found[int(np.random.default_rng([5, _number(*key)]).integers(len(found)))]
 
 
 @cache
 def chosen() -> tuple[tuple[Piece, ...], ...]:
     """A few pieces a graph, of one operator set, so that every operator is in one of the graphs."""
-    rng = np.random.default_rng(5)
     found: list[Piece] = []
     held: set[Key] = set()
-    for key in sorted(by_operator(), key=lambda key: len(by_operator()[key])):
+    for key in sorted(by_operator(), key=lambda key: (len(by_operator()[key]), key)):
         if key in RULES and key not in held:
-            found.append(_drawn(rng, key))
+            found.append(_drawn(key))
             held |= found[-1].operators
     graphs: list[tuple[Piece, ...]] = []
     for opset in sorted({piece.opset for piece in found}):
-        same = [piece for piece in found if piece.opset == opset]
-        same = [same[k] for k in rng.permutation(len(same))]
+        # In an order that another piece joins without moving those before it.
+        same = sorted((piece for piece in found if piece.opset == opset), key=lambda piece: _number(piece.name))
         graphs += [tuple(same[k : k + LENGTH]) for k in range(0, len(same), LENGTH)]
     return tuple(graphs)
 
 
 @cache
 def covering(number: int) -> onnx.ModelProto:
-    """A graph of these pieces. One that drowns what comes before it is left out; other draws keep it."""
+    """A graph of these pieces. One that drowns what comes before it is left out; other draws keep it.
+
+    Raises:
+        DeadEndError: no draw gave a graph.
+    """
     wanted = {key for piece in chosen()[number] for key in piece.operators & RULES.keys()}
-    made = (spliced_model(np.random.default_rng([13, number, again]), chosen()[number]) for again in range(DRAWS))
-    first = next(made)
-    return next((model for model in chain([first], made) if wanted <= _operators(model)), first)
+    drawn: list[onnx.ModelProto] = []
+    for again in range(DRAWS):
+        with suppress(DeadEndError):
+            drawn.append(spliced_model(np.random.default_rng([13, number, again]), chosen()[number]))
+            if wanted <= _operators(drawn[-1]):
+                return drawn[-1]
+    if not drawn:
+        raise DeadEndError(f"{', '.join(piece.name for piece in chosen()[number])}: no graph in {DRAWS} draws")
+    return drawn[0]
 
 
 def _operators(model: onnx.ModelProto) -> set[Key]:
@@ -79,6 +96,29 @@ def check(model: onnx.ModelProto, rng: np.random.Generator, *, checked: bool) ->
     if checked:
         onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
     return sum(group.removed for group in result.report.groups)
+
+
+def test_a_draw_without_a_graph_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = covering(0)
+
+    def drawn(rng: np.random.Generator, pieces: tuple[Piece, ...]) -> onnx.ModelProto:
+        del pieces
+        if rng.integers(1 << 32) == np.random.default_rng([13, 0, 0]).integers(1 << 32):
+            raise DeadEndError("no signal")
+        return whole
+
+    monkeypatch.setattr("tests.property.test_every_operator.spliced_model", drawn)
+    assert covering.__wrapped__(0) is whole
+
+
+def test_a_draw_follows_from_its_operator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = by_operator()
+    key, other = ("", "Add"), ("", "Relu")
+    more = {**found, other: [*found[other], found[key][0]]}
+    before = _drawn(key)
+    monkeypatch.setattr("tests.property.test_every_operator.by_operator", lambda: more)
+    _drawn(other)
+    assert _drawn(key) is before
 
 
 def test_every_record_is_in_a_random_graph() -> None:

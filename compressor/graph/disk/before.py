@@ -71,10 +71,12 @@ class Before:
         self._reports = []
 
     def end(self, *, fails: bool) -> list[Path]:
-        """Lets go of what is kept; first, where the command fails, takes back what it wrote.
+        """Deletes the copies of files from before.
+
+        Where the command fails, the files that it wrote are deleted first, and the copies put back in their places.
 
         Returns:
-            Where files from before lie that cannot be put back.
+            Copies that cannot be put back, and so are left where they are.
         """
         lost = []
         if fails:

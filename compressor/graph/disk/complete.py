@@ -14,9 +14,10 @@ import onnx
 
 from compressor.errors import ModelError
 from compressor.graph.form.unfuse import FUSED
+from compressor.graph.ir.nodes import MICROSOFT
 from compressor.graph.ir.walk import Body, bodies, quoted
 
-MICROSOFT_DOMAINS: Final = ("com.microsoft", "com.microsoft.experimental", "com.microsoft.nchwc")
+MICROSOFT_DOMAINS: Final = (MICROSOFT, f"{MICROSOFT}.experimental", f"{MICROSOFT}.nchwc")
 """Domains of ONNX Runtime itself, each at version 1, imported or not."""
 ONNX_DOMAINS: Final = ("ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 """Domains of ONNX that are taken at their newest version where a file does not import them. The default domain is none

@@ -66,14 +66,34 @@ def make_copies_apart(model: ir.Model, shapes: Shapes) -> None:
         if all(common_factor(sizes[axis]) == 1 for axis in _made_here(node, shapes)):
             continue
         for reader in readers[1:]:
-            twin = ir.node("Expand", node.inputs, name=free(f"{node.name}.for.{reader.name}"))
-            own = twin.outputs[0]
-            own.name, own.type, own.shape = free(f"{twin.name}.out"), made.type, made.shape
-            shapes.alias(own, made)
-            node.append(twin)
-            for index, read in enumerate(reader.inputs):
-                if read is made:
-                    reader.replace_input_with(index, own)
+            twin = ir.node("Expand", node.inputs, name=f"{node.name}.for.{reader.name}")
+            give_reader(reader, made, twin, shapes, free).shape = made.shape
+
+
+def give_reader(reader: ir.Node, value: ir.Value, twin: ir.Node, shapes: Shapes, free: FreeNames) -> ir.Value:
+    """Has one reader of a value read the output of a node of its own, which holds the same.
+
+    Args:
+        reader: reads ``value``, once or more often.
+        value: what a node makes.
+        twin: not in the graph yet. It goes right behind the maker of ``value``, so that nodes stay sorted, and its name
+            gets a number where it is taken.
+        shapes: takes note of what ``twin`` makes.
+        free: names of the graph.
+
+    Returns:
+        What ``twin`` makes.
+    """
+    maker, own = value.producer(), twin.outputs[0]
+    assert maker is not None
+    twin.name = free(str(twin.name))
+    own.name, own.type = free(f"{twin.name}.out"), value.type
+    shapes.alias(own, value)
+    maker.append(twin)
+    for index, read in enumerate(reader.inputs):
+        if read is value:
+            reader.replace_input_with(index, own)
+    return own
 
 
 def _made_here(node: ir.Node, shapes: Shapes) -> list[int]:

@@ -17,7 +17,7 @@ def walk_back(values: Iterable[ir.Value], through: Through) -> Iterator[ir.Value
 
 
 def sources(values: Iterable[ir.Value], through: Through) -> Iterator[ir.Value]:
-    """What these values come from, each once: what no node makes, and what ``through`` has None of."""
+    """What these values come from, each once: values of no node, and those that ``through`` returns None for."""
     return (value for value, before in _walk(values, through) if before is None)
 
 

@@ -15,13 +15,15 @@ MAX_SUBGRAPH_DEPTH = 30
 """Graphs nested in graphs (If in Loop in Scan ...): protobuf reads no message that is nested over 100 deep, and each
 graph takes three levels of it."""
 
-_NAMES = reprlib.Repr()
-_NAMES.maxstring = 100
+LONGEST_NAME = 100
+"""Characters of a name that a message shows, quotes included."""
 
 
 def quoted(name: str) -> str:
     """The name in quotes, escaped and shortened, so that a hostile one cannot spoil a message."""
-    return _NAMES.repr(name)
+    shown = reprlib.Repr()
+    shown.maxstring = LONGEST_NAME
+    return shown.repr(name)
 
 
 def node_label(node: onnx.NodeProto) -> str:

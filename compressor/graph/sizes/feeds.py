@@ -96,24 +96,23 @@ class Attempt:
     instead: bool = False
 
 
-def probe_inputs(model: ir.Model, shapes: Shapes, seed: int, *, first_only: bool = False) -> Iterator[Attempt]:
+def probe_inputs(model: ir.Model, shapes: Shapes, seed: int) -> Iterator[Attempt]:
     """Seeded inputs at each probe size, and what to try where a runtime refuses all of these.
 
     Args:
         model: whose inputs are made.
         shapes: what is known of the model.
         seed: of the first; each has one of its own.
-        first_only: leave out other sizes than the first.
     """
     sizes = [shapes.inputs]
-    others = [] if first_only else [shapes.other_inputs, shapes.far_inputs]
+    others = [shapes.other_inputs, shapes.far_inputs]
     sizes += [bound for k, bound in enumerate(others) if bound is not None and bound not in [*sizes, *others[:k]]]
     for k, bound in enumerate(sizes):
         # A seed for each size, so that no input is a part of another.
         yield Attempt(feeds(model, bound, shapes, seed + k))
     # Past the budget a runtime that takes none of the others would fill the memory before it says so.
     most = max(TOTAL_BUDGET, shapes.elements_at(shapes.inputs))
-    spare = (bound for bound in shapes.spare_inputs if not first_only and shapes.elements_at(bound) <= most)
+    spare = (bound for bound in shapes.spare_inputs if shapes.elements_at(bound) <= most)
     for bound in chain([shapes.inputs], spare):
         # Zeros first: every table has that index.
         for zeros in (True, False):

@@ -337,7 +337,7 @@ def reach(chunks: Sequence[Chunk], goal: Goal) -> Removed:
 
     Raises:
         TargetOutOfReach: even everything that may go is not enough, or the chunks are too coarse to come within
-            2 %.
+            :data:`TARGET_TOLERANCE`.
     """
     # Earlier steps, or lossless clean-up, may have met the target already; what the user fixed still goes.
     if goal.left([]) <= goal.most:

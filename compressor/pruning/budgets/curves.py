@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,6 @@ GroupScores = Mapping[ChannelGroup, Scores]
 """The groups that may be pruned, and the scores of their units, infinite for those that stay."""
 Curves = Mapping[str, LossCurve]
 """By the name of the group."""
-Measure = Callable[[GroupScores], Curves]
-"""Makes the curves of some groups, all on one scale."""
 
 
 def lines_of(curves: Curves, ranked: GroupScores, chunks: Mapping[str, list[Chunk]]) -> list[WidthLine]:

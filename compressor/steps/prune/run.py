@@ -1,9 +1,10 @@
-"""What every step of a pruning run is done with, from settings to what trains.
+"""What all steps of a pruning run share: settings, samples, the original model, what recovers and what trains.
 
-No step exchanges any of it. What is dear is measured once and remembered by who measured it: samples that were read and
-what ratios leave (:class:`~compressor.steps.prune.losses.Losses`), layers that may change
+No step replaces any of it. What takes long to measure is measured once, and the object that measured it keeps the
+result: samples that were read, and the multiply-accumulates that each ratio leaves
+(:class:`~compressor.steps.prune.losses.Losses`), layers that may change
 (:class:`~compressor.steps.prune.layer_options.LayerOptions`) and the latency of the original
-(:class:`~compressor.latency.LatencyTarget`). What the report has to say of it goes with what a step chose.
+(:class:`~compressor.latency.LatencyTarget`). Remarks on these for the report are part of what each step returns.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ import onnx_ir as ir
 from compressor.channels.plan import units_of
 from compressor.config import PruneSettings
 from compressor.config.target import MOST_STEPS
+from compressor.core.default_metric import DEFAULT_METRIC
 from compressor.errors import NothingToPrune, TargetOutOfReach
 from compressor.graph.disk.files import layout_of
 from compressor.graph.disk.joined import split
 from compressor.graph.disk.provenance import stamp_provenance, text_digest
-from compressor.metrics.evaluator import DEFAULT
 from compressor.pruning.budgets.budget import goal_of, too_coarse
 from compressor.pruning.budgets.cost import CostModel
 from compressor.pruning.budgets.select import Choice, Ranking
@@ -90,7 +90,8 @@ class WrittenFile:
             choose: makes a choice, with the bytes that are no weights in the ranking's origin.
 
         Raises:
-            TargetOutOfReach: no choice comes within 2 %, or below a number of bytes.
+            TargetOutOfReach: no choice comes within
+                :data:`~compressor.pruning.budgets.budget.TARGET_TOLERANCE`, or below a number of bytes.
         """
         if step.target_size is None:
             return choose(ranking)
@@ -175,6 +176,6 @@ class WrittenFile:
             "input_sha256": DIGEST,
             "plan_sha256": DIGEST,
             "proof": proof_fact(proof if settings.proves else None),
-            "distance": distance_on_samples(MOVED, 512, made_up=True) if read or reads_samples(settings) else None,
-            "accuracy": accuracy_fact(settings.eval or DEFAULT, SCORE, SCORE, SAMPLES) if read else None,
+            "distance": distance_on_samples(MOVED, SAMPLES, made_up=True) if read or reads_samples(settings) else None,
+            "accuracy": accuracy_fact(settings.eval or DEFAULT_METRIC, SCORE, SCORE, SAMPLES) if read else None,
         }

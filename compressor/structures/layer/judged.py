@@ -35,11 +35,6 @@ class Weighting:
         wide = as_float64(self.inputs)
         return np.asarray(wide.T @ wide)
 
-    @staticmethod
-    def none(matrix: Matrix) -> Weighting:
-        """Nothing is known: every input and output counts the same; ``matrix`` is float64[out, unknowns]."""
-        return Weighting(np.eye(matrix.shape[1]), np.eye(matrix.shape[0]))
-
 
 @dataclass(frozen=True)
 class JudgedMatrix:

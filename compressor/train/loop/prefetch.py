@@ -71,12 +71,12 @@ def feed(batches: Iterable[Batch], placing: Placing) -> Generator[DeviceBatch, N
         yield placing.move(batch)
 
 
-def ahead(source: Iterable[T], count: int = AHEAD) -> Generator[T, None, None]:
-    """Iterates in a thread that runs up to ``count`` items ahead; its exceptions come out here.
+def ahead(source: Iterable[T]) -> Generator[T, None, None]:
+    """Iterates in a thread that runs up to :data:`AHEAD` items ahead; its exceptions come out here.
 
     The thread ends when the items do, or when this iterator is closed.
     """
-    line: _Line[T] = _Line(count)
+    line: _Line[T] = _Line()
     thread = Thread(target=line.fill, args=(source,), name="batches", daemon=True)
     thread.start()
     try:
@@ -91,9 +91,9 @@ def ahead(source: Iterable[T], count: int = AHEAD) -> Generator[T, None, None]:
 class _Line(Generic[T]):
     """Items on their way from one thread to another; the last thing in it is what ended it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
         self.closed = Event()
-        self._ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(count)
+        self._ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(AHEAD)
 
     def fill(self, source: Iterable[T]) -> None:
         """Puts in all items, until it is closed."""

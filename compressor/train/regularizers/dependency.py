@@ -19,7 +19,8 @@ from compressor.train.regularizers.coupled_channels import Holding
 from compressor.train.regularizers.regularizer import Penalty, Regularizer, RegularizerRow, TrainedChannels
 
 REACH = 1.0
-"""How far scales would move, in means of their group, in a run in which the strength is raised at every look."""
+"""How far the penalty alone would move scales over a whole run, as a multiple of the mean scale of their group, if the
+controller raised its strength each time that it is asked."""
 
 
 class ScalePenalty(Penalty):

@@ -15,9 +15,8 @@ Not together with anything that looks for the weight itself while it is trained:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from math import ceil, prod
 
 import onnx_ir as ir
@@ -118,7 +117,6 @@ def overparameterise(
     module: GraphModule,
     model: ir.Model,
     *,
-    include: Sequence[str] = (),
     expansion: float = 2.0,
     seed: int = 0,
 ) -> ModuleExpansion:
@@ -127,24 +125,19 @@ def overparameterise(
     Args:
         module: made of ``model``.
         model: shows which weights are kernels, and of how many groups.
-        include: globs of initializer names; without any, all.
         expansion: channels between the factors, as a multiple of those outside; at least 1.
         seed: of the random directions; the same gives the same, so that a run can be resumed.
 
     Raises:
-        UsageError: the expansion is smaller than 1, or globs are given and no weight has such a name.
+        UsageError: the expansion is smaller than 1.
     """
     if expansion < 1:
         raise UsageError(f"expansion {expansion:g} would lose rank; give 1 or more")
-    groups, skipped = _groups(normalise(model.clone()).graph, include)
+    groups, skipped = _groups(normalise(model.clone()).graph)
     generator = torch.Generator().manual_seed(seed)
     # In a fixed order, as all products draw from one generator.
     for name, count in groups.items():
         _replace(module, name, WeightProduct(module.tensors()[name], count, expansion, generator))
-    if include and not groups and not skipped:
-        raise UsageError(
-            f"no weight of a convolution or matrix product is called {' or '.join(include)}; inspect -v lists the names"
-        )
     return ModuleExpansion(tuple(groups), skipped)
 
 
@@ -172,14 +165,14 @@ class Damping(Extension):
 # ---- which weights --------------------------------------------------------------------------------------------
 
 
-def _groups(graph: ir.Graph, include: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
+def _groups(graph: ir.Graph) -> tuple[dict[str, int], dict[str, str]]:
     """Groups of each weight that can be a product, and why others cannot."""
     found: dict[str, int] = {}
     skipped: dict[str, str] = {}
     trained = parameters(graph)
     for value in graph.initializers.values():
         name, tensor = str(value.name), value.const_value
-        if value not in trained or tensor is None or not any(fnmatchcase(name, glob) for glob in include or ("*",)):
+        if value not in trained or tensor is None:
             continue
         uses = list(_uses(value))
         if not any(_is_weight(node, index) for node, index in uses):
@@ -218,7 +211,7 @@ def _replace(module: GraphModule, name: str, product: WeightProduct) -> None:
     holder, index = _holder(module, name), module._order[name]
     last = name.rpartition(".")[2]
     if last in holder._modules:
-        raise UsageError(f"weight {name!r} cannot be a product: other names begin with it; leave it out")
+        raise UsageError(f"weight {name!r} cannot be a product: other names begin with it; rename it")
     holder._parameters[last] = None
     holder._modules[last] = product
     module._bound[index] = (_Source(product), last)  # type: ignore[assignment]

@@ -41,7 +41,7 @@ def _checked(proto: onnx.ModelProto, side: ThinnedSide, rank: int) -> ir.Model:
     (layer,), refused = candidate_layers(analysis.model, analysis.coupling)
     assert not refused
     matrix = layer.view.matrix
-    metrics = [Weighting.none(m) for m in matrix]
+    metrics = [Weighting(np.eye(m.shape[1]), np.eye(m.shape[0])) for m in matrix]
     factors = rounded(factorised(matrix, metrics, layer.geometry.inputs, side, rank), np.dtype(np.float32))
     whole = analysis.model.clone()
     layer.view.layer.weight.write(layer.view.form.weight(factors.product()))
