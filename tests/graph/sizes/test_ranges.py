@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -9,6 +12,7 @@ import pytest
 
 from compressor.graph.form.normalise import normalise
 from compressor.graph.sizes.feeds import FEW_VALUES, feeds
+from compressor.graph.sizes.ranges import _COMPUTED, Interval
 from compressor.operators.sizes import infer
 from tests.models import in_memory, model
 
@@ -33,6 +37,8 @@ CASES = {
         "int64[N,3] a, bool[N,3] flag", "w = Where(flag, a, offsets)  y = Gather(table, w)", {"a": 29},
     ),
     "a remainder has no say": ("int64[N,3] a", "m = Mod(a, two)  y = Gather(small, m)", {}),
+    "the largest of all samples": ("int64[N,3] a", "m = ReduceMax(a, zero)  y = Gather(small, m)", {"a": 19}),
+    "the least of all samples": ("int64[N,3] a", "m = ReduceMin(a, zero)  y = Gather(small, m)", {"a": 19}),
     "no table": ("int64[N,3] a", "c = Cast<to=1>(a)  y = Relu(c)", {"a": FEW_VALUES - 1}),
 }  # fmt: skip
 
@@ -102,3 +108,37 @@ def test_rows_of_a_flattened_table_are_as_long_as_what_picks_from_them() -> None
         assert sizes["mask"][1] == sizes["past"][1] + sizes["x"][1]
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     session.run(None, feeds(source, shapes.other_inputs, shapes, 0))
+
+
+EVALUATED: dict[str, Callable[[int, int], set[int]]] = {
+    "Add": lambda a, b: {a + b},
+    "Max": lambda a, b: {max(a, b)},
+    "Min": lambda a, b: {min(a, b)},
+    "Mul": lambda a, b: {a * b},
+    "Sub": lambda a, b: {a - b},
+    "Where": lambda a, b: {a, b},
+}
+"""What two numbers may give."""
+SMALL = [Interval(low, high) for low in range(-3, 4) for high in range(low, 4)]
+
+
+@pytest.mark.parametrize("op", EVALUATED)
+def test_bounds_are_those_of_all_numbers_between(op: str) -> None:
+    told = 0
+    for one, two in product(SMALL, SMALL):
+        pairs = product(range(one.low, one.high + 1), range(two.low, two.high + 1))
+        numbers = set[int]().union(*(EVALUATED[op](a, b) for a, b in pairs))
+        found = _COMPUTED[op].join((one,), (two,))
+        assert found is None or found == (Interval(min(numbers), max(numbers)),), (one, two)
+        told += found is not None
+    assert told == (len(SMALL) ** 2 if op != "Mul" else sum(i.low >= 0 for i in SMALL) ** 2)
+
+
+def test_a_remainder_lies_below_its_divisor() -> None:
+    for one, by in product(SMALL, SMALL):
+        found = _COMPUTED["Mod"].join((one,), (by,))
+        assert (found is None) == (by.low < 1)
+        if found is not None:
+            pairs = product(range(one.low, one.high + 1), range(by.low, by.high + 1))
+            assert all(found[0].low <= a % b <= found[0].high for a, b in pairs)
+            assert found == (Interval(0, by.high - 1),)

@@ -13,7 +13,7 @@ import pytest
 from compressor.commands.prune import prune
 from compressor.config import PruneSettings
 from compressor.errors import NothingToPrune, TargetOutOfReach, UsageError
-from compressor.pruning.budgets.budget import Goal, too_much
+from compressor.pruning.budgets.budget import Chunk, Goal, take, too_much
 from compressor.steps.counts import stats_in_memory
 from compressor.steps.prune import start
 from compressor.steps.prune.result import PruneResult
@@ -272,3 +272,11 @@ def test_a_number_without_its_unit_is_asked_about() -> None:
     assert "the target is 500 B (or was 500 kB meant?); " in too_much(goal, 0.023)
     for other in (replace(goal, share=0.01), replace(goal, share=5e-6)):
         assert "meant" not in too_much(other, 0.023)
+
+
+@pytest.mark.parametrize(("ratio", "gone"), [(0.19, 0), (0.2, 1), (0.59, 1), (0.6, 2)])
+def test_a_chunk_goes_where_half_of_it_lies_within_the_ratio(ratio: float, gone: int) -> None:
+    """Chunks of 4 of 10 units over the whole model: their middles are at 2 and at 6."""
+    line = [Chunk("w", np.arange(4 * k, 4 * k + 4), float(k), fixed=False) for k in range(2)]
+    found = take(line, PruneSettings(ratio=ratio, scope="global"), 10)
+    assert sum(map(len, found.values())) == 4 * gone
