@@ -52,6 +52,7 @@ class DataFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._copies: dict[tuple[int, int], npt.NDArray[np.uint8]] = {}
+        self._room = COPIES_KEPT
         with path.open("rb") as file:
             self._map: mmap.mmap | bytes = b""
             # An empty file cannot be mapped.
@@ -69,7 +70,8 @@ class DataFile:
         if copy is None:
             copy = self.bytes[start:end].copy()
             copy.flags.writeable = False  # as what is mapped
-            if end - start + sum(kept.nbytes for kept in self._copies.values()) <= COPIES_KEPT:
+            if copy.nbytes <= self._room:
+                self._room -= copy.nbytes
                 self._copies[start, end] = copy
         return copy
 

@@ -5,10 +5,10 @@ Normalising, folding and unfusing are proved here, with the file itself as the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, tee
 from pathlib import Path
 
 import onnx_ir as ir
@@ -163,15 +163,6 @@ def _demand_same_parts(before: ir.Model, prepared: ir.Model, settings: RunSettin
     return demand_same_constants(before, prepared, settings.provider)
 
 
-@contextmanager
-def _said_instead(error: ModelError) -> Iterator[None]:
-    """Raises ``error`` in the place of another one like it."""
-    try:
-        yield
-    except ModelError:
-        raise error from None
-
-
 def _refused(error: ModelError, made: ir.Model, feeds: Sequence[Feed], settings: RunSettings, flag: str) -> ModelError:
     """What is said of a file that does not run; with the ``flag`` that goes without it where ``made`` of it does."""
     with scratch() as folder:
@@ -205,6 +196,30 @@ def _runnable(original: Original, prepared: ir.Model, folder: Path, settings: Ru
     return given if original.renumbering is None else Renumbered(given, original.renumbering)
 
 
+def _answers_of_original(
+    original: Original,
+    prepared: ir.Model,
+    feeds: Sequence[Feed],
+    instead: Iterable[Feed],
+    folder: Path,
+    settings: RunSettings,
+) -> tuple[Answers, list[NotProved]]:
+    """What the file gives, or what was read of it where it does not run itself, which is then not proved.
+
+    Raises:
+        ModelError: neither takes any of the inputs.
+    """
+    spare, again = tee(instead)
+    try:
+        return Answers.to_some(_runnable(original, prepared, folder, settings), feeds, spare), []
+    except ModelError as error:
+        # Shapes in external data, say, which the runtime does not read there.
+        with suppress(ModelError):
+            read = runnable(original.model, folder, settings.provider)
+            return Answers.to_some(read, feeds, again), [NotProved(PREPARATION, UNREAD.format(error=error))]
+        raise
+
+
 def same_outputs(
     original: Original,
     prepared: ir.Model,
@@ -231,17 +246,9 @@ def same_outputs(
     """
     tolerance, full = tolerance_of(settings), settings.verify == "full"
     with scratch() as folder, opened_beside(runnable(prepared, folder, settings.provider)) as made:
-        given, spare = _runnable(original, prepared, folder, settings), [*instead]
         # All at once, since a model that is run in pieces is read once for all of them.
-        wanted, unread = [*inputs, *alone] if full else inputs, list[NotProved]()
-        try:
-            expected = Answers.to_some(given, wanted, spare)
-        except ModelError as error:
-            # Shapes in external data, say, which the runtime does not read there.
-            read = runnable(original.model, folder, settings.provider)
-            with _said_instead(error):
-                expected = Answers.to_some(read, wanted, spare)
-            unread.append(NotProved(PREPARATION, UNREAD.format(error=error)))
+        wanted = [*inputs, *alone] if full else inputs
+        expected, unread = _answers_of_original(original, prepared, wanted, instead, folder, settings)
         # Only on feeds that the original takes: what it refuses, the model may refuse too.
         answers = answers_of(made, expected.runs.feeds)
         expected, expected_alone = expected.apart(alone)
